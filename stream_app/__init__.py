@@ -1,0 +1,1 @@
+"""Streaming online learning whose state is a fold of one log."""

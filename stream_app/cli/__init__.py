@@ -1,0 +1,1 @@
+"""A thin skin: parse, call one function, print."""

@@ -1,0 +1,1 @@
+"""Decides and never does: the declaration, acceptance, versions and their processor."""

@@ -1,0 +1,118 @@
+"""What hosts need of an event log: topics to read and append, and a fenced ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from stream_app.records import NewRecord, Output, Record
+
+
+class Claim(Protocol):
+    """The right to write one lineage's partition; at most one claim is valid at a time.
+
+    Leaves out reading events: any number of readers may do that on the log itself.
+    """
+
+    @property
+    def epoch(self) -> int:
+        """A number that grows with every claim of this ledger and partition."""
+        ...
+
+    def committed(self) -> bytes | None:
+        """Return the newest commit record's bytes, or None when nothing was ever committed."""
+        ...
+
+    def publish(
+        self, outputs: Sequence[Output], commit: bytes, *, expected: int | None, next_offset: int
+    ) -> None:
+        """Append `outputs` and replace the commit record as one atomic, durable step.
+
+        `expected` is the `next_offset` that this claim believes committed (None: no commit yet).
+        Raises `Fenced` when the epoch or the position is no longer ours, and then wrote nothing.
+        """
+        ...
+
+    def release(self) -> None:
+        """Give the claim back. Ending the process, however it ends, does the same."""
+        ...
+
+
+class Log(Protocol):
+    """Topics of partitions of records, and beside them a ledger of small named values.
+
+    Leaves out consumer groups and deserialisation: positions are ours and bytes stay bytes.
+    """
+
+    @property
+    def url(self) -> str:
+        """How a person names this log, without credentials."""
+        ...
+
+    @property
+    def log_id(self) -> str:
+        """The identity of this log, made when it was; another file or cluster has another."""
+        ...
+
+    def topics(self) -> Mapping[str, int]:
+        """Return the partition count of every topic."""
+        ...
+
+    def create_topics(self, partitions: Mapping[str, int]) -> None:
+        """Create what is missing; raises `UsageError` when a count differs from the present."""
+        ...
+
+    def append(self, topic: str, records: Sequence[NewRecord]) -> list[tuple[int, int]]:
+        """Append durably, all or none; returns each record's (partition, offset)."""
+        ...
+
+    def read(
+        self, topic: str, partition: int, offset: int, *, records_max: int, bytes_max: int = 1 << 24
+    ) -> list[Record]:
+        """Return records from `offset` on, in order, at least one if there is one.
+
+        Never waits. Records below the start (retention) are skipped: compare `bounds`.
+        """
+        ...
+
+    def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """Return (first offset still kept, first offset not yet given)."""
+        ...
+
+    def wait(self, topic: str, partition: int, offset: int, timeout_s: float) -> bool:
+        """Wait, without spinning, until `offset` may be readable; False when the time ran out."""
+        ...
+
+    def claim(self, ledger: str, partition: int) -> Claim:
+        """Fence any previous owner of this ledger's partition and own it.
+
+        Raises `LogBusy`, naming the process id, when a living process of this machine owns it.
+        """
+        ...
+
+    def ledger_get(self, ledger: str, partition: int, key: str) -> bytes | None:
+        """Return a ledger value ("manifest", "settings", "commit"), or None."""
+        ...
+
+    def ledger_put(
+        self, ledger: str, partition: int, key: str, value: bytes, *, expected: bytes | None
+    ) -> bool:
+        """Set a ledger value if it still equals `expected`; durable; False when it does not."""
+        ...
+
+    def append_with_ledger(
+        self,
+        topic: str,
+        records: Sequence[NewRecord],
+        ledger: str,
+        key: str,
+        value: bytes,
+        *,
+        expected: bytes | None,
+    ) -> list[tuple[int, int]] | None:
+        """Append and set partition 0's ledger value as one step; None when not `expected`."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+        ...

@@ -1,0 +1,61 @@
+"""What the core needs of a state store: reads of what was saved, and the image of a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import msgspec
+
+Writes = Mapping[str, Mapping[bytes, bytes | None]]
+
+
+class Image(msgspec.Struct, frozen=True, gc=False):
+    """Everything that changed since the last image, with the position it stands for.
+
+    `writes` maps a family to its changed keys; None deletes a key. A family is a RocksDB column
+    family: one for acceptance, one per version, one for the position.
+    """
+
+    next_offset: int
+    writes: dict[str, dict[bytes, bytes | None]]
+
+
+class StateReader(Protocol):
+    """Reads of the newest saved state.
+
+    Leaves out writing: the core hands images out, and only a host saves them.
+    """
+
+    def get(self, family: str, key: bytes) -> bytes | None:
+        """Return the saved value, or None."""
+        ...
+
+    def scan(
+        self, family: str, start: bytes, stop: bytes | None, limit: int
+    ) -> list[tuple[bytes, bytes]]:
+        """Return up to `limit` entries with `start` <= key < `stop`, in byte order of the keys."""
+        ...
+
+
+class StateStore(StateReader, Protocol):
+    """One partition's state of one lineage, written by one process at a time.
+
+    Leaves out history: it knows its newest saved image and nothing older.
+    """
+
+    def save(self, image: Image) -> None:
+        """Write an image, atomically and durably: after a crash all of it is there, or none."""
+        ...
+
+    def families(self) -> set[str]:
+        """Return the families that exist."""
+        ...
+
+    def drop(self, family: str) -> None:
+        """Remove a family with all its keys."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the files."""
+        ...

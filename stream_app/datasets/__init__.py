@@ -1,0 +1,1 @@
+"""Real data turned into event streams, for the demo and the benchmarks."""

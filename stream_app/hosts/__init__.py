@@ -1,0 +1,1 @@
+"""Composition roots: short loops that carry out what the core decides."""

@@ -1,0 +1,1 @@
+"""The only room that knows River: versions, tasks, evaluation, drift, undo, digests."""

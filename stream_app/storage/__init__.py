@@ -1,1 +1,1 @@
-"""What one machine needs: the SQLite event log, the RocksDB state store, in-memory doubles of both."""
+"""What one machine needs: SQLite event log, RocksDB state store, in-memory doubles of both."""

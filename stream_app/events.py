@@ -1,0 +1,50 @@
+"""What goes in: observations, labels and controls, one record each."""
+
+from __future__ import annotations
+
+import msgspec
+
+Feature = bool | int | float | str
+LabelValue = bool | int | float | str
+
+
+class Observation(
+    msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="observation"
+):
+    """Wants a prediction, and one label later (or `label` with it).
+
+    `ts_ms` is event time in Unix milliseconds. `key` decides the partition and defaults to `id`;
+    an observation and its label share it. `meta` is small, free and echoed in the prediction.
+    """
+
+    id: str
+    ts_ms: int
+    features: dict[str, Feature | None]
+    key: str | None = None
+    label: LabelValue | None = None
+    meta: dict[str, object] | None = None
+
+
+class Label(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="label"):
+    """Answers the observation with the same `id`; `ts_ms` is when the answer became known."""
+
+    id: str
+    ts_ms: int
+    label: LabelValue
+    key: str | None = None
+
+
+class Control(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="control"):
+    """A signed order to the fold itself; goes to every partition and acts once in each."""
+
+    id: str
+    ts_ms: int
+    action: str
+    version: str | None = None
+    reason: str | None = None
+    by: str | None = None
+    settings: dict[str, object] | None = None
+    sig: str | None = None
+
+
+Event = Observation | Label | Control

@@ -1,4 +1,4 @@
-"""What goes in: observations, labels and controls, one record each."""
+"""What goes in: observations, labels and controls, one record each; and why one is refused."""
 
 from __future__ import annotations
 
@@ -48,3 +48,13 @@ class Control(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind",
 
 
 Event = Observation | Label | Control
+
+
+class Refusal(Exception):
+    """Bad data: becomes exactly one dead letter, and the models stay untouched."""
+
+    def __init__(self, reason: str, field: str | None, detail: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.field = field
+        self.detail = detail

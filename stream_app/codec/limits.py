@@ -1,0 +1,29 @@
+"""The bounds of the gate: how large, how deep and how far off a record may be."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Bounds on everything that input could make grow; at each bound it is said what happens.
+
+    A record outside of the first group is a dead letter. `ids_max`: an accepted id is known as a
+    duplicate for the next `ids_max` accepted observations, and an observation that still waits
+    for its label then is timed out. `early_max`: labels that came before their observation; the
+    oldest is dropped and counted as unknown. `failures_max`: calls of a model that may raise in a
+    row before its version is failed.
+    """
+
+    value_bytes_max: int = 64 * 1024
+    features_max: int = 1000
+    name_chars_max: int = 256
+    string_chars_max: int = 1024
+    meta_bytes_max: int = 1024
+    magnitude_max: float = 1e15
+    ts_min_ms: int = 94_694_400_000  # 1973-01-01: smaller values are seconds, not milliseconds
+    ts_ahead_max_ms: int = 86_400_000
+
+    ids_max: int = 100_000
+    early_max: int = 10_000
+    failures_max: int = 10

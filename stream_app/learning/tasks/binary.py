@@ -1,0 +1,69 @@
+"""Binary classification: yes or no, or two declared words."""
+
+from __future__ import annotations
+
+from stream_app.errors import DeclarationError
+from stream_app.events import LabelValue, Refusal
+from stream_app.learning.tasks.classification import Classification, most_probable
+from stream_app.learning.tasks.task import Said, TaskFields
+
+
+class Binary(Classification):
+    """Labels are booleans or 0/1; with `positive` and `negative` they are these two words.
+
+    Models learn booleans. `probability` is the positive class's.
+    """
+
+    name = "binary"
+
+    def __init__(self, positive: str | None = None, negative: str | None = None) -> None:
+        if (positive is None) != (negative is None) or (
+            positive is not None and positive == negative
+        ):
+            raise DeclarationError(
+                "task: Binary takes two different words, or none",
+                attempt='Binary(positive="late", negative="on time"), or Binary()',
+            )
+        self.positive = positive
+        self.negative = negative
+
+    def fields(self) -> TaskFields:
+        """Return the task and its words."""
+        if self.positive is None or self.negative is None:
+            return {"task": self.name}
+        return {"task": self.name, "positive": self.positive, "negative": self.negative}
+
+    def label(self, value: LabelValue) -> LabelValue:
+        """Return True or False; raises `Refusal` for anything that is neither."""
+        if self.positive is not None:
+            if value == self.positive:
+                return True
+            if value == self.negative:
+                return False
+            raise Refusal(
+                "wrong_label",
+                "label",
+                f"expected {self.positive!r} or {self.negative!r}, got {str(value)[:64]!r}",
+            )
+        if value is True or value is False:
+            return value
+        if type(value) is int and value in (0, 1):
+            return value == 1
+        raise Refusal(
+            "wrong_label",
+            "label",
+            f"expected true, false, 0 or 1, got {str(value)[:64]!r}",
+        )
+
+    def publish(self, said: Said) -> tuple[object, object]:
+        """Return (label or declared word, probability of the positive class or None)."""
+        if type(said) is dict:
+            p_true = said.get(True, 0.0)
+            label = most_probable(said)
+        else:
+            p_true, label = None, said
+        if label is not None:
+            label = bool(label)
+            if self.positive is not None:
+                label = self.positive if label else self.negative
+        return label, float(p_true) if p_true is not None else None

@@ -1,0 +1,48 @@
+"""What binary and multiclass have in common: classifiers, with or without probabilities."""
+
+from __future__ import annotations
+
+from river import base
+
+from stream_app.errors import DeclarationError
+from stream_app.events import LabelValue
+from stream_app.learning.tasks.task import Predictor, Said, Task
+
+
+class Classification(Task):
+    """Models are River classifiers; the label is what they think most probable."""
+
+    metric_family = "classification"
+
+    def predictor(self, model: object) -> Predictor:
+        """Use `predict_proba_one` where the model has it, else `predict_one`."""
+        if not isinstance(model, base.Classifier):
+            raise DeclarationError(
+                f"{type(model).__name__} is no classifier, which task {self.name} needs",
+                attempt="a River classifier as the last step of the model",
+            )
+        if has_probabilities(model):
+            return model.predict_proba_one  # type: ignore[return-value]
+        return model.predict_one  # type: ignore[return-value]
+
+    def error(self, label: LabelValue, said: Said) -> float:
+        """Return 1.0 for a wrong class, else 0.0."""
+        return 0.0 if most_probable(said) == label else 1.0
+
+
+def has_probabilities(model: base.Classifier) -> bool:
+    """Tell whether a classifier gives probabilities: River's base class raises instead."""
+    last: object = model
+    while isinstance(getattr(last, "steps", None), dict):
+        last = list(last.steps.values())[-1]  # type: ignore[attr-defined]
+    if isinstance(last, base.Wrapper) and isinstance(last._wrapped_model, base.Classifier):
+        own = type(last).predict_proba_one is not base.Classifier.predict_proba_one  # type: ignore[attr-defined]
+        return own and has_probabilities(last._wrapped_model)
+    return getattr(type(last), "predict_proba_one", None) is not base.Classifier.predict_proba_one
+
+
+def most_probable(said: Said) -> object:
+    """Return the class with the highest probability, the first of equals, as River does."""
+    if isinstance(said, dict):
+        return max(said, key=said.__getitem__) if said else None
+    return said

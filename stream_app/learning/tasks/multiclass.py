@@ -1,0 +1,35 @@
+"""Multiclass classification: labels are strings."""
+
+from __future__ import annotations
+
+from stream_app.events import LabelValue, Refusal
+from stream_app.learning.tasks.classification import Classification, most_probable
+from stream_app.learning.tasks.task import Said, TaskFields
+
+CLASS_CHARS_MAX = 256
+
+
+class Multiclass(Classification):
+    """Labels are strings of any number of classes, which need not be known before."""
+
+    name = "multiclass"
+
+    def fields(self) -> TaskFields:
+        """Return the task."""
+        return {"task": self.name}
+
+    def label(self, value: LabelValue) -> LabelValue:
+        """Return the string; raises `Refusal` for anything else: mixed types ruin metrics."""
+        if type(value) is not str or not 0 < len(value) <= CLASS_CHARS_MAX:
+            raise Refusal(
+                "wrong_label",
+                "label",
+                f"expected a string of 1 to {CLASS_CHARS_MAX} characters, got {str(value)[:64]!r}",
+            )
+        return value
+
+    def publish(self, said: Said) -> tuple[object, object]:
+        """Return (class, probabilities by class, sorted, or None)."""
+        if type(said) is dict:
+            return most_probable(said), {str(name): float(said[name]) for name in sorted(said)}
+        return said, None

@@ -1,0 +1,50 @@
+"""What every learning task says of itself."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import ClassVar
+
+from stream_app.events import LabelValue
+
+TaskFields = dict[str, str]
+
+# What a model said, as a metric wants it: a label, a number, or {class: probability}.
+Said = bool | int | float | str | dict[bool | str, float] | None
+Predictor = Callable[[dict[str, object]], Said]
+
+
+class Task(ABC):
+    """A kind of supervised learning; the next one is a new file beside this one.
+
+    A task decides which labels are right, which call of a model predicts, how that is published,
+    and what counts as the error that a drift monitor watches.
+    """
+
+    name: ClassVar[str]
+    # Metrics of this family fit: River's classification or regression ones.
+    metric_family: ClassVar[str]
+
+    @abstractmethod
+    def fields(self) -> TaskFields:
+        """Return the task as plain data, for the manifest."""
+
+    @abstractmethod
+    def label(self, value: LabelValue) -> LabelValue:
+        """Return a label as a model learns it; raises `Refusal` for one that is none."""
+
+    @abstractmethod
+    def predictor(self, model: object) -> Predictor:
+        """Return the one call of `model` that predicts; raises `DeclarationError` if it has none.
+
+        The call returns None or {} while the model has nothing to say.
+        """
+
+    @abstractmethod
+    def publish(self, said: Said) -> tuple[object, object]:
+        """Return (prediction, probability or probabilities or None) as an output shows them."""
+
+    @abstractmethod
+    def error(self, label: LabelValue, said: Said) -> float:
+        """Return how wrong a prediction was, for drift monitors."""

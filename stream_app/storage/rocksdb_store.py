@@ -1,0 +1,410 @@
+"""One partition's state in RocksDB: each checkpoint image is one atomic, durable write batch."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from rocksdict import (
+    AccessType,
+    BlockBasedOptions,
+    Cache,
+    ColumnFamily,
+    DBCompressionType,
+    DBRecoveryMode,
+    Options,
+    Rdict,
+    ReadOptions,
+    WriteBatch,
+)
+
+from stream_app.core.store import Image
+from stream_app.errors import StateUnavailable, StateUntrusted, StreamAppError
+from stream_app.storage.private_files import (
+    make_private_directory,
+    named_os_errors,
+    refuse_writers,
+    replace,
+)
+from stream_app.storage.rocksdb_errors import damaged, name_rocksdb_error
+
+BLOCK_CACHE_BYTES = 64 << 20
+"""Of all stores of a process together; index and filter blocks count too."""
+WRITE_BUFFERS_BYTES_MAX = 64 << 20
+"""Of one store; more than that is flushed to files."""
+WAL_BYTES_MAX = 128 << 20
+"""Of one store; bounds the time an open takes after a crash."""
+FILES_OPEN_MAX = 256
+"""Of one store that writes; a reader keeps every file open, or the writer could remove it."""
+
+_FAMILY_BYTES_MAX = 16 << 20
+_BLOCK_BYTES = 8 << 10
+_BLOOM_BITS_PER_KEY = 10
+_READER_ATTEMPTS_MAX = 5
+
+# A family is the column family with this prefix, so that any name is free; what the store itself
+# keeps is in RocksDB's own "default", which can be neither dropped nor named by an image.
+_FAMILY_PREFIX = "family:"
+_OWN = "default"
+_LAYOUT_KEY, _LAYOUT = b"layout", b"1"
+_OFFSET_KEY = b"next_offset"
+_COUNT_KEY = b"save_count"
+
+_block_cache = Cache(BLOCK_CACHE_BYTES)
+
+
+class _Column(NamedTuple):
+    reads: Rdict
+    handle: ColumnFamily
+
+
+class RocksdbStore:
+    """A `StateStore` in one directory, owned by one process at a time.
+
+    Below `path` are `rocksdb/`, and `saves`: how often was saved, kept outside of RocksDB so that
+    a roll-back inside it shows. Reads may run in one thread while another one saves. An image
+    holds only what changed, so after a failed save every later one is refused: open again.
+
+    Every method raises `StateUnavailable` when the disk, a lock or a permission is in the way and
+    `StateUntrusted` when what is read is not what was written.
+    """
+
+    def __init__(self, path: Path, db: Rdict, saves: int | None, *, read_only: bool) -> None:
+        """Use `open`."""
+        self._path = path
+        self._directory = path / "rocksdb"
+        self._read_only = read_only
+        self._db: Rdict | None = db
+        self._columns: dict[str, _Column] = {}
+        self._save_unfinished = False
+        self._private: set[str] = set()
+        self._saved_offset, self._save_count = self._own_facts(db)
+        self._rolled_back = saves is None or saves > self._save_count
+
+    @classmethod
+    def open(
+        cls, path: Path | str, *, create: bool = True, read_only: bool = False
+    ) -> RocksdbStore:
+        """Open the state in directory `path`; `create` makes an empty one where there is none.
+
+        `read_only` sees the state as it is now, also while another process writes, and changes
+        nothing. Directories are made 0700 and files 0600; a directory that others may write to
+        is refused as `StateUntrusted`.
+        """
+        path = Path(path)
+        directory = path / "rocksdb"
+        if read_only or not create:
+            _refuse_missing(path, directory)
+        else:
+            _make_directories(path, directory)
+        refuse_writers(path)
+        refuse_writers(directory)
+        # Read before RocksDB: a writer that saves between the two must not look rolled back.
+        saves = _read_saves(path)
+        attempts = _READER_ATTEMPTS_MAX if read_only else 1
+        for attempt in range(1, attempts + 1):
+            try:
+                return cls._opened(path, directory, saves, read_only=read_only)
+            except StateUnavailable:
+                # A writer may have replaced files between their listing and their opening.
+                if attempt == attempts:
+                    raise
+        raise AssertionError("unreachable")
+
+    @classmethod
+    def _opened(
+        cls, path: Path, directory: Path, saves: int | None, *, read_only: bool
+    ) -> RocksdbStore:
+        try:
+            names = _column_names(directory)
+            db = Rdict(
+                str(directory),
+                _options(read_only=read_only),
+                column_families={name: _options(read_only=read_only) for name in names},
+                access_type=AccessType.read_only(False)  # with what is only in its WAL as yet
+                if read_only
+                else AccessType.read_write(),
+            )
+        except Exception as error:
+            raise name_rocksdb_error(error, directory, read_only=read_only) from error
+        try:
+            store = cls(path, db, saves, read_only=read_only)
+            store._adopt(names)
+            store._make_files_private()
+        except BaseException:
+            db.close()
+            raise
+        return store
+
+    @property
+    def rolled_back(self) -> bool:
+        """Whether RocksDB came back, at this open, with less than had been saved, or may have.
+
+        That is damage to its write-ahead log. What came back is an older image, whole: fold the
+        log again from its `saved_offset`.
+        """
+        return self._rolled_back
+
+    def get(self, family: str, key: bytes) -> bytes | None:
+        """Return the saved value, or None."""
+        column = self._columns.get(family)
+        if column is None:
+            self._opened_db()
+            return None
+        try:
+            value: bytes | None = column.reads.get(key)
+        except Exception as error:
+            raise self._named(error) from error
+        return value
+
+    def scan(
+        self, family: str, start: bytes, stop: bytes | None, limit: int
+    ) -> list[tuple[bytes, bytes]]:
+        """Return up to `limit` entries with `start` <= key < `stop`, in byte order of the keys."""
+        self._opened_db()
+        column = self._columns.get(family)
+        if column is None or limit <= 0 or (stop is not None and stop <= start):
+            return []
+        options = ReadOptions()
+        if stop is not None:
+            options.set_iterate_upper_bound(stop)
+        entries: list[tuple[bytes, bytes]] = []
+        iterator = column.reads.iter(options)
+        try:
+            iterator.seek(start)
+            while len(entries) < limit and iterator.valid():
+                entries.append((iterator.key(), iterator.value()))
+                iterator.next()
+            # An iterator that met damage is merely not valid any more.
+            iterator.status()
+        except Exception as error:
+            raise self._named(error) from error
+        finally:
+            del iterator  # it would hold RocksDB's lock for as long as a traceback lives
+        return entries
+
+    def save(self, image: Image) -> None:
+        """Write an image, atomically and durably: after a crash all of it is there, or none.
+
+        Creates the families that are new. May run in a thread: waiting for the disk releases the
+        interpreter.
+        """
+        db = self._writable_db()
+        count = self._save_count + 1
+        self._save_unfinished = True
+        try:
+            db.write(self._batch(db, image, count))
+            # Not a synced write: that would hold the interpreter's lock while the disk works.
+            db.flush_wal(True)
+            replace(self._path / "saves", b"%d\n" % count)
+        except Exception as error:
+            raise self._named(error) from error
+        self._saved_offset, self._save_count = image.next_offset, count
+        self._make_files_private()
+        self._save_unfinished = False
+
+    def saved_offset(self) -> int | None:
+        """Return the newest image's `next_offset`, or None when nothing was ever saved."""
+        self._opened_db()
+        return self._saved_offset
+
+    def save_count(self) -> int:
+        """Return how many images were saved in the life of this directory."""
+        self._opened_db()
+        return self._save_count
+
+    def families(self) -> set[str]:
+        """Return the families that exist: every one an image named, less the dropped ones."""
+        self._opened_db()
+        return set(self._columns)
+
+    def drop(self, family: str) -> None:
+        """Remove a family with all its keys; nothing happens when there is none."""
+        db = self._writable_db()
+        column = self._columns.pop(family, None)
+        if column is None:
+            return
+        try:
+            column.reads.close()
+            db.drop_column_family(_FAMILY_PREFIX + family)
+        except Exception as error:
+            raise self._named(error) from error
+
+    def close(self) -> None:
+        """Let go of the files; a second time does nothing."""
+        db, self._db = self._db, None
+        if db is None:
+            return
+        try:
+            for column in self._columns.values():
+                column.reads.close()
+            # RocksDB's lock is held for as long as any handle lives.
+            self._columns.clear()
+            db.close()
+        except Exception as error:
+            raise self._named(error) from error
+        self._make_files_private()
+
+    def _own_facts(self, db: Rdict) -> tuple[int | None, int]:
+        try:
+            layout, offset, count = (db.get(key) for key in (_LAYOUT_KEY, _OFFSET_KEY, _COUNT_KEY))
+        except Exception as error:
+            raise self._named(error) from error
+        if layout is None:
+            return None, 0
+        if layout != _LAYOUT:
+            raise StateUntrusted(
+                f"The state in {self._directory} has layout {layout!r}, this release knows 1.",
+                attempt="run the release that wrote it, or delete the directory: state is a fold "
+                "of the log and is rebuilt from it",
+            )
+        if offset is None or count is None:
+            raise damaged(self._directory, "it does not say which position it stands for")
+        return int(offset), int(count)
+
+    def _adopt(self, names: list[str]) -> None:
+        foreign = [name for name in names if name != _OWN and not name.startswith(_FAMILY_PREFIX)]
+        if foreign:
+            raise StateUntrusted(
+                f"{self._directory} is a RocksDB of another program (it has {foreign[0]!r}).",
+                attempt="name another state directory",
+            )
+        db = self._opened_db()
+        for name in names:
+            if name != _OWN:
+                self._columns[name.removeprefix(_FAMILY_PREFIX)] = _Column(
+                    db.get_column_family(name), db.get_column_family_handle(name)
+                )
+
+    def _batch(self, db: Rdict, image: Image, count: int) -> WriteBatch:
+        batch = WriteBatch(raw_mode=True)
+        for family, writes in image.writes.items():
+            handle = self._column_to_write(db, family).handle
+            for key, value in writes.items():
+                if value is None:
+                    batch.delete(key, handle)
+                else:
+                    batch.put(key, value, handle)
+        batch.put(_LAYOUT_KEY, _LAYOUT)
+        batch.put(_OFFSET_KEY, b"%d" % image.next_offset)
+        batch.put(_COUNT_KEY, b"%d" % count)
+        return batch
+
+    def _column_to_write(self, db: Rdict, family: str) -> _Column:
+        column = self._columns.get(family)
+        if column is None:
+            # Not part of the batch, so a crash may leave it behind, empty: that reads as absent.
+            name = _FAMILY_PREFIX + family
+            reads = db.create_column_family(name, _options(read_only=False))
+            column = _Column(reads, db.get_column_family_handle(name))
+            self._columns[family] = column
+        return column
+
+    def _opened_db(self) -> Rdict:
+        if self._db is None:
+            raise StateUnavailable(
+                f"The state store of {self._directory} is closed.", attempt="open it again"
+            )
+        return self._db
+
+    def _writable_db(self) -> Rdict:
+        db = self._opened_db()
+        if self._read_only:
+            raise StateUnavailable(
+                f"The state in {self._directory} was opened to read only.",
+                attempt="open it with read_only=False in the process that owns it",
+            )
+        if self._save_unfinished:
+            raise StateUnavailable(
+                f"A save to {self._directory} has not finished, so a later one would leave a hole.",
+                attempt="end this process and start again: it goes on from the last whole save",
+            )
+        return db
+
+    def _make_files_private(self) -> None:
+        """RocksDB makes its files by the umask; the directory's 0700 guards them until here."""
+        if self._read_only:
+            return
+        with named_os_errors(self._directory), os.scandir(self._directory) as files:
+            present = {file.name for file in files}
+            for name in present - self._private:
+                with suppress(FileNotFoundError):  # compaction removed it in between
+                    # By name: opening and closing LOCK would give up RocksDB's lock on it.
+                    (self._directory / name).chmod(0o600)
+        self._private = present
+
+    def _named(self, error: Exception) -> StreamAppError:
+        return name_rocksdb_error(error, self._directory, read_only=self._read_only)
+
+
+def _refuse_missing(path: Path, directory: Path) -> None:
+    with named_os_errors(path):
+        present = _exists(directory / "CURRENT")
+    if not present:
+        raise StateUnavailable(
+            f"There is no state in {path}.", attempt="check the path, or let `run` build it first"
+        )
+
+
+def _make_directories(path: Path, directory: Path) -> None:
+    make_private_directory(path)
+    make_private_directory(directory)
+    with named_os_errors(path):
+        fresh = not _exists(directory / "CURRENT") and not _exists(path / "saves")
+    if fresh:
+        replace(path / "saves", b"0\n")
+
+
+def _exists(path: Path) -> bool:
+    """Unlike Path.exists, a refusal to look is an OSError and not "no"."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _read_saves(path: Path) -> int | None:
+    """Return the count kept outside of RocksDB; None when it is not there or no number."""
+    try:
+        with named_os_errors(path / "saves"):
+            text = (path / "saves").read_bytes().strip()
+    except StateUnavailable as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
+        raise
+    return int(text) if text.isdigit() else None
+
+
+def _column_names(directory: Path) -> list[str]:
+    if not _exists(directory / "CURRENT"):
+        return [_OWN]
+    return list(Rdict.list_cf(str(directory), Options(raw_mode=True)))
+
+
+def _options(*, read_only: bool) -> Options:
+    table = BlockBasedOptions()
+    table.set_block_cache(_block_cache)
+    table.set_block_size(_BLOCK_BYTES)
+    table.set_bloom_filter(_BLOOM_BITS_PER_KEY, False)
+    table.set_cache_index_and_filter_blocks(True)
+    table.set_pin_l0_filter_and_index_blocks_in_cache(True)
+    options = Options(raw_mode=True)  # bytes only: the default mode would unpickle values
+    options.create_if_missing(True)
+    options.set_block_based_table_factory(table)
+    options.set_compression_type(DBCompressionType.lz4())
+    options.set_write_buffer_size(_FAMILY_BYTES_MAX)
+    options.set_max_write_buffer_number(2)
+    options.set_db_write_buffer_size(WRITE_BUFFERS_BYTES_MAX)
+    options.set_max_total_wal_size(WAL_BYTES_MAX)
+    options.set_max_open_files(-1 if read_only else FILES_OPEN_MAX)
+    options.set_max_background_jobs(2)
+    options.set_wal_recovery_mode(DBRecoveryMode.point_in_time())
+    options.set_paranoid_checks(True)
+    options.set_keep_log_file_num(2)
+    options.set_max_log_file_size(1 << 20)
+    options.set_stats_dump_period_sec(0)
+    options.set_stats_persist_period_sec(0)
+    return options

@@ -128,7 +128,7 @@ class RocksdbStore:
                 else AccessType.read_write(),
             )
         except Exception as error:
-            raise name_rocksdb_error(error, directory, read_only=read_only) from error
+            raise name_rocksdb_error(error, path, read_only=read_only) from error
         try:
             store = cls(path, db, saves, read_only=read_only)
             store._adopt(names)
@@ -256,12 +256,12 @@ class RocksdbStore:
             return None, 0
         if layout != _LAYOUT:
             raise StateUntrusted(
-                f"The state in {self._directory} has layout {layout!r}, this release knows 1.",
+                f"The state in {self._path} has layout {layout!r}, this release knows 1.",
                 attempt="run the release that wrote it, or delete the directory: state is a fold "
                 "of the log and is rebuilt from it",
             )
         if offset is None or count is None:
-            raise damaged(self._directory, "it does not say which position it stands for")
+            raise damaged(self._path, "it does not say which position it stands for")
         return int(offset), int(count)
 
     def _adopt(self, names: list[str]) -> None:
@@ -305,7 +305,7 @@ class RocksdbStore:
     def _opened_db(self) -> Rdict:
         if self._db is None:
             raise StateUnavailable(
-                f"The state store of {self._directory} is closed.", attempt="open it again"
+                f"The state store of {self._path} is closed.", attempt="open it again"
             )
         return self._db
 
@@ -313,12 +313,12 @@ class RocksdbStore:
         db = self._opened_db()
         if self._read_only:
             raise StateUnavailable(
-                f"The state in {self._directory} was opened to read only.",
+                f"The state in {self._path} was opened to read only.",
                 attempt="open it with read_only=False in the process that owns it",
             )
         if self._save_unfinished:
             raise StateUnavailable(
-                f"A save to {self._directory} has not finished, so a later one would leave a hole.",
+                f"A save to {self._path} has not finished, so a later one would leave a hole.",
                 attempt="end this process and start again: it goes on from the last whole save",
             )
         return db
@@ -336,7 +336,7 @@ class RocksdbStore:
         self._private = present
 
     def _named(self, error: Exception) -> StreamAppError:
-        return name_rocksdb_error(error, self._directory, read_only=self._read_only)
+        return name_rocksdb_error(error, self._path, read_only=self._read_only)
 
 
 def _refuse_missing(path: Path, directory: Path) -> None:

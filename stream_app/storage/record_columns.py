@@ -1,0 +1,84 @@
+"""Records on their way into SQLite and back: columns of encoded bytes, and rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain, islice, repeat
+from typing import Any
+
+import msgspec
+
+from stream_app.records import Headers, NewRecord, Output, Record
+from stream_app.storage.sqlite_schema import OFFSET_BITS, ROWS_PER_INSERT
+
+_OFFSET_MASK = (1 << OFFSET_BITS) - 1
+
+_encode_headers = msgspec.msgpack.Encoder().encode
+_decode_headers = msgspec.msgpack.Decoder(Headers).decode
+
+Cell = int | bytes | None
+Row = tuple[int, int, bytes | None, bytes, bytes | None]
+
+
+class RecordColumns:
+    """Records for one partition, encoded before the transaction that inserts them.
+
+    Whoever waits for the log's one writer waits for inserts only, never for our encoding.
+    """
+
+    __slots__ = ("_headers", "_keys", "_values", "row_id")
+
+    def __init__(self, row_id: int) -> None:
+        self.row_id = row_id
+        self._keys: list[bytes | None] = []
+        self._values: list[bytes] = []
+        self._headers: list[bytes | None] = []
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def add(self, record: NewRecord | Output) -> int:
+        """Take a record in; return its place among these records."""
+        self._keys.append(record.key)
+        self._values.append(record.value)
+        self._headers.append(_encode_headers(record.headers) if record.headers else None)
+        return len(self._values) - 1
+
+    def rows(self, first_offset: int, append_ms: int) -> Iterator[Row]:
+        """Return the rows to insert, now that offset and append time are known."""
+        position = (self.row_id << OFFSET_BITS) + first_offset
+        positions = range(position, position + len(self._values))
+        return zip(positions, repeat(append_ms), self._keys, self._values, self._headers)
+
+
+def in_chunks(rows: Iterator[Row], chunks: int) -> Iterator[tuple[Cell, ...]]:
+    """Return the cells of the next `ROWS_PER_INSERT` rows, `chunks` times; leaves the rest."""
+    cells: Iterator[Cell] = chain.from_iterable(rows)
+    for _ in range(chunks):
+        yield tuple(islice(cells, ROWS_PER_INSERT * 5))
+
+
+def take(rows: Iterator[Any], topic: str, partition: int, bytes_max: int) -> list[Record]:
+    """Make records of rows until `bytes_max` is reached, but at least one.
+
+    Raises `msgspec.MsgspecError` when headers are not what `RecordColumns` wrote.
+    """
+    records: list[Record] = []
+    size = 0
+    for position, timestamp_ms, key, value, packed in rows:
+        size += len(value) + len(key or b"") + len(packed or b"")
+        if size > bytes_max and records:
+            break
+        offset = position & _OFFSET_MASK
+        headers = _decode_headers(packed) if packed else ()
+        records.append(Record(topic, partition, offset, timestamp_ms, key, value, headers))
+    return records
+
+
+def dense(records: list[Record], first_offset: int) -> bool:
+    """Say whether these are the records from `first_offset` on, without a gap."""
+    return (
+        bool(records)
+        and records[0].offset == first_offset
+        and records[-1].offset == first_offset + len(records) - 1
+    )

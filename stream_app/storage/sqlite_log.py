@@ -1,0 +1,576 @@
+"""The embedded event log: one SQLite file that many processes append to and read at once."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import apsw
+import msgspec
+
+from stream_app.codec.partitioning import partitions_for, require_partition
+from stream_app.errors import UsageError
+from stream_app.records import NewRecord, Output, Record
+from stream_app.storage import sqlite_errors
+from stream_app.storage import sqlite_schema as schema
+from stream_app.storage.log_rules import (
+    require_bounded_read,
+    require_current,
+    require_plain_key,
+    require_same_counts,
+    unknown_topic,
+)
+from stream_app.storage.partition_lock import PartitionLock
+from stream_app.storage.record_columns import RecordColumns, dense, in_chunks, take
+from stream_app.storage.sqlite_claim import SqliteClaim
+
+BUSY_TIMEOUT_MS = 10_000
+RETAIN_RECORDS_PER_STEP = 5_000
+
+# How long a waiting reader sleeps before it looks again for what other processes appended: a
+# tenth of the time that nothing came, so that a busy topic is seen soon and an idle one costs
+# well under 1 % of a core (waking up alone takes about 0.1 ms).
+_PAUSE_SHARE = 0.1
+_PAUSE_MIN_S = 0.001
+_PAUSE_MAX_S = 0.05
+
+_Name = TypeVar("_Name")
+
+# A file that this process makes must not be closed by one thread while SQLite has it open for
+# another: closing it would drop SQLite's locks on it.
+_opening = threading.Lock()
+
+
+def wall_clock_ms() -> int:
+    """Return this machine's time as Unix milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+class SqliteLog:
+    """A `Log` in one file of this machine, safe for many processes and threads.
+
+    What `append` and `publish` return from is on disk: it survives kill -9 and a power cut.
+    Every call may raise `LogUnavailable` (disk, permissions), `LogBusy` (another process held
+    the file longer than the busy timeout) and `LogUntrusted` (damaged or replaced file).
+    Open it anew in every process: a forked child is refused.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        url: str,
+        reader: apsw.Connection,
+        writer: apsw.Connection | None,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        self._path = path
+        self._url = url
+        self._reader = reader
+        self._writer = writer
+        self._clock_ms = clock_ms
+        self._pid = os.getpid()
+        self._closed = False
+        self._files = [path] if writer is None else [path, path.with_name(path.name + "-wal")]
+        self._read_lock = threading.Lock()
+        self._write_lock = threading.Lock()
+        self._changed = threading.Condition()
+        self._changes = 0
+        self._grew: dict[int, float] = {}
+        self._topics: dict[str, list[int]] = {}
+        self._claims: list[SqliteClaim] = []
+        self._log_id: str = _row(reader, "SELECT log_id FROM log", ())[0]
+        self._identity = self._identify()
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        create: bool,
+        read_only: bool = False,
+        busy_timeout_ms: int = BUSY_TIMEOUT_MS,
+        clock_ms: Callable[[], int] = wall_clock_ms,
+    ) -> SqliteLog:
+        """Open the log at `path`; with `create`, make it first when there is none.
+
+        A new log's files belong to their user alone (mode 0600). Raises `LogUnavailable` when
+        it cannot be opened, `LogUntrusted` when the file is not a log, damaged or too new.
+        """
+        sqlite_errors.require_safe_sqlite(apsw.sqlite_lib_version())
+        place = Path(path).resolve()
+        with _opening, _named_errors(place):
+            if not place.exists():
+                if not create or read_only:
+                    raise sqlite_errors.missing(place)
+                _create(place)
+            # The writer comes first: after a crash it is the one who may repair.
+            writer = None if read_only else _connect(place, busy_timeout_ms, read_only=False)
+            reader = _connect(place, busy_timeout_ms, read_only=True)
+            return cls(place, f"sqlite:///{os.fspath(path)}", reader, writer, clock_ms)
+
+    @property
+    def url(self) -> str:
+        """How a person names this log."""
+        return self._url
+
+    @property
+    def log_id(self) -> str:
+        """The identity given to this file when it was made."""
+        return self._log_id
+
+    def topics(self) -> Mapping[str, int]:
+        """Return the partition count of every topic."""
+        self._load_topics()
+        return {topic: len(row_ids) for topic, row_ids in self._topics.items()}
+
+    def create_topics(self, partitions: Mapping[str, int]) -> None:
+        """Create what is missing; raises `UsageError` when a count differs from the present."""
+        with self._writing() as connection:
+            present = {topic: len(rows) for topic, rows in _topics(connection).items()}
+            for topic in require_same_counts(partitions, present):
+                rows = [(topic, number) for number in range(partitions[topic])]
+                connection.executemany(schema.INSERT_PARTITION, rows)
+
+    def append(self, topic: str, records: Sequence[NewRecord]) -> list[tuple[int, int]]:
+        """Append durably, all or none; returns each record's (partition, offset)."""
+        batches, places = self._batches_of(topic, records)
+        with self._writing() as connection:
+            first = self._insert(connection, batches)
+        self._announce()
+        return [(partition, first[partition] + index) for partition, index in places]
+
+    def read(
+        self, topic: str, partition: int, offset: int, *, records_max: int, bytes_max: int = 1 << 24
+    ) -> list[Record]:
+        """Return records from `offset` on, in order, at least one if there is one.
+
+        `bytes_max` bounds keys, values and headers together. Raises `LogUntrusted` when records
+        that must be there are not.
+        """
+        require_bounded_read(records_max, bytes_max)
+        row_id = self._row_id(topic, partition)
+        with self._reading() as connection:
+            start, stop = _row(connection, schema.SELECT_BOUNDS, (row_id,))
+            first = max(offset, start)
+            if first >= stop:
+                return []
+            base = row_id << schema.OFFSET_BITS
+            cursor = connection.execute(
+                schema.SELECT_RECORDS, (base + first, base + stop, records_max)
+            )
+            records = take(cursor, topic, partition, bytes_max)
+            cursor.close()
+        if not dense(records, first):
+            raise sqlite_errors.records_missing(self._path, topic, partition, first)
+        return records
+
+    def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """Return (first offset still kept, first offset not yet given)."""
+        row_id = self._row_id(topic, partition)
+        with self._reading() as connection:
+            start, stop = _row(connection, schema.SELECT_BOUNDS, (row_id,))
+        return start, stop
+
+    def wait(self, topic: str, partition: int, offset: int, timeout_s: float) -> bool:
+        """Wait until `offset` may be readable; False when the time ran out.
+
+        An append of this object wakes it at once, one of another process after at most a tenth
+        of the time that nothing came, and 50 ms.
+        """
+        row_id = self._row_id(topic, partition)
+        deadline = time.monotonic() + timeout_s
+        seen_version: int | None = None
+        while True:
+            changes = self._changes
+            seen_version, reached = self._reached(row_id, offset, seen_version)
+            now = time.monotonic()
+            if reached:
+                self._grew[row_id] = now
+            if reached or now >= deadline:
+                return reached
+            quiet_s = now - self._grew.setdefault(row_id, now)
+            pause_s = min(max(quiet_s * _PAUSE_SHARE, _PAUSE_MIN_S), _PAUSE_MAX_S, deadline - now)
+            with self._changed:
+                if self._changes == changes:
+                    self._changed.wait(pause_s)
+
+    def claim(self, ledger: str, partition: int) -> SqliteClaim:
+        """Take this ledger's partition over; raises `LogBusy` while another owner lives."""
+        self._require_usable(self._writer)
+        directory = self._path.with_name(self._path.name + ".locks")
+        lock = PartitionLock.take(directory, ledger, partition)
+        try:
+            with self._writing() as connection:
+                epoch = _row(connection, schema.RAISE_EPOCH, (ledger, partition))[0]
+        except BaseException:
+            lock.release()
+            raise
+        claim = SqliteClaim(
+            ledger,
+            partition,
+            epoch,
+            lock=lock,
+            publish=self._publish,
+            ledger_get=self.ledger_get,
+        )
+        self._claims.append(claim)
+        return claim
+
+    def ledger_get(self, ledger: str, partition: int, key: str) -> bytes | None:
+        """Return a ledger value, or None."""
+        with self._reading() as connection:
+            return _ledger_value(connection, ledger, partition, key)
+
+    def ledger_put(
+        self, ledger: str, partition: int, key: str, value: bytes, *, expected: bytes | None
+    ) -> bool:
+        """Set a ledger value if it still equals `expected`; durable; False when it does not."""
+        require_plain_key(key)
+        with self._writing() as connection:
+            if _ledger_value(connection, ledger, partition, key) != expected:
+                return False
+            connection.execute(schema.UPSERT_LEDGER, (ledger, partition, key, value))
+        return True
+
+    def append_with_ledger(
+        self,
+        topic: str,
+        records: Sequence[NewRecord],
+        ledger: str,
+        key: str,
+        value: bytes,
+        *,
+        expected: bytes | None,
+    ) -> list[tuple[int, int]] | None:
+        """Append and set partition 0's ledger value as one step; None when not `expected`."""
+        require_plain_key(key)
+        batches, places = self._batches_of(topic, records)
+        with self._writing() as connection:
+            if _ledger_value(connection, ledger, 0, key) != expected:
+                return None
+            first = self._insert(connection, batches)
+            connection.execute(schema.UPSERT_LEDGER, (ledger, 0, key, value))
+        self._announce()
+        return [(partition, first[partition] + index) for partition, index in places]
+
+    def retain(self, topic: str, partition: int, *, from_offset: int) -> int:
+        """Delete the records below `from_offset`; returns how many there were.
+
+        Offsets are never given again. Works in short steps, so that appends go on beside it.
+        """
+        row_id = self._row_id(topic, partition)
+        deleted = 0
+        while step := self._retain_step(row_id, from_offset):
+            deleted += step
+        return deleted
+
+    def retain_since(self, topic: str, timestamp_ms: int) -> int:
+        """Delete the records appended before `timestamp_ms`; returns how many there were."""
+        deleted = 0
+        for partition, row_id in enumerate(self._row_ids(topic)):
+            deleted += self.retain(
+                topic, partition, from_offset=self._first_since(row_id, timestamp_ms)
+            )
+        return deleted
+
+    def close(self) -> None:
+        """Let go of claims, files and connections; a second call does nothing."""
+        if self._closed or os.getpid() != self._pid:
+            return
+        for claim in self._claims:
+            claim.release()
+        with self._write_lock, self._read_lock:
+            self._closed = True
+            self._reader.close()
+            if self._writer is not None:
+                self._writer.close()
+        self._announce()
+
+    def _publish(
+        self,
+        claim: SqliteClaim,
+        outputs: Sequence[Output],
+        commit: bytes,
+        *,
+        expected: int | None,
+        next_offset: int,
+    ) -> None:
+        """Do what `SqliteClaim.publish` promises."""
+        batches = self._batches_of_outputs(outputs, claim.partition)
+        place = (claim.ledger, claim.partition)
+        with self._writing() as connection:
+            epoch, committed = _row(connection, schema.SELECT_CLAIM, place)
+            require_current(*place, claimed=(claim.epoch, expected), standing=(epoch, committed))
+            self._insert(connection, batches)
+            connection.execute(schema.UPDATE_CLAIM, (next_offset, *place))
+            connection.execute(schema.UPSERT_LEDGER, (*place, "commit", commit))
+        self._announce()
+
+    # -- preparing, outside any transaction
+
+    def _batches_of(
+        self, topic: str, records: Sequence[NewRecord]
+    ) -> tuple[dict[int, RecordColumns], list[tuple[int, int]]]:
+        """Sort records by partition; also return each one's partition and place in its batch."""
+        row_ids = self._row_ids(topic)
+        batches: dict[int, RecordColumns] = {}
+        places: list[tuple[int, int]] = []
+        partitions = partitions_for(topic, records, len(row_ids))
+        for record, partition in zip(records, partitions, strict=True):
+            batch = batches.get(partition)
+            if batch is None:
+                batch = batches[partition] = RecordColumns(row_ids[partition])
+            places.append((partition, batch.add(record)))
+        return batches, places
+
+    def _batches_of_outputs(
+        self, outputs: Sequence[Output], partition: int
+    ) -> dict[str, RecordColumns]:
+        batches: dict[str, RecordColumns] = {}
+        for output in outputs:
+            batch = batches.get(output.topic)
+            if batch is None:
+                row_id = self._row_id(output.topic, partition)
+                batch = batches[output.topic] = RecordColumns(row_id)
+            batch.add(output)
+        return batches
+
+    def _row_ids(self, topic: str) -> list[int]:
+        row_ids = self._topics.get(topic)
+        if row_ids is None:
+            self._load_topics()
+            row_ids = self._topics.get(topic)
+        if row_ids is None:
+            raise unknown_topic(self._url, topic, self._topics)
+        return row_ids
+
+    def _row_id(self, topic: str, partition: int) -> int:
+        row_ids = self._row_ids(topic)
+        require_partition(topic, partition, len(row_ids))
+        return row_ids[partition]
+
+    def _load_topics(self) -> None:
+        with self._reading() as connection:
+            self._topics = _topics(connection)
+
+    # -- inside a transaction
+
+    def _insert(
+        self, connection: apsw.Connection, batches: dict[_Name, RecordColumns]
+    ) -> dict[_Name, int]:
+        """Give each batch the next offsets of its partition; returns its first."""
+        return {name: self._insert_batch(connection, batch) for name, batch in batches.items()}
+
+    def _insert_batch(self, connection: apsw.Connection, batch: RecordColumns) -> int:
+        first: int
+        first, append_ms = _row(connection, schema.SELECT_COUNTER, (batch.row_id,))
+        # A clock set back must not make append times fall: they are part of what a fold reads.
+        append_ms = max(append_ms, self._clock_ms())
+        rows = batch.rows(first, append_ms)
+        chunks = in_chunks(rows, len(batch) // schema.ROWS_PER_INSERT)
+        connection.executemany(schema.INSERT_CHUNK, chunks)
+        connection.executemany(schema.INSERT_RECORD, rows)  # the rest of them
+        counter = (first + len(batch), append_ms, batch.row_id)
+        connection.execute(schema.UPDATE_COUNTER, counter)
+        return first
+
+    def _retain_step(self, row_id: int, from_offset: int) -> int:
+        with self._writing() as connection:
+            start, stop = _row(connection, schema.SELECT_BOUNDS, (row_id,))
+            end = min(from_offset, stop, start + RETAIN_RECORDS_PER_STEP)
+            if end <= start:
+                return 0
+            base = row_id << schema.OFFSET_BITS
+            connection.execute(schema.DELETE_RECORDS, (base + start, base + end))
+            connection.execute(schema.UPDATE_START, (end, row_id))
+            return int(end - start)
+
+    def _first_since(self, row_id: int, timestamp_ms: int) -> int:
+        """Find the first offset appended at or after a time; append times never fall."""
+        with self._reading() as connection:
+            low, high = _row(connection, schema.SELECT_BOUNDS, (row_id,))
+            while low < high:
+                middle = (low + high) // 2
+                position = (row_id << schema.OFFSET_BITS) + middle
+                if _row(connection, schema.SELECT_APPEND_TIME, (position,))[0] < timestamp_ms:
+                    low = middle + 1
+                else:
+                    high = middle
+        return int(low)
+
+    def _reached(self, row_id: int, offset: int, seen: int | None) -> tuple[int, bool]:
+        """Look whether `offset` was given; cheap while nobody has written since `seen`."""
+        with self._read_lock, _named_errors(self._path):
+            connection = self._require_usable(self._reader)
+            version: int = _row(connection, "PRAGMA data_version", ())[0]
+            if version == seen:
+                return version, False
+            return version, _row(connection, schema.SELECT_BOUNDS, (row_id,))[1] > offset
+
+    # -- connections
+
+    @contextmanager
+    def _writing(self) -> Iterator[apsw.Connection]:
+        """Open one durable transaction: all of it, or nothing."""
+        with self._write_lock, _named_errors(self._path):
+            connection = self._require_usable(self._writer)
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                yield connection
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+
+    @contextmanager
+    def _reading(self) -> Iterator[apsw.Connection]:
+        """Open one consistent view, and close it again: an open one lets the -wal file grow."""
+        with self._read_lock, _named_errors(self._path):
+            connection = self._require_usable(self._reader)
+            try:
+                connection.execute("BEGIN")
+                yield connection
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+
+    def _require_usable(self, connection: apsw.Connection | None) -> apsw.Connection:
+        if os.getpid() != self._pid:
+            raise UsageError(
+                f"The event log {self._path} was opened before this process was forked.",
+                attempt="open it in the new process; start workers with `spawn`.",
+            )
+        if self._closed:
+            raise UsageError(f"The event log {self._path} is closed.", attempt="open it again.")
+        if connection is None:
+            raise UsageError(
+                f"The event log {self._path} was opened for reading only.",
+                attempt="open it without read_only.",
+            )
+        if self._identify() != self._identity:
+            raise sqlite_errors.replaced(self._path)
+        return connection
+
+    def _identify(self) -> list[tuple[int, int]]:
+        """Say which files these are; looks at names only, since opening them drops locks."""
+        try:
+            return [(file.st_dev, file.st_ino) for file in map(os.stat, self._files)]
+        except FileNotFoundError:
+            return []
+
+    def _announce(self) -> None:
+        with self._changed:
+            self._changes += 1
+            self._changed.notify_all()
+
+
+class _RowMissing(Exception):
+    """A row that is always there is not."""
+
+
+@contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    """Turn what SQLite and the system raise into errors that say what to do."""
+    try:
+        yield
+    except apsw.Error as error:
+        code, extended = getattr(error, "result", 0), getattr(error, "extendedresult", 0)
+        raise sqlite_errors.error_of(path, code, extended, str(error)) from error
+    except (_RowMissing, msgspec.MsgspecError) as error:
+        raise sqlite_errors.contradicting(path, str(error)) from error
+    except OSError as error:
+        raise sqlite_errors.error_of_system(path, error) from error
+
+
+def _create(path: Path) -> None:
+    """Make a log and put it in place in one step: nobody ever sees half of one."""
+    log_id = uuid4().hex
+    draft = path.with_name(f"{path.name}.new-{log_id}")
+    try:
+        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        connection = apsw.Connection(str(draft), apsw.SQLITE_OPEN_READWRITE)
+        with closing(connection):
+            _fill(connection, log_id)
+        with suppress(FileExistsError):  # another process was faster: theirs is as good
+            path.hardlink_to(draft)
+    finally:
+        for suffix in ("", "-wal", "-shm"):
+            draft.with_name(draft.name + suffix).unlink(missing_ok=True)
+    _sync_directory(path.parent)
+
+
+def _fill(connection: apsw.Connection, log_id: str) -> None:
+    connection.pragma("page_size", schema.PAGE_BYTES)
+    connection.pragma("journal_mode", "wal")
+    connection.pragma("synchronous", "full")
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute(schema.CREATE_TABLES)
+    connection.execute("INSERT INTO log VALUES (?)", (log_id,))
+    connection.pragma("application_id", schema.APPLICATION_ID)
+    connection.pragma("user_version", schema.SCHEMA_VERSION)
+    connection.execute("COMMIT")
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _connect(path: Path, busy_timeout_ms: int, *, read_only: bool) -> apsw.Connection:
+    """Open a connection to a log, having made sure that the file is one."""
+    flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
+    connection = apsw.Connection(str(path), flags)
+    try:
+        connection.set_busy_timeout(busy_timeout_ms)
+        if connection.pragma("application_id") != schema.APPLICATION_ID:
+            raise sqlite_errors.foreign(path)
+        version = connection.pragma("user_version")
+        if version > schema.SCHEMA_VERSION:
+            raise sqlite_errors.newer(path, version, schema.SCHEMA_VERSION)
+        if not read_only:
+            _make_durable(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _make_durable(connection: apsw.Connection) -> None:
+    connection.pragma("journal_mode", "wal")
+    connection.pragma("synchronous", "full")
+    # macOS: without these, "synced" data may still be in the drive's cache.
+    connection.pragma("fullfsync", 1)
+    connection.pragma("checkpoint_fullfsync", 1)
+    connection.pragma("wal_autocheckpoint", schema.WAL_CHECKPOINT_PAGES)
+    connection.pragma("journal_size_limit", schema.WAL_BYTES_KEPT_MAX)
+
+
+def _row(connection: apsw.Connection, sql: str, bindings: tuple[Any, ...]) -> tuple[Any, ...]:
+    rows = connection.execute(sql, bindings).fetchall()
+    if not rows:
+        raise _RowMissing(f"no row for {sql!r} with {bindings}")
+    return rows[0]
+
+
+def _topics(connection: apsw.Connection) -> dict[str, list[int]]:
+    topics: dict[str, list[int]] = {}
+    rows: list[Any] = connection.execute(schema.SELECT_TOPICS).fetchall()
+    for topic, _, row_id in rows:
+        topics.setdefault(topic, []).append(row_id)
+    return topics
+
+
+def _ledger_value(
+    connection: apsw.Connection, ledger: str, partition: int, key: str
+) -> bytes | None:
+    rows: list[Any] = connection.execute(schema.SELECT_LEDGER, (ledger, partition, key)).fetchall()
+    return rows[0][0] if rows else None

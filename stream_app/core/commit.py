@@ -1,0 +1,108 @@
+"""What the ledger holds: the manifest of a pipeline and the committed position of a partition."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from stream_app.core.environment import Environment
+from stream_app.core.settings import Settings, read_settings
+from stream_app.errors import LogUntrusted
+
+# Raised whenever a release changes the fold or an output's bytes.
+SEMANTICS = 1
+LIVE = "live"
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What must never silently change about a pipeline; written once, at its first start.
+
+    `origins` is the first offset of every partition's fold, `public_keys` the keys by name that
+    controls may be signed with.
+    """
+
+    log_id: str
+    pipeline: str
+    partitions: int
+    semantics: int
+    initial_champion: str
+    origins: list[int]
+    public_keys: dict[str, str]
+    settings: dict[str, Any]
+
+    def first_settings(self) -> Settings:
+        """Return the settings in force at the origin."""
+        return read_settings(self.settings)
+
+
+class Seat(msgspec.Struct, frozen=True):
+    """Who is champion, and since which offset. Routing: no part of any version's fold."""
+
+    champion: str
+    since: int
+
+
+class VersionCommit(msgspec.Struct, frozen=True):
+    """A version the lineage hosts: its definition, its origin, and where its outputs begin."""
+
+    definition: str
+    origin: int
+    published_from: int
+
+
+class Commit(msgspec.Struct, frozen=True):
+    """The committed position: everything before `next_offset` is learned and published.
+
+    `chain` is the digest over all records before it. `settings` are those in force there and
+    `settings_since` the offset after the control that set them. `left` names versions that the
+    lineage no longer hosts, with the offset where they left. The rest is for people to look at.
+    """
+
+    next_offset: int
+    chain: str
+    semantics: int
+    environment: Environment
+    seat: Seat
+    versions: dict[str, VersionCommit]
+    left: dict[str, int]
+    settings: dict[str, Any]
+    settings_since: int
+    watermark_ms: int
+    waiting: int
+    early_waiting: int
+    counters: dict[str, int]
+    learned: dict[str, int]
+    failed: dict[str, str]
+
+
+def encode_commit(commit: Commit) -> bytes:
+    """Return a commit record's bytes."""
+    return msgspec.json.encode(commit)
+
+
+def decode_commit(value: bytes, where: str) -> Commit:
+    """Return the commit record in `value`; raises `LogUntrusted`."""
+    return _decode(value, Commit, f"the committed position of {where}")
+
+
+def decode_manifest(value: bytes, where: str) -> Manifest:
+    """Return the manifest in `value`; raises `LogUntrusted`."""
+    manifest = _decode(value, Manifest, f"the manifest of {where}")
+    if manifest.semantics != SEMANTICS:
+        raise LogUntrusted(
+            f"the manifest of {where} asks for semantics {manifest.semantics}; this release runs "
+            f"semantics {SEMANTICS}.",
+            attempt="a release of stream-app that names these semantics in its CHANGELOG",
+        )
+    return manifest
+
+
+def _decode(value: bytes, kind: Any, what: str) -> Any:
+    try:
+        return msgspec.json.decode(value, type=kind)
+    except msgspec.MsgspecError as error:
+        raise LogUntrusted(
+            f"{what} cannot be read: {error}.",
+            attempt="restore the log from a backup; a newer stream-app may also have written it",
+        ) from None

@@ -1,0 +1,48 @@
+"""What the bits of a model depend on beside its definition and the log."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from functools import cache
+from importlib.metadata import version
+
+import msgspec
+
+from stream_app.errors import EnvironmentDiffers
+
+
+class Environment(msgspec.Struct, frozen=True):
+    """Libraries that state cannot be carried across, and the CPU, which is only recorded."""
+
+    python: str
+    river: str
+    numpy: str
+    cpu: str
+
+    def check(self, now: Environment, where: str) -> None:
+        """Raise `EnvironmentDiffers` when state of this environment cannot be loaded exactly."""
+        for name in ("python", "river", "numpy"):
+            then, today = getattr(self, name), getattr(now, name)
+            if then != today:
+                raise EnvironmentDiffers(
+                    f"{where} was learned under {name} {then}; this is {name} {today}, which may "
+                    "compute other bits.",
+                    attempt=f"install {name} {then} again, or start a new log for this environment",
+                )
+
+
+@cache
+def this_environment() -> Environment:
+    """Return the environment of this process."""
+    python = ".".join(map(str, sys.version_info[:2]))
+    cpu = f"{platform.system()} {platform.machine()} {_cpu_features()}".strip()
+    return Environment(python, version("river"), version("numpy"), cpu)
+
+
+def _cpu_features() -> str:
+    """Return the vector units that NumPy found: they choose among its kernels."""
+    from numpy._core._multiarray_umath import __cpu_features__  # noqa: PLC0415 - slow to import
+
+    found: dict[str, bool] = __cpu_features__
+    return "+".join(sorted(name for name, there in found.items() if there))

@@ -1,0 +1,138 @@
+"""A version's models by key: a bounded cache of live ones over the state store.
+
+One model for the pipeline, one per partition and one per key are the same mechanism; the first
+two have the one key "".
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from stream_app.codec.blobs import BlobSeal
+from stream_app.core.store import StateReader
+from stream_app.learning.pickles import ModelPickles
+from stream_app.learning.tasks import Task
+from stream_app.learning.undo import UndoableModel
+
+LIVE_MAX = 4096
+JOURNAL_MAX = 1024
+_PREFIX = b"m"
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(tuple[int, int, bytes]).decode
+
+
+class Models:
+    """Live models by key.
+
+    A key whose saved model is of an earlier generation starts anew: that is how one number
+    resets all models. At `live_max` the least recently used model is put into bytes; they stay
+    in memory until the next checkpoint, because only a checkpoint writes.
+    """
+
+    def __init__(
+        self,
+        reader: StateReader,
+        family: str,
+        *,
+        seal: BlobSeal,
+        context: bytes,
+        task: Task,
+        prototype: bytes,
+        pickles: ModelPickles,
+        live_max: int = LIVE_MAX,
+    ) -> None:
+        self._reader = reader
+        self._family = family
+        self._seal = seal
+        self._context = context
+        self._task = task
+        self._prototype = prototype
+        self._pickles = pickles
+        self._live_max = live_max
+        self.generation = 0
+        self.journal_max = JOURNAL_MAX
+        self._live: dict[str, UndoableModel] = {}
+        self._changed: set[str] = set()
+        self._evicted: dict[str, tuple[int, bytes]] = {}
+        self._unsaved: dict[bytes, bytes | None] = {}
+
+    def get(self, key: str) -> UndoableModel:
+        """Return a key's model, marked as changed, for one call of predict or learn."""
+        model = self._live.get(key)
+        if model is None:
+            model = self._bring(key)
+        elif len(self._live) > 1:
+            # A dict keeps insertion order, so putting a key in again makes it the newest.
+            self._live[key] = self._live.pop(key)
+        self._changed.add(key)
+        return model
+
+    def peek(self, key: str) -> UndoableModel:
+        """Return a key's model for reading."""
+        return self._live.get(key) or self._bring(key)
+
+    def _bring(self, key: str) -> UndoableModel:
+        learned, image = self._bytes(key)
+        model = self._live[key] = UndoableModel(self._task, image, learned, self._pickles)
+        return model
+
+    def _bytes(self, key: str) -> tuple[int, bytes]:
+        if key in self._evicted:
+            self._changed.add(key)
+            return self._evicted.pop(key)
+        name = _PREFIX + key.encode()
+        blob = self._unsaved.get(name) or self._reader.get(self._family, name)
+        if blob is not None:
+            generation, learned, image = _decode(self._seal.open(self._context + name, blob))
+            if generation == self.generation:
+                return learned, image
+        return 0, self._prototype
+
+    def trim(self) -> None:
+        """Bound what grew during a batch: journals that are long, and live models."""
+        for key in self._changed:
+            model = self._live.get(key)
+            if model is not None and model.calls_since_image() > self.journal_max:
+                model.image()
+        excess = len(self._live) - self._live_max
+        if excess > 0:
+            for key in list(self._live)[:excess]:
+                self._evict(key)
+
+    def _evict(self, key: str) -> None:
+        model = self._live.pop(key)
+        if key in self._changed:
+            self._changed.remove(key)
+            self._evicted[key] = (model.learned, model.image())
+
+    def reset(self) -> None:
+        """Let every key start anew with its next event."""
+        self.generation += 1
+        self._live.clear()
+        self._changed.clear()
+        self._evicted.clear()
+
+    def changes(self) -> int:
+        """Return how many models the next checkpoint will write."""
+        return len(self._changed) + len(self._evicted)
+
+    def collect(self, writes: dict[bytes, bytes | None]) -> None:
+        """Hand the bytes of all changed models to a checkpoint."""
+        changed: dict[bytes, bytes | None] = {}
+        for key in self._changed:
+            model = self._live[key]
+            changed[_PREFIX + key.encode()] = self._blob(key, model.learned, model.image())
+        for key, (learned, image) in self._evicted.items():
+            changed[_PREFIX + key.encode()] = self._blob(key, learned, image)
+        self._changed.clear()
+        self._evicted.clear()
+        self._unsaved.update(changed)
+        writes.update(changed)
+
+    def _blob(self, key: str, learned: int, image: bytes) -> bytes:
+        name = _PREFIX + key.encode()
+        return self._seal.seal(self._context + name, _encode((self.generation, learned, image)))
+
+    def saved(self) -> None:
+        """Take note that what was handed out is in the store now."""
+        self._unsaved.clear()

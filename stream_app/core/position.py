@@ -1,0 +1,48 @@
+"""A checkpoint's own position: which log, which fold, how far; saved as one with the state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from stream_app.core.environment import Environment
+from stream_app.core.store import StateReader
+from stream_app.errors import StateUntrusted
+
+POSITION = "position"
+ORIGIN_CHAIN = b"\0" * 32
+
+
+class Position(msgspec.Struct, frozen=True):
+    """Where a state stands; `controls` are the ids that have acted, each once and for ever."""
+
+    log_id: str
+    pipeline: str
+    partition: int
+    semantics: int
+    environment: Environment
+    next_offset: int
+    chain: bytes
+    versions: dict[str, str]
+    settings: dict[str, Any]
+    settings_since: int
+    controls: list[str]
+
+    def encode(self) -> bytes:
+        """Return the position's bytes."""
+        return msgspec.msgpack.encode(self)
+
+
+def read_position(reader: StateReader) -> Position | None:
+    """Return the position of a saved state, None for an empty one; raises `StateUntrusted`."""
+    value = reader.get(POSITION, b"position")
+    if value is None:
+        return None
+    try:
+        return msgspec.msgpack.decode(value, type=Position)
+    except msgspec.MsgspecError as error:
+        raise StateUntrusted(
+            f"the state's position cannot be read: {error}.",
+            attempt="delete the state directory; the state is built again from the log",
+        ) from None

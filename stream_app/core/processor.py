@@ -1,0 +1,410 @@
+"""One partition's fold: records in; outputs, a commit record and sometimes an image out.
+
+It decides and never does: no clock, no disk, no log. A host publishes outputs and commit as one
+atomic transaction, and saves the image after that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from stream_app.codec.blobs import BlobSeal
+from stream_app.codec.decode import Admitted, IncomingControl, IncomingLabel
+from stream_app.codec.partitioning import partition_of
+from stream_app.codec.signatures import canonical, verify
+from stream_app.core.acceptance import FAMILY, Acceptance, Joined
+from stream_app.core.commit import SEMANTICS, Commit, Manifest, Seat, VersionCommit
+from stream_app.core.emitter import Emitter, label_counts
+from stream_app.core.environment import this_environment
+from stream_app.core.position import POSITION, Position
+from stream_app.core.reporting import Reporting
+from stream_app.core.settings import Settings, differences, read_settings
+from stream_app.core.store import Image, StateReader
+from stream_app.core.version import VersionFold, VersionPlan
+from stream_app.errors import StreamAppError, VersionFailed
+from stream_app.events import LabelValue, Refusal
+from stream_app.records import Output, Record, format_position
+
+CHANGES_MAX = 100_000
+_frame = struct.Struct("<qqii").pack
+_sha256 = hashlib.sha256
+
+
+class Hints(msgspec.Struct, frozen=True):
+    """What the host, who may look at clocks and costs, asks for. Never changes an output."""
+
+    image: bool = False
+    journal_max: int | None = None
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """What came of a poll's worth of records.
+
+    `commit.next_offset` tells how far they were taken: fewer than given when memory is due to be
+    written (`image_due`) or when the champion failed (`stop`, to be raised after publishing).
+    `outputs` and `commit` go into one transaction; `image` is saved after it.
+    """
+
+    outputs: list[Output]
+    commit: Commit
+    image: Image | None
+    image_due: bool
+    stop: StreamAppError | None
+
+
+class Start(msgspec.Struct, frozen=True):
+    """Where a processor begins: at `position`; outputs before `publish_from` are out already."""
+
+    position: Position
+    publish_from: int
+    seat: Seat
+    versions: Mapping[str, VersionCommit]
+    left: Mapping[str, int]
+
+
+class PartitionProcessor:
+    """The fold of one partition. Any exception that leaves `process` poisons it for good."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        partition: int,
+        start: Start,
+        plans: Sequence[VersionPlan],
+        reader: StateReader,
+        *,
+        seal: BlobSeal,
+        known: Mapping[str, object],
+    ) -> None:
+        self._manifest = manifest
+        self._partition = partition
+        self._start = start
+        self._poisoned = False
+        self._silent = False
+        self._until_changes_looked_at = 0
+        self.next_offset = start.position.next_offset
+        self.chain = start.position.chain
+        self._settings = read_settings(start.position.settings)
+        self._settings_since = start.position.settings_since
+        self._controls = set(start.position.controls)
+        self._emitter = Emitter(manifest.pipeline, partition, start.seat.champion)
+        self.acceptance = Acceptance.load(self._settings.acceptance, self._settings_since, reader)
+        context = f"{manifest.log_id}/{manifest.pipeline}/{partition}"
+        self._reporting = Reporting(known, seal, context)
+        self._reporting.change(self._settings.reporting)
+        self._reporting.load(reader)
+        self.versions = [self._fold(plan, reader, seal, context) for plan in plans]
+        self._digest_every = self._settings.reporting.digest_every
+        self._evaluate_every = self._settings.reporting.evaluate_every
+        self._key_partitions: dict[str, int] = {}
+
+    def _fold(
+        self, plan: VersionPlan, reader: StateReader, seal: BlobSeal, context: str
+    ) -> VersionFold:
+        fold = VersionFold(
+            plan,
+            reader,
+            seal=seal,
+            context=context,
+            reporting=self._reporting.prequential(),
+            monitors=self._reporting.error_monitors(),
+        )
+        fold.change(self._settings, self._settings_since)
+        fold.load(reader)
+        return fold
+
+    def process(self, records: Sequence[Record], hints: Hints | None = None) -> Batch:
+        """Fold records, which follow each other and `next_offset`, into the state."""
+        if self._poisoned:
+            raise RuntimeError("this processor has raised before; its state is not to be trusted")
+        hints = hints or Hints()
+        try:
+            stop = self._fold_records(records)
+            return self._batch(hints, stop)
+        except BaseException:
+            self._poisoned = True
+            raise
+
+    def _fold_records(self, records: Sequence[Record]) -> StreamAppError | None:
+        counters = self.acceptance.counters
+        outputs = self._emitter.outputs
+        publish_from = self._start.publish_from
+        for record in records:
+            offset = record.offset
+            if offset < self.next_offset:
+                continue
+            published, chain = len(outputs), self.chain
+            self._silent = offset < publish_from
+            self.chain = _link(chain, record)
+            counters.records += 1
+            try:
+                admitted = self.acceptance.gate.decode(record)
+                self._apply(admitted, record)
+            except Refusal as refusal:
+                counters.dead_letters += 1
+                if not self._silent:
+                    self._emitter.dead_letter(record, refusal)
+            except _ChampionFailed as failed:
+                # The record that failed it stays uncommitted, so a restart meets it again.
+                del outputs[published:]
+                self.chain = chain
+                counters.records -= 1
+                self._poisoned = True
+                return self._champion_failed(failed, record)
+            if counters.records % self._digest_every == 0:
+                self._state_digests(record)
+            self.next_offset = offset + 1
+            if self._changes() > CHANGES_MAX:
+                break
+        return None
+
+    def _changes(self) -> int:
+        """Return how much a checkpoint would write, looked at once in 256 records."""
+        self._until_changes_looked_at -= 1
+        if self._until_changes_looked_at > 0:
+            return 0
+        self._until_changes_looked_at = 256
+        return self.acceptance.changes() + sum(version.changes() for version in self.versions)
+
+    def _apply(self, admitted: Admitted, record: Record) -> None:
+        event: Any = admitted.event
+        kind = type(event)
+        if kind is IncomingControl:
+            self._control(event, record)
+            return
+        self._check_key(admitted.key, record)
+        if kind is IncomingLabel:
+            joined = self.acceptance.label(admitted, record)
+            if joined is not None:
+                for version in self.versions:
+                    version.learn(joined)
+                    self._after(version, record, event, joined.observation_id)
+        else:
+            self._observation(admitted, event, record)
+        for seq in self.acceptance.pass_time(event.ts_ms):
+            self._forget(seq)
+
+    def _observation(self, admitted: Admitted, event: Any, record: Record) -> None:
+        seq, label, delay_ms = self.acceptance.observe(admitted, record)
+        key, features, schema = admitted.key, admitted.features, admitted.schema
+        waits = label is None
+        silent = self._silent
+        for version in self.versions:
+            said = version.predict(seq, key, features, schema, waits)
+            if not silent:
+                self._emitter.prediction(version, record, event, key, said)
+            if version.failures or version.fired:
+                self._caused(version, record, event, event.id)
+        for fired in self._reporting.watch(features):
+            if not silent:
+                self._emitter.drift_alert(record, event, fired, None)
+        if label is None:
+            return
+        joined = Joined(seq, event.id, key, features, schema, label, delay_ms)
+        for version in self.versions:
+            version.learn_now(joined)
+            self._after(version, record, event, event.id)
+
+    def _after(self, version: VersionFold, record: Record, event: Any, observation_id: str) -> None:
+        """Publish what an example caused, and the evaluation when it is due."""
+        if version.failures or version.fired:
+            self._caused(version, record, event, observation_id)
+        if version.prequential.window_examples >= self._evaluate_every:
+            if self._silent:
+                version.prequential.start_window()
+            else:
+                self._emitter.evaluation(version, record, event, self.labels())
+
+    def _caused(
+        self, version: VersionFold, record: Record, event: Any, observation_id: str
+    ) -> None:
+        if not self._silent:
+            for failure in version.failures:
+                self._emitter.failure(version, record, event, observation_id, failure)
+            for fired in version.fired:
+                self._emitter.drift_alert(record, event, fired, version.name)
+        version.failures.clear()
+        version.fired.clear()
+        if version.failed is not None and version.name == self._start.seat.champion:
+            raise _ChampionFailed(version)
+
+    def _champion_failed(self, failed: _ChampionFailed, record: Record) -> StreamAppError:
+        version = failed.version
+        where = format_position(record.topic, record.partition, record.offset)
+        return VersionFailed(
+            f"version {version.name} of {self._manifest.pipeline}, the champion, failed at {where}: "
+            f"{version.failed}. Everything before that record is published.",
+            attempt="repair the model's code if the fault is in your own class and start again; "
+            f"the records that it failed on: stream-app dead-letters {self._manifest.pipeline}",
+        )
+
+    def _forget(self, seq: int) -> None:
+        for version in self.versions:
+            version.forget(seq)
+
+    def _check_key(self, key: str, record: Record) -> None:
+        """Count records whose key or place is not what Kafka's default partitioner makes of it."""
+        counters = self.acceptance.counters
+        if record.key != key.encode():
+            counters.keys_differ += 1
+        partitions = self._manifest.partitions
+        if partitions > 1:
+            place = self._key_partitions.get(key)
+            if place is None:
+                if len(self._key_partitions) > CHANGES_MAX:
+                    self._key_partitions.clear()
+                place = self._key_partitions[key] = partition_of(key.encode(), partitions)
+            if place != self._partition:
+                counters.misplaced += 1
+
+    def _control(self, event: IncomingControl, record: Record) -> None:
+        self._check_signature(event, record)
+        if event.id in self._controls:
+            return
+        if event.action == "settings":
+            self._change_settings(event, record)
+        elif event.action == "time":
+            for seq in self.acceptance.set_time(event.ts_ms):
+                self._forget(seq)
+        else:
+            raise Refusal(
+                "unknown_action",
+                "action",
+                f"{event.action[:64]!r}; this release knows settings, time",
+            )
+        self._controls.add(event.id)
+        self.acceptance.counters.controls += 1
+
+    def _check_signature(self, event: IncomingControl, record: Record) -> None:
+        if event.sig is None:
+            raise Refusal("unsigned", "sig", "a control needs an ed25519 signature")
+        name = event.sig.split(":")[1] if event.sig.count(":") == 2 else ""
+        public = self._manifest.public_keys.get(name)
+        if public is None:
+            raise Refusal("unknown_key", "sig", f"no public key {name[:64]!r} in the manifest")
+        document = msgspec.json.decode(record.value)
+        message = canonical(document, self._manifest.pipeline, self._manifest.log_id)
+        if not verify(bytes.fromhex(public), message, event.sig):
+            raise Refusal("bad_signature", "sig", "the signature is not of this control and log")
+
+    def _change_settings(self, event: IncomingControl, record: Record) -> None:
+        try:
+            settings = read_settings(event.settings)
+            self._check_settings(settings)
+            self._reporting.change(settings.reporting)
+        except (msgspec.MsgspecError, StreamAppError) as error:
+            raise Refusal("bad_settings", "settings", str(error)[:300]) from None
+        self._settings = settings
+        self._settings_since = record.offset + 1
+        self.acceptance.change(settings.acceptance, self._settings_since)
+        self._digest_every = settings.reporting.digest_every
+        self._evaluate_every = settings.reporting.evaluate_every
+        for version in self.versions:
+            version.prequential = self._reporting.prequential()
+            version.monitors = self._reporting.error_monitors()
+            version.change(settings, self._settings_since)
+
+    def _check_settings(self, settings: Settings) -> None:
+        for path, _, _ in differences(self._settings, settings):
+            if path.startswith(("acceptance.task", "acceptance.model_per")):
+                raise Refusal("bad_settings", f"settings.{path}", "cannot change in a pipeline")
+
+    def labels(self) -> Any:
+        """Return what became of the labels so far."""
+        acceptance = self.acceptance
+        return label_counts(acceptance.counters, acceptance.ids.waiting, len(acceptance.early))
+
+    def _state_digests(self, record: Record) -> None:
+        if self._silent:
+            return
+        ts_ms = record.timestamp_ms
+        emit = self._emitter.state_digest
+        emit(record, ts_ms, self.chain, self.acceptance.digest(), None)
+        for version in self.versions:
+            emit(record, ts_ms, self.chain, version.digest(), version.name)
+
+    def _batch(self, hints: Hints, stop: StreamAppError | None) -> Batch:
+        for version in self.versions:
+            if hints.journal_max is not None:
+                version.models.journal_max = hints.journal_max
+            version.models.trim()
+        outputs = self._emitter.outputs
+        self._emitter.outputs = []
+        self._until_changes_looked_at = 0
+        due = self._changes() > CHANGES_MAX
+        image = self._image() if (hints.image or due) and stop is None else None
+        return Batch(outputs, self._commit(), image, due, stop)
+
+    def _commit(self) -> Commit:
+        acceptance, start = self.acceptance, self._start
+        return Commit(
+            next_offset=self.next_offset,
+            chain=self.chain.hex(),
+            semantics=SEMANTICS,
+            environment=this_environment(),
+            seat=start.seat,
+            versions=dict(start.versions),
+            left=dict(start.left),
+            settings=self._settings.plain(),
+            settings_since=self._settings_since,
+            watermark_ms=acceptance.watermark.now_ms,
+            waiting=acceptance.ids.waiting,
+            early_waiting=len(acceptance.early),
+            counters=msgspec.to_builtins(acceptance.counters),
+            learned={version.name: version.learned for version in self.versions},
+            failed={v.name: v.failed for v in self.versions if v.failed is not None},
+        )
+
+    def _image(self) -> Image:
+        writes: dict[str, dict[bytes, bytes | None]] = {FAMILY: {}, POSITION: {}}
+        self.acceptance.collect(writes[FAMILY])
+        self._reporting.collect(writes[FAMILY])
+        for version in self.versions:
+            version.collect(writes.setdefault(version.family, {}))
+        writes[POSITION][b"position"] = self.position().encode()
+        return Image(self.next_offset, writes)
+
+    def position(self) -> Position:
+        """Return where the state stands, as a checkpoint keeps it."""
+        return Position(
+            log_id=self._manifest.log_id,
+            pipeline=self._manifest.pipeline,
+            partition=self._partition,
+            semantics=SEMANTICS,
+            environment=this_environment(),
+            next_offset=self.next_offset,
+            chain=self.chain,
+            versions={version.name: version.plan.definition for version in self.versions},
+            settings=self._settings.plain(),
+            settings_since=self._settings_since,
+            controls=sorted(self._controls),
+        )
+
+    def saved(self) -> None:
+        """Take note that the last image is in the store."""
+        self.acceptance.saved()
+        for version in self.versions:
+            version.saved()
+
+
+class _ChampionFailed(Exception):
+    """The champion's version failed for good on the record at hand."""
+
+    def __init__(self, version: VersionFold) -> None:
+        super().__init__(version.name)
+        self.version = version
+
+
+def _link(chain: bytes, record: Record) -> bytes:
+    """Return the chain digest after `record`: over all that the fold reads of it."""
+    key, value = record.key, record.value
+    if key is None:
+        frame = _frame(record.offset, record.timestamp_ms, -1, len(value))
+        return _sha256(chain + frame + value).digest()
+    frame = _frame(record.offset, record.timestamp_ms, len(key), len(value))
+    return _sha256(chain + frame + key + value).digest()

@@ -1,0 +1,52 @@
+"""The names of a pipeline's topics and ledgers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+
+class Topics(msgspec.Struct, frozen=True):
+    """Where a pipeline's records go."""
+
+    pipeline: str
+
+    @property
+    def events(self) -> str:
+        """What goes in."""
+        return f"{self.pipeline}.events"
+
+    @property
+    def predictions(self) -> str:
+        """What downstream apps consume."""
+        return f"{self.pipeline}.predictions"
+
+    @property
+    def evaluations(self) -> str:
+        """Prequential metrics of the champion, and state digests."""
+        return f"{self.pipeline}.evaluations"
+
+    @property
+    def drift_alerts(self) -> str:
+        """Firings of the champion's error monitors and of feature monitors."""
+        return f"{self.pipeline}.drift-alerts"
+
+    @property
+    def dead_letters(self) -> str:
+        """Refused records, and failed calls of the champion."""
+        return f"{self.pipeline}.dead-letters"
+
+    @property
+    def ledger(self) -> str:
+        """Manifest and committed positions of the live lineage."""
+        return f"{self.pipeline}.ledger"
+
+    def shadow(self, version: str) -> str:
+        """All that a version which is not champion puts out."""
+        return f"{self.pipeline}.shadow.{version}"
+
+    def all(self, versions: Iterable[str]) -> list[str]:
+        """Return every topic of a pipeline with these versions."""
+        fixed = [self.events, self.predictions, self.evaluations, self.drift_alerts]
+        return [*fixed, self.dead_letters, *(self.shadow(version) for version in versions)]

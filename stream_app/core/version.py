@@ -1,0 +1,284 @@
+"""One version's fold: predict, be scored, learn; its drift monitors, failures and evaluation."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from stream_app.codec.blobs import BlobSeal
+from stream_app.core.acceptance import Joined
+from stream_app.core.models import Models
+from stream_app.core.sampled_digest import SampledDigest
+from stream_app.core.settings import Settings
+from stream_app.core.store import StateReader
+from stream_app.core.table import Table
+from stream_app.events import Feature, LabelValue
+from stream_app.learning.digests import structural_digest
+from stream_app.learning.monitors import Firing, Monitor
+from stream_app.learning.pickles import ModelPickles
+from stream_app.learning.prequential import Prequential
+from stream_app.learning.tasks import Task
+from stream_app.learning.undo import ModelRaised
+
+_encode = msgspec.msgpack.Encoder(enc_hook=lambda value: value.item()).encode
+Features = dict[str, Any]
+
+
+class VersionPlan(msgspec.Struct, frozen=True):
+    """What the declaration says of one version, made ready for the fold.
+
+    `features` are the names it takes out of all accepted ones, None for whatever there is;
+    `monitors` reset the models and are part of the definition; `pickles` knows the user's own
+    classes. `copies` says that the model holds code of users, which may change what it is given.
+    """
+
+    name: str
+    definition: str
+    task: Task
+    prototype: bytes
+    features: tuple[str, ...] | None
+    copies: bool
+    monitors: Callable[[], list[Monitor]]
+    pickles: ModelPickles
+    keyed: bool
+
+
+class Said(NamedTuple):
+    """One prediction as it is published."""
+
+    prediction: object
+    probability: object
+    null_reason: str | None
+    learned: int
+
+
+class Fired(NamedTuple):
+    """A monitor that fired."""
+
+    monitor: Monitor
+    firing: Firing
+    action: str
+
+
+class Failure(NamedTuple):
+    """A call that raised and was undone."""
+
+    call: str
+    detail: str
+
+
+class VersionFold:
+    """One version on one partition; calls come in the order of the log.
+
+    What a call caused beside its result is left in `failures` and `fired` for the processor to
+    publish and clear.
+    """
+
+    def __init__(
+        self,
+        plan: VersionPlan,
+        reader: StateReader,
+        *,
+        seal: BlobSeal,
+        context: str,
+        reporting: Prequential,
+        monitors: list[Monitor],
+    ) -> None:
+        self.plan = plan
+        self.name = plan.name
+        self.family = f"version.{plan.name}"
+        self._seal = seal
+        self._context = f"{context}/{plan.name}/".encode()
+        self.models = Models(
+            reader,
+            self.family,
+            seal=seal,
+            context=self._context,
+            task=plan.task,
+            prototype=plan.prototype,
+            pickles=plan.pickles,
+        )
+        self._digest = SampledDigest(self.models)
+        self._waiting: Table[Any] = Table(
+            reader, self.family, b"w", _encode, msgspec.msgpack.Decoder().decode
+        )
+        self.prequential = reporting
+        self.monitors = monitors
+        self._resetting = plan.monitors()
+        self._in_a_row = {"predict": 0, "learn": 0}
+        self.failed: str | None = None
+        self.failures: list[Failure] = []
+        self.fired: list[Fired] = []
+        self._whole = -2
+        self._failures_max = 1
+        self.learned = 0
+        self._publish = plan.task.publish
+        self._keyed = plan.keyed
+        self._said: Any = None
+        self._sort_monitors()
+
+    def _sort_monitors(self) -> None:
+        self._feature_monitors = [m for m in self._resetting if m.watches != "error"]
+        self._error_monitors = [m for m in self._resetting if m.watches == "error"]
+
+    def change(self, settings: Settings, since: int) -> None:
+        """Put other settings into force from the next record on, whose offset is `since`."""
+        self._failures_max = settings.acceptance.limits.failures_max
+        names, declared = self.plan.features, settings.acceptance.features
+        whole = names is not None and declared is not None and {*declared} <= {*names}
+        self._whole = since if whole else -2
+
+    def _select(self, features: Features, schema: int) -> Features:
+        """Return the version's own features, in canonical order."""
+        names = self.plan.features
+        if names is not None and schema != self._whole:
+            return {name: features[name] for name in names if name in features}
+        return features.copy() if self.plan.copies else features
+
+    def predict(
+        self, seq: int, key: str, features: dict[str, Feature], schema: int, waits: bool
+    ) -> Said:
+        """Predict an accepted observation; keep what was said when its label is still to come."""
+        if self.failed is not None:
+            if waits:
+                self._waiting.add(seq, None)
+            learned = self.models.peek(key if self._keyed else "").learned
+            return Said(None, None, "failed", learned)
+        model = self.models.get(key if self._keyed else "")
+        chosen = self._select(features, schema)
+        learned = model.learned
+        try:
+            said = model.predict(chosen)
+            prediction, probability = self._publish(said)
+        except ModelRaised as raised:
+            said, result = None, self._no_prediction(str(raised), learned)
+        except (TypeError, ValueError) as odd:
+            said, result = None, self._no_prediction(f"no valid prediction: {odd}", learned)
+        else:
+            self._in_a_row["predict"] = 0
+            reason = "untrained" if prediction is None else None
+            result = Said(prediction, probability, reason, learned)
+        if waits:
+            self._waiting.add(seq, said)
+        else:
+            self._said = said
+        if self._feature_monitors:
+            self._watch(chosen)
+        return result
+
+    def _no_prediction(self, detail: str, learned: int) -> Said:
+        self._fail("predict", detail)
+        return Said(None, None, "model_raised", learned)
+
+    def learn_now(self, joined: Joined) -> None:
+        """Score and learn an example whose prediction was made a moment ago."""
+        said, self._said = self._said, None
+        self._score_and_learn(joined, said)
+
+    def learn(self, joined: Joined) -> None:
+        """Score the prediction that was published for an example, then learn it."""
+        self._score_and_learn(joined, self._waiting.pop(joined.seq))
+
+    def _score_and_learn(self, joined: Joined, said: Any) -> None:
+        label = joined.label
+        self.prequential.score(label, said, joined.delay_ms)
+        if said is not None and said != {}:
+            self._watch_error(label, said)
+        if self.failed is not None:
+            return
+        key = joined.key if self._keyed else ""
+        model = self.models.get(key)
+        try:
+            model.learn(self._select(joined.features, joined.schema), label)
+        except ModelRaised as raised:
+            self._fail("learn", str(raised))
+        else:
+            self._in_a_row["learn"] = 0
+            self.learned += 1
+        if self._keyed:
+            self._digest.touch(key)
+
+    def forget(self, seq: int) -> None:
+        """Drop the prediction of an observation that timed out."""
+        self._waiting.pop(seq)
+
+    def _fail(self, call: str, detail: str) -> None:
+        self.failures.append(Failure(call, detail))
+        self._in_a_row[call] += 1
+        if self._in_a_row[call] >= self._failures_max:
+            self.failed = f"{call} raised {self._in_a_row[call]} times in a row, last {detail}"
+
+    def _watch_error(self, label: LabelValue, said: Any) -> None:
+        if not (self.monitors or self._error_monitors):
+            return
+        error = self.plan.task.error(label, said)
+        for monitor in self.monitors:
+            firing = monitor.update(error)
+            if firing is not None:
+                self.fired.append(Fired(monitor, firing, "alert"))
+        for monitor in self._error_monitors:
+            self._may_reset(monitor, error)
+
+    def _watch(self, features: Features) -> None:
+        for monitor in self._feature_monitors:
+            value = features.get(monitor.feature)
+            if type(value) is float or type(value) is int:
+                self._may_reset(monitor, value)
+
+    def _may_reset(self, monitor: Monitor, value: float) -> None:
+        firing = monitor.update(value)
+        if firing is not None:
+            self.fired.append(Fired(monitor, firing, "reset"))
+            self.models.reset()
+            self._digest.reset()
+
+    def digest(self) -> bytes:
+        """Return the digest of all that decides the version's further predictions."""
+        if not self._keyed:
+            self._digest.touch("")
+        resetting = [monitor.state() for monitor in self._resetting]
+        rest = (self.models.generation, self.failed, self._in_a_row, resetting)
+        return hashlib.sha256(self._digest.total() + structural_digest(rest)).digest()
+
+    def changes(self) -> int:
+        """Return how many entries the next checkpoint will write or delete."""
+        return self.models.changes() + self._waiting.changes()
+
+    def collect(self, writes: dict[bytes, bytes | None]) -> None:
+        """Hand all that changed to a checkpoint."""
+        self.models.collect(writes)
+        self._waiting.collect(writes)
+        self._digest.collect(writes)
+        changed = sorted(self._digest.changed)
+        scalars = (self.models.generation, self.learned, self._in_a_row, self.failed, changed)
+        writes[b"s"] = _encode(scalars)
+        watching = [
+            self.prequential.state(),
+            [monitor.state() for monitor in self.monitors],
+            [monitor.state() for monitor in self._resetting],
+        ]
+        blob = self.plan.pickles.dumps(watching)
+        writes[b"r"] = self._seal.seal(self._context + b"r", blob)
+
+    def saved(self) -> None:
+        """Take note that what was handed out is in the store now."""
+        self.models.saved()
+        self._waiting.saved()
+
+    def load(self, reader: StateReader) -> None:
+        """Take back what `collect` handed out, if there is any."""
+        scalars = reader.get(self.family, b"s")
+        blob = reader.get(self.family, b"r")
+        if scalars is None or blob is None:
+            return
+        state = msgspec.msgpack.decode(scalars)
+        self.models.generation, self.learned, self._in_a_row, self.failed, changed = state
+        self._digest.load(reader, self.family, changed)
+        watching: Any = self.plan.pickles.loads(self._seal.open(self._context + b"r", blob))
+        self.prequential = Prequential.of(watching[0])
+        self.monitors = [Monitor.of(state) for state in watching[1]]
+        self._resetting = [Monitor.of(state) for state in watching[2]]
+        self._sort_monitors()

@@ -1,0 +1,105 @@
+"""A model whose failed call leaves no trace: the last image, and a journal of the calls since.
+
+Copying a model for every event costs more than learning from it. River's models are left
+half-updated by an exception, so the model is loaded from its image again and every call since is
+made again, except the one that failed. Predictions are in the journal too: a scaler that sees a
+new feature while it predicts makes an entry for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from stream_app.events import LabelValue
+from stream_app.learning.pickles import ModelPickles
+from stream_app.learning.tasks import Task
+from stream_app.learning.tasks.task import Said
+
+_PREDICTED = object()
+
+
+class ModelRaised(Exception):
+    """A model's call raised; the model is as it was before the call."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(f"{type(error).__name__}: {str(error)[:300]}")
+
+
+class UndoableModel:
+    """One model, the number of examples it has learned, and the way back from a failed call.
+
+    MemoryError and RecursionError depend on the machine, so they are never undone: they leave
+    `predict` and `learn` as they are, and the process must end.
+    """
+
+    __slots__ = (
+        "_image",
+        "_journal",
+        "_learn",
+        "_pickles",
+        "_predict",
+        "_task",
+        "learned",
+        "model",
+    )
+
+    def __init__(self, task: Task, image: bytes, learned: int, pickles: ModelPickles) -> None:
+        self._task = task
+        self._pickles = pickles
+        self.learned = learned
+        self._load(image)
+
+    def _load(self, image: bytes) -> None:
+        self._image = image
+        self._journal: list[tuple[dict[str, Any], object]] = []
+        self.model: Any = self._pickles.loads(image)
+        self._predict: Callable[[dict[str, Any]], Said] = self._task.predictor(self.model)
+        self._learn: Callable[[dict[str, Any], LabelValue], object] = self.model.learn_one
+
+    def predict(self, features: dict[str, Any]) -> Said:
+        """Return what the model says; raises `ModelRaised`."""
+        try:
+            said = self._predict(features)
+        except (MemoryError, RecursionError):
+            raise
+        except Exception as error:
+            self._undo()
+            raise ModelRaised(error) from error
+        self._journal.append((features, _PREDICTED))
+        return said
+
+    def learn(self, features: dict[str, Any], label: LabelValue) -> None:
+        """Learn one example; raises `ModelRaised`."""
+        try:
+            self._learn(features, label)
+        except (MemoryError, RecursionError):
+            raise
+        except Exception as error:
+            self._undo()
+            raise ModelRaised(error) from error
+        self._journal.append((features, label))
+        self.learned += 1
+
+    def calls_since_image(self) -> int:
+        """Return the length of the journal, which the caller bounds by taking images."""
+        return len(self._journal)
+
+    def image(self) -> bytes:
+        """Return the model's bytes; the journal starts anew from them."""
+        if self._journal:
+            self._image = self._pickles.dumps(self.model)
+            self._journal.clear()
+        return self._image
+
+    def _undo(self) -> None:
+        journal = self._journal
+        self._load(self._image)
+        for features, label in journal:
+            if label is _PREDICTED:
+                self._predict(features)
+            else:
+                self._learn(features, label)  # type: ignore[arg-type]
+        self._journal = journal
+        # The next failure must not pay for this journal again.
+        self.image()

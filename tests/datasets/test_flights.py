@@ -178,8 +178,13 @@ def test_features_are_the_declared_ones_and_missing_weather_is_absent() -> None:
     assert absent["temp"] < len(observations)
 
 
-def test_a_wind_that_never_blew_is_absent() -> None:
+def test_what_no_station_measured_and_a_wind_that_never_blew_are_absent() -> None:
     weather = FlightTables().weather()
+    assert weather["EWR", ms(2013, 8, 22, 13)] == {
+        "precip": 0.13,
+        "visib": 7.0,
+        "wind_speed": 12.658579999999999,
+    }
     broken = weather["EWR", ms(2013, 2, 12, 8)]
     assert "wind_speed" not in broken
     assert broken["temp"] == 39.02

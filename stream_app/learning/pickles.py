@@ -1,0 +1,189 @@
+"""A model as bytes and back: exact, slim, and read by a machine that resolves listed names only."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import types
+from collections.abc import Mapping
+from typing import Any
+
+from stream_app.errors import DeclarationError, StateUntrusted, StreamAppError
+from stream_app.learning.allowed_globals import INSTANCES, MADE, VALUES
+from stream_app.learning.opcodes import check_opcodes
+from stream_app.learning.rebuilders import (
+    REBUILDERS,
+    Rebuilder,
+    blank,
+    import_listed,
+    made,
+    maker,
+)
+from stream_app.learning.reductions import Reducers
+
+_NOTHING: Mapping[str, object] = types.MappingProxyType({})
+
+
+class ModelPickles:
+    """Pickles of models that may hold what is listed, and `extra`: "module:qualname" to a thing.
+
+    Keep one per pipeline: it remembers how to take every type apart and what every name means.
+    """
+
+    def __init__(self, extra: Mapping[str, object] = _NOTHING) -> None:
+        self.extra = dict(extra)
+        self.reducers = Reducers(self.extra)
+        self._makers: dict[str, Any] = {}
+        self._globals: dict[str, Any] = dict(REBUILDERS)
+        for rebuilder, resolve in ((blank, self._blank), (made, self._made)):
+            self._globals[_name(rebuilder)] = Rebuilder(rebuilder.name, resolve)
+
+    def dumps(self, value: object) -> bytes:
+        """Return the bytes of which `loads` makes a value that behaves the same for ever.
+
+        Raises `DeclarationError` when the value holds something that is not listed.
+        """
+        buffer = io.BytesIO()
+        pickler = pickle.Pickler(buffer, protocol=5)
+        pickler.dispatch_table = self.reducers
+        try:
+            pickler.dump(value)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise DeclarationError(
+                f"A {type(value).__name__} cannot be saved exactly: {error}.",
+                attempt="use named functions and classes at the top level of a module",
+            ) from error
+        return buffer.getvalue()
+
+    def loads(self, data: bytes) -> object:
+        """Return the value of bytes that `dumps` wrote; the second wall behind their signature.
+
+        Raises `StateUntrusted` for all other bytes, having called nothing that is not listed.
+        """
+        check_opcodes(data)
+        unpickler = _Unpickler(data, self)
+        try:
+            value = unpickler.load()
+        except (KeyboardInterrupt, SystemExit, MemoryError, StreamAppError):
+            raise
+        except BaseException as error:  # compiled parts of River panic with a BaseException
+            raise _untrusted(f"{type(error).__name__}: {error}") from error
+        finally:
+            changed = unpickler.restore()
+        if changed:
+            raise _untrusted(f"they change {changed} for the whole process")
+        return value
+
+    def resolve(self, module: str, qualname: str) -> Any:
+        """Return what a name in the bytes stands for; raises `StateUntrusted` when unlisted."""
+        name = f"{module}:{qualname}"
+        found = self._globals.get(name)
+        if found is None:
+            found = self._globals[name] = self._listed(name, VALUES)
+        return found
+
+    def _listed(self, name: str, listed: frozenset[str]) -> Any:
+        if name in self.extra:
+            return self.extra[name]
+        if name not in listed:
+            module, _, qualname = name.partition(":")
+            raise _untrusted(f"they name {qualname!r} of module {module!r}, which is not listed")
+        return import_listed(name)
+
+    def _blank(self, name: str) -> Any:
+        found = self._makers.get(name)
+        if found is None:
+            cls = self._listed(name, INSTANCES)
+            if not isinstance(cls, type):
+                raise _untrusted(f"they make instances of {name}, which is no class")
+            found = self._makers[name] = maker(cls)
+        return found
+
+    def _made(self, name: str) -> Any:
+        if name not in MADE:
+            raise _untrusted(f"they call {name}, which is not listed")
+        return Rebuilder(name, import_listed(name))
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, data: bytes, pickles: ModelPickles) -> None:
+        super().__init__(io.BytesIO(data))
+        self._pickles = pickles
+        self._before: list[tuple[Any, Any]] = []
+
+    def find_class(self, module: str, name: str) -> Any:
+        found = self._pickles.resolve(module, name)
+        if isinstance(found, types.FunctionType | type):
+            self._before.append((found, _attributes(found)))
+        return found
+
+    def restore(self) -> str:
+        """Undo what the bytes did to shared classes and functions; returns the first one's name."""
+        changed = ""
+        for thing, before in reversed(self._before):
+            if _attributes(thing) != before:
+                _restore(thing, before)
+                changed = thing.__qualname__
+        return changed
+
+
+def _attributes(thing: Any) -> tuple[Any, ...]:
+    """Return all of a class or function that a careless or hostile BUILD could set."""
+    if isinstance(thing, type):
+        return (thing.__name__, thing.__qualname__, thing.__bases__, dict(vars(thing)))
+    code = (thing.__code__, thing.__defaults__, thing.__kwdefaults__)
+    return (thing.__name__, thing.__qualname__, code, dict(vars(thing)))
+
+
+def _restore(thing: Any, before: tuple[Any, ...]) -> None:
+    thing.__name__, thing.__qualname__, inner, attributes = before
+    if isinstance(thing, type):
+        thing.__bases__ = inner
+    else:
+        thing.__code__, thing.__defaults__, thing.__kwdefaults__ = inner
+    for name in set(vars(thing)) - set(attributes):
+        delattr(thing, name)
+    for name, value in attributes.items():
+        if vars(thing).get(name) is not value:
+            setattr(thing, name, value)
+
+
+def _name(rebuilder: Rebuilder) -> str:
+    return f"{Rebuilder.__module__}:{rebuilder.name}"
+
+
+def _untrusted(why: str) -> StateUntrusted:
+    return StateUntrusted(
+        f"A model's bytes were refused: {why}.",
+        attempt="delete the state directory; it is rebuilt from the log",
+    )
+
+
+_RIVER_ONLY = ModelPickles()
+
+
+_KEPT_MAX = 8
+_kept: list[ModelPickles] = []
+
+
+def pickles_for(extra: Mapping[str, object]) -> ModelPickles:
+    """Return the `ModelPickles` of these extras, kept between calls for the newest few."""
+    if not extra:
+        return _RIVER_ONLY
+    for kept in _kept:
+        if kept.extra == extra:
+            return kept
+    fresh = ModelPickles(extra)
+    _kept.insert(0, fresh)
+    del _kept[_KEPT_MAX:]
+    return fresh
+
+
+def dumps(value: object, extra: Mapping[str, object] = _NOTHING) -> bytes:
+    """Return `value` as bytes; see `ModelPickles.dumps`."""
+    return pickles_for(extra).dumps(value)
+
+
+def loads(data: bytes, extra: Mapping[str, object] = _NOTHING) -> object:
+    """Return the value of `data`; see `ModelPickles.loads`."""
+    return pickles_for(extra).loads(data)

@@ -10,17 +10,14 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from stream_app.errors import DeclarationError
-from stream_app.learning.names import name_of, resolve
-from stream_app.learning.sorted_select import SortedSelect
+from stream_app.learning.names import resolve
+from stream_app.learning.order_free import SUBSTITUTES
 from stream_app.learning.source_digest import source_digest
 
 Json = None | bool | int | float | str | list[Any] | dict[str, Any]
 
 # Deeper nesting than any real model's; keeps a description far from the recursion limit.
 DEPTH_MAX: Final = 40
-
-# What River would build from a set, replaced by a class that does not depend on hash order.
-SUBSTITUTES: Final[Mapping[str, type]] = MappingProxyType({"river.compose:Select": SortedSelect})
 
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
@@ -39,7 +36,7 @@ def build(
     known: Mapping[str, object] = _NOTHING,
     *,
     path: str = "model",
-    substitutes: Mapping[str, type] = SUBSTITUTES,
+    substitutes: Mapping[str, Any] = SUBSTITUTES,
 ) -> Any:
     """Return the fresh object that `tree` describes; `describe(build(tree)) == tree`.
 
@@ -59,7 +56,7 @@ def build(
 class _Builder:
     """One run over a tree; holds what names may stand for."""
 
-    def __init__(self, known: Mapping[str, object], substitutes: Mapping[str, type]) -> None:
+    def __init__(self, known: Mapping[str, object], substitutes: Mapping[str, Any]) -> None:
         self._known = known
         self._substitutes = substitutes
 
@@ -115,7 +112,7 @@ class _Builder:
 
     def _named(self, name: str, tree: dict[str, Any], path: str) -> Any:
         """Return a class or function, having compared users' own code with what was described."""
-        found = resolve(name, self._known, path)
+        found = self._substitutes.get(name) or resolve(name, self._known, path)
         wanted = tree.get("source")
         if wanted is not None and source_digest(found, path) != wanted:
             raise DeclarationError(
@@ -126,7 +123,7 @@ class _Builder:
 
     def _object(self, tree: dict[str, Any], path: str, depth: int) -> Any:
         name = tree["object"]
-        kind = self._substitutes.get(name) or self._named(name, tree, path)
+        kind = self._named(name, tree, path)
         if not isinstance(kind, type):
             raise DeclarationError(
                 f"{path}: {name!r} is no class.", attempt="describe an object of a class."
@@ -137,7 +134,7 @@ class _Builder:
                 for step, child in tree["steps"]
             ]
             return self._call(kind, path, args, {})
-        if name_of(kind) in ("river.utils:Rolling", "river.utils:TimeRolling"):
+        if name in ("river.utils:Rolling", "river.utils:TimeRolling"):
             return self._rolling(kind, tree["params"], path, depth)
         args = self._items(tree.get("args", []), path, depth)
         return self._call(kind, path, args, self._params(tree, path, depth))

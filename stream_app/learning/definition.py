@@ -17,6 +17,7 @@ from stream_app.learning.description import (
     users_own,
 )
 from stream_app.learning.refusals import (
+    refuse_no_object,
     refuse_trained,
     refuse_unpicklable,
     refuse_unsuitable,
@@ -59,6 +60,7 @@ def prepare(model: Any, *, seed: int, path: str = "model") -> Prepared:
     a model that is trained, cannot be described, saved or seeded, or could not be replayed.
     """
     given = describe_in_full(model, path=path)
+    refuse_no_object(given, path)
     known = users_own(model, path=path)
     refuse_unsuitable(given, path)
     refuse_trained(model, given, known, path)

@@ -25,7 +25,7 @@ from stream_app.learning.names import (
     is_river,
     name_of,
 )
-from stream_app.learning.sorted_select import SortedSelect
+from stream_app.learning.order_free import original
 from stream_app.learning.source_digest import source_digest
 
 # Parameters that River keeps under another attribute than their own name.
@@ -130,7 +130,7 @@ class _Reader:
         if value is None or isinstance(value, _LEAVES):
             return _leaf(value)
         if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType | np.ufunc):
-            return self._named(value, path)
+            return self._named(original(value), path)
         if type(value) in _SEQUENCES:
             items = self._items(value, path, depth)
             return items if type(value) is list else {type(value).__name__: items}
@@ -181,7 +181,7 @@ class _Reader:
         return {"name": name, "source": digest}
 
     def _object(self, value: Any, path: str, depth: int) -> Json:
-        kind = compose.Select if type(value) is SortedSelect else type(value)
+        kind = original(type(value))
         if not _has_parameters(kind):
             raise DeclarationError(
                 f"{path}: a {kind.__module__}.{kind.__qualname__} cannot be described by its "
@@ -201,7 +201,7 @@ class _Reader:
         params = dict(_parameters(value, kind, path))
         if (args := params.pop("*", None)) is not None:
             items = self._items(args, path, depth)
-            is_set = isinstance(args, set | frozenset) or kind is compose.Select
+            is_set = isinstance(args, set | frozenset)
             node["args"] = sorted(items, key=canonical_json) if is_set else items
         node["params"] = {n: self.value(v, f"{path}.{n}", depth + 1) for n, v in params.items()}
         return node

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from river import compose
 
-from stream_app.learning.sorted_select import SortedSelect
+from stream_app.learning.order_free import SortedSet, original
 
 # Plans that a pipeline makes at its first call; they say nothing about what it has learned.
 _CACHES = ("_plan", "_inference_transformers", "_last_step_cached")
@@ -46,7 +46,7 @@ class _Walk:
         if value is None or isinstance(value, bool | int | float | str | bytes):
             self._facts[place] = f"{type(value).__name__} {value!r}"
         elif isinstance(value, type | types.FunctionType | types.BuiltinFunctionType | np.ufunc):
-            self._facts[place] = f"name {value.__name__}"
+            self._facts[place] = f"name {original(value).__name__}"
         elif isinstance(value, random.Random | np.random.RandomState | np.random.Generator):
             self._facts[place] = "generator"
         elif isinstance(value, np.ndarray):
@@ -58,7 +58,8 @@ class _Walk:
             self._open(place, value)
 
     def _open(self, place: str, value: Any) -> None:
-        self._facts[place] = type(value).__qualname__
+        kind = set if type(value) is SortedSet else original(type(value))
+        self._facts[place] = kind.__qualname__
         if isinstance(value, dict):
             self._push_all(place, value.items())
         elif isinstance(value, list | tuple | collections.deque):
@@ -73,9 +74,6 @@ class _Walk:
 
     def _open_object(self, place: str, value: Any) -> None:
         """Open an object the way pickle would, which is all of it that a restore brings back."""
-        if type(value) is SortedSelect:
-            value = compose.Select(*value.keys)
-            self._facts[place] = type(value).__qualname__
         try:
             reduced = value.__reduce_ex__(4)
         except Exception:

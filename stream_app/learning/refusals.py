@@ -22,10 +22,38 @@ TREE_DEPTH_MAX: Final = 100
 # period, which differs after a restore. Nothing is a multiple of NaN, not even zero.
 NEVER: Final = "nan"
 
-_ORDER = "its results depend on the order of hashes, which differs between processes"
+_ORDER = "the order of hashes decides its results, and that differs between processes"
+_DENSITY = "use cluster.DenStream() or cluster.DBSTREAM(), whose results depend on the data alone."
 
-# Seen by running River's catalogue with three hash seeds; the reason and a way out each.
-REFUSED: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({})
+# Seen by running River's catalogue under several hash seeds and across restores.
+REFUSED: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {
+        "river.cluster:KMeans": (_ORDER, _DENSITY),
+        "river.cluster:CluStream": (_ORDER, _DENSITY),
+        "river.cluster:STREAMKMeans": (_ORDER, _DENSITY),
+        "river.feature_extraction:RandomTreesEmbedding": (
+            "it remembers its leaves by their place in memory, which a restore changes",
+            "use feature_extraction.RBFSampler() instead.",
+        ),
+        "river.neighbors:SWINN": (
+            "it keeps a part of its graph outside of itself, where no checkpoint finds it and "
+            "every other SWINN of the process changes it",
+            "write engine=neighbors.LazySearch(window_size=...).",
+        ),
+    }
+)
+
+
+def refuse_no_object(tree: Json, path: str) -> None:
+    """Raise `DeclarationError` unless a tree describes an object."""
+    if isinstance(tree, dict) and "object" in tree:
+        return
+    named = tree.get("name") if isinstance(tree, dict) else None
+    what = f"{named} is a class or a function" if named else f"{tree!r} is no object of River"
+    raise DeclarationError(
+        f"{path}: {what}, and a model is wanted.",
+        attempt="construct one, as in linear_model.LogisticRegression().",
+    )
 
 
 def refuse_unsuitable(tree: Json, path: str) -> None:

@@ -1,0 +1,59 @@
+"""What users write beside their pipelines, for the tests of definitions."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Hashable
+from typing import Any
+
+from river import base
+
+THRESHOLD = 0.5
+
+
+def doubled(x: dict[str, Any]) -> dict[str, Any]:
+    return {name: 2 * value for name, value in x.items()}
+
+
+def above(x: dict[str, Any]) -> dict[str, Any]:
+    return {name: value > THRESHOLD for name, value in doubled(x).items()}
+
+
+def made_inside() -> Any:
+    def inner(x: dict[str, Any]) -> dict[str, Any]:
+        return x
+
+    return inner
+
+
+class Shifted(base.Transformer):
+    def __init__(self, by: float = 1.0, seed: int | None = None) -> None:
+        self.by = by
+        self.seed = seed
+
+    def transform_one(self, x: dict[Hashable, Any]) -> dict[Hashable, Any]:
+        return {name: value + self.by for name, value in x.items()}
+
+
+class Forgetful(Shifted):
+    def __init__(self, by: float = 1.0, other: int = 3) -> None:
+        super().__init__(by)
+        self._hidden = other
+
+
+class Locked(Shifted):
+    def __init__(self, by: float = 1.0) -> None:
+        super().__init__(by)
+        self.lock = threading.Lock()
+
+
+class Rounding(Shifted):
+    def __init__(self, by: float = 1.0) -> None:
+        super().__init__(by / 2)
+
+
+class Lucky(Shifted):
+    def __init__(self, by: float = 1.0, seed: int | None = None) -> None:
+        super().__init__(by, seed)
+        self.numbers = [random.Random(seed).random() for _ in range(3)]

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from stream_app.errors import LogBusy, LogUnavailable, LogUntrusted, StreamAppError, UsageError
-from stream_app.records import NewRecord
+from stream_app.records import NewRecord, Output
 from stream_app.storage.sqlite_errors import require_safe_sqlite
 from stream_app.storage.sqlite_log import SqliteLog
 from tests.storage.children import run_child
@@ -355,6 +355,46 @@ def test_kill_9_leaves_outputs_and_commit_in_agreement(path: Path) -> None:
             assert committed is not None
             assert int(committed) >= last
             assert values(log) == [str(number).encode() for number in range(int(committed))]
+
+
+def publish_and_die_before(path: Path, statement: int) -> None:
+    """Publish one batch and its commit, but die before the given SQL statement of it."""
+    log = SqliteLog.open(path, create=False)
+    claim = log.claim("l", 0)
+    done = int(claim.committed() or b"0")
+    seen = 0
+
+    def die(*_: object) -> bool:
+        nonlocal seen
+        seen += 1
+        if seen == statement:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return True
+
+    assert log._writer is not None
+    log._writer.exec_trace = die
+    outputs = [Output("t", None, str(number).encode()) for number in range(done, done + 60)]
+    commit = str(done + 60).encode()
+    claim.publish(outputs, commit, expected=done or None, next_offset=done + 60)
+    os._exit(0)
+
+
+def test_dying_before_any_statement_of_a_publish_leaves_all_of_it_or_nothing(path: Path) -> None:
+    for statement in range(1, 50):
+        process = multiprocessing.get_context("fork").Process(
+            target=publish_and_die_before, args=(path, statement)
+        )
+        process.start()
+        process.join()
+        with opened(path) as log:
+            committed = int(log.ledger_get("l", 0, "commit") or b"0")
+            assert values(log) == [str(number).encode() for number in range(committed)]
+        if process.exitcode == 0:
+            break
+        assert process.exitcode == -signal.SIGKILL
+        assert committed == 0
+    assert committed == 60
+    assert statement > 15  # it did die before each of its statements
 
 
 def test_the_owner_of_a_claim_is_named_and_its_death_releases_it_at_once(path: Path) -> None:

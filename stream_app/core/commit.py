@@ -83,12 +83,13 @@ def encode_commit(commit: Commit) -> bytes:
 
 def decode_commit(value: bytes, where: str) -> Commit:
     """Return the commit record in `value`; raises `LogUntrusted`."""
-    return _decode(value, Commit, f"the committed position of {where}")
+    commit: Commit = _decode(value, Commit, f"the committed position of {where}")
+    return commit
 
 
 def decode_manifest(value: bytes, where: str) -> Manifest:
     """Return the manifest in `value`; raises `LogUntrusted`."""
-    manifest = _decode(value, Manifest, f"the manifest of {where}")
+    manifest: Manifest = _decode(value, Manifest, f"the manifest of {where}")
     if manifest.semantics != SEMANTICS:
         raise LogUntrusted(
             f"the manifest of {where} asks for semantics {manifest.semantics}; this release runs "

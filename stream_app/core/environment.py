@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 from functools import cache
+from importlib import import_module
 from importlib.metadata import version
 
 import msgspec
@@ -42,7 +43,6 @@ def this_environment() -> Environment:
 
 def _cpu_features() -> str:
     """Return the vector units that NumPy found: they choose among its kernels."""
-    from numpy._core._multiarray_umath import __cpu_features__  # noqa: PLC0415 - slow to import
-
-    found: dict[str, bool] = __cpu_features__
+    umath = import_module("numpy._core._multiarray_umath")
+    found: dict[str, bool] = umath.__cpu_features__
     return "+".join(sorted(name for name, there in found.items() if there))

@@ -27,7 +27,7 @@ from stream_app.core.settings import Settings, differences, read_settings
 from stream_app.core.store import Image, StateReader
 from stream_app.core.version import VersionFold, VersionPlan
 from stream_app.errors import StreamAppError, VersionFailed
-from stream_app.events import LabelValue, Refusal
+from stream_app.events import Refusal
 from stream_app.records import Output, Record, format_position
 
 CHANGES_MAX = 100_000
@@ -237,7 +237,8 @@ class PartitionProcessor:
         version = failed.version
         where = format_position(record.topic, record.partition, record.offset)
         return VersionFailed(
-            f"version {version.name} of {self._manifest.pipeline}, the champion, failed at {where}: "
+            f"version {version.name} of {self._manifest.pipeline}, the champion, failed at "
+            f"{where}: "
             f"{version.failed}. Everything before that record is published.",
             attempt="repair the model's code if the fault is in your own class and start again; "
             f"the records that it failed on: stream-app dead-letters {self._manifest.pipeline}",

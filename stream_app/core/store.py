@@ -59,3 +59,21 @@ class StateStore(StateReader, Protocol):
     def close(self) -> None:
         """Let go of the files."""
         ...
+
+
+class NothingSaved:
+    """The reader of a state that was never saved."""
+
+    def get(self, family: str, key: bytes) -> bytes | None:  # noqa: ARG002 - the protocol's
+        """Return None."""
+        return None
+
+    def scan(
+        self,
+        family: str,  # noqa: ARG002 - the protocol's
+        start: bytes,  # noqa: ARG002 - the protocol's
+        stop: bytes | None,  # noqa: ARG002 - the protocol's
+        limit: int,  # noqa: ARG002 - the protocol's
+    ) -> list[tuple[bytes, bytes]]:
+        """Return nothing."""
+        return []

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from river import metrics
+
 from stream_app.errors import DeclarationError
 from stream_app.events import LabelValue, Refusal
 from stream_app.learning.tasks.classification import Classification, most_probable
-from stream_app.learning.tasks.task import Said, TaskFields
+from stream_app.learning.tasks.task import Said, TaskFields, finite
 
 
 class Binary(Classification):
@@ -32,6 +36,10 @@ class Binary(Classification):
         if self.positive is None or self.negative is None:
             return {"task": self.name}
         return {"task": self.name, "positive": self.positive, "negative": self.negative}
+
+    def default_metrics(self) -> dict[str, Any]:
+        """Return what is usual for the task."""
+        return {"ROCAUC": metrics.ROCAUC(n_thresholds=100), "LogLoss": metrics.LogLoss()}
 
     def label(self, value: LabelValue) -> LabelValue:
         """Return True or False; raises `Refusal` for anything that is neither."""
@@ -66,4 +74,4 @@ class Binary(Classification):
             label = bool(label)
             if self.positive is not None:
                 label = self.positive if label else self.negative
-        return label, float(p_true) if p_true is not None else None
+        return label, None if p_true is None else finite(p_true)

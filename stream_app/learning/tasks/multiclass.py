@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from river import metrics
+
 from stream_app.events import LabelValue, Refusal
 from stream_app.learning.tasks.classification import Classification, most_probable
-from stream_app.learning.tasks.task import Said, TaskFields
+from stream_app.learning.tasks.task import Said, TaskFields, finite
 
 CLASS_CHARS_MAX = 256
 
@@ -17,6 +21,10 @@ class Multiclass(Classification):
     def fields(self) -> TaskFields:
         """Return the task."""
         return {"task": self.name}
+
+    def default_metrics(self) -> dict[str, Any]:
+        """Return what is usual for the task."""
+        return {"Accuracy": metrics.Accuracy(), "MacroF1": metrics.MacroF1()}
 
     def label(self, value: LabelValue) -> LabelValue:
         """Return the string; raises `Refusal` for anything else: mixed types ruin metrics."""
@@ -31,5 +39,5 @@ class Multiclass(Classification):
     def publish(self, said: Said) -> tuple[object, object]:
         """Return (class, probabilities by class, sorted, or None)."""
         if type(said) is dict:
-            return most_probable(said), {str(name): float(said[name]) for name in sorted(said)}
+            return most_probable(said), {str(name): finite(said[name]) for name in sorted(said)}
         return said, None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from river import base
+from typing import Any
+
+from river import base, metrics
 
 from stream_app.errors import DeclarationError
 from stream_app.events import LabelValue, Refusal
-from stream_app.learning.tasks.task import Predictor, Said, Task, TaskFields
+from stream_app.learning.tasks.task import Predictor, Said, Task, TaskFields, finite
 
 MAGNITUDE_MAX = 1e15
 
@@ -20,6 +22,10 @@ class Regression(Task):
     def fields(self) -> TaskFields:
         """Return the task."""
         return {"task": self.name}
+
+    def default_metrics(self) -> dict[str, Any]:
+        """Return what is usual for the task."""
+        return {"MAE": metrics.MAE(), "RMSE": metrics.RMSE()}
 
     def label(self, value: LabelValue) -> LabelValue:
         """Return the number; raises `Refusal` for anything else, and for absurd magnitudes."""
@@ -42,7 +48,7 @@ class Regression(Task):
 
     def publish(self, said: Said) -> tuple[object, object]:
         """Return (number, None)."""
-        return (None if said is None else float(said)), None  # type: ignore[arg-type]
+        return (None if said is None else finite(said)), None
 
     def error(self, label: LabelValue, said: Said) -> float:
         """Return the absolute difference."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from stream_app.events import LabelValue
 
@@ -31,6 +31,10 @@ class Task(ABC):
         """Return the task as plain data, for the manifest."""
 
     @abstractmethod
+    def default_metrics(self) -> dict[str, Any]:
+        """Return the metrics of a pipeline that declares none, by name."""
+
+    @abstractmethod
     def label(self, value: LabelValue) -> LabelValue:
         """Return a label as a model learns it; raises `Refusal` for one that is none."""
 
@@ -48,3 +52,11 @@ class Task(ABC):
     @abstractmethod
     def error(self, label: LabelValue, said: Said) -> float:
         """Return how wrong a prediction was, for drift monitors."""
+
+
+def finite(value: Any) -> float:
+    """Return a model's number; raises `ValueError` for NaN and infinities, which nobody can use."""
+    number = float(value)
+    if number - number != 0.0:
+        raise ValueError(f"the model said {number}")
+    return number

@@ -1,0 +1,44 @@
+"""A declaration's `features`: a mapping of names to types, or a TypedDict."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from stream_app.errors import DeclarationError
+
+_NAMES: dict[object, str] = {float: "float", int: "int", bool: "bool", str: "str"}
+
+
+def feature_types(declared: object) -> dict[str, str] | None:
+    """Return names with "float", "int", "bool" or "str", "?" behind what may be absent.
+
+    Raises `DeclarationError` for any other type.
+    """
+    if declared is None:
+        return None
+    if typing.is_typeddict(declared):
+        hints = typing.get_type_hints(declared)
+        optional: frozenset[str] = getattr(declared, "__optional_keys__", frozenset())
+        return {name: _type(name, hint, name in optional) for name, hint in sorted(hints.items())}
+    if not isinstance(declared, Mapping) or not declared:
+        raise DeclarationError(
+            f"features: expected a mapping of names to types, got {declared!r}",
+            attempt='features={"distance": float, "wind": float | None}, or no features at all',
+        )
+    return {str(name): _type(str(name), hint, False) for name, hint in sorted(declared.items())}
+
+
+def _type(name: str, hint: Any, optional: bool) -> str:
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        members = [member for member in typing.get_args(hint) if member is not type(None)]
+        optional = optional or len(members) < len(typing.get_args(hint))
+        hint = members[0] if len(members) == 1 else hint
+    if hint not in _NAMES:
+        raise DeclarationError(
+            f"features.{name}: {hint!r} is no type of a feature",
+            attempt="float, int, bool or str, with `| None` for what may be absent",
+        )
+    return _NAMES[hint] + ("?" if optional else "")

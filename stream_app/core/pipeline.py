@@ -1,0 +1,334 @@
+"""The declaration: what a pipeline is. Nothing runs; mistakes are caught here, by their path."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Any, Literal
+
+from stream_app.codec.limits import Limits
+from stream_app.core.feature_types import feature_types
+from stream_app.core.settings import (
+    AcceptanceSettings,
+    ModelPer,
+    MonitorSettings,
+    ReportingSettings,
+    Settings,
+)
+from stream_app.core.version import VersionPlan
+from stream_app.errors import DeclarationError
+from stream_app.learning.definition import Prepared, build, definition_digest, prepare
+from stream_app.learning.metric_checks import check_metric, named_metrics, summed
+from stream_app.learning.monitors import Monitor
+from stream_app.learning.pickles import ModelPickles
+from stream_app.learning.tasks import Task
+
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+
+
+class Labels:
+    """How long an observation waits for its label, in event time."""
+
+    def __init__(self, *, wait: timedelta = timedelta(days=1)) -> None:
+        if not isinstance(wait, timedelta) or not timedelta(0) < wait <= timedelta(days=3650):
+            raise DeclarationError(
+                f"labels.wait: {wait!r} is no time to wait",
+                attempt="labels=Labels(wait=timedelta(days=2))",
+            )
+        self.wait = wait
+
+
+class Version:
+    """One model under a name of its own; `features` are those it takes, by default all.
+
+    The model must be untrained: only what is in the log may be in a model.
+    """
+
+    def __init__(self, model: Any, *, features: Iterable[str] | None = None) -> None:
+        self.model = model
+        self.features = None if features is None else tuple(features)
+
+
+class DriftMonitor:
+    """A River drift detector over "error" or "feature:<name>".
+
+    `action` "alert" puts out a drift alert; "reset" also lets the version's models start anew,
+    which makes the monitor a part of every version's definition. `name` tells two monitors of
+    one value apart.
+    """
+
+    def __init__(
+        self,
+        watches: str,
+        detector: Any,
+        *,
+        action: Literal["alert", "reset"] = "alert",
+        name: str | None = None,
+    ) -> None:
+        self.watches = watches
+        self.detector = detector
+        self.action = action
+        self.name = watches if name is None else name
+
+
+class Pipeline:
+    """The declared path of an event: how it is checked, who learns from it, what is reported.
+
+    Raises `DeclarationError`, which names the parameter by its path and what to write instead.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        task: Task,
+        versions: Mapping[str, Version],
+        features: object = None,
+        labels: Labels | None = None,
+        metrics: Any = None,
+        initial_champion: str | None = None,
+        model_per: ModelPer = "pipeline",
+        seed: int = 0,
+        drift: Iterable[DriftMonitor] = (),
+        limits: Limits | None = None,
+        evaluate_every: int = 1000,
+        digest_every: int = 100_000,
+    ) -> None:
+        self.name = _checked_name("name", name)
+        self.task = _checked_task(task)
+        self.features = feature_types(features)
+        self.labels = labels if labels is not None else Labels()
+        self.limits = limits if limits is not None else Limits()
+        self.model_per = _one_of("model_per", model_per, ("pipeline", "partition", "key"))
+        self.seed = seed
+        self.evaluate_every = _positive("evaluate_every", evaluate_every)
+        self.digest_every = _positive("digest_every", digest_every)
+        self.versions = dict(versions)
+        self._prepared = self._prepare_versions()
+        self.initial_champion = self._champion(initial_champion)
+        self._drift = self._prepare_drift(list(drift))
+        self._metrics = self._prepare_metrics(metrics)
+        self.known: dict[str, object] = {}
+        for prepared in [*self._prepared.values(), *self._metrics.values()]:
+            self.known.update(prepared.known)
+        for _, prepared in self._drift:
+            self.known.update(prepared.known)
+        self._plans = [self._plan(version) for version in self.versions]
+
+    def settings(self) -> Settings:
+        """Return everything beside the versions that can change state or an output."""
+        return Settings(
+            AcceptanceSettings(
+                task=self.task.fields(),
+                features=self.features,
+                wait_ms=self.labels.wait // timedelta(milliseconds=1),
+                model_per=self.model_per,
+                limits=self.limits,
+            ),
+            ReportingSettings(
+                metrics={name: prepared.tree for name, prepared in self._metrics.items()},
+                evaluate_every=self.evaluate_every,
+                digest_every=self.digest_every,
+                monitors=[
+                    MonitorSettings(monitor.name, monitor.watches, prepared.tree)
+                    for monitor, prepared in self._drift
+                    if monitor.action == "alert"
+                ],
+            ),
+        )
+
+    def plans(self, names: Iterable[str] | None = None) -> list[VersionPlan]:
+        """Return the versions made ready for the fold, all or those with these names."""
+        wanted = None if names is None else set(names)
+        return [plan for plan in self._plans if wanted is None or plan.name in wanted]
+
+    def definitions(self) -> dict[str, str]:
+        """Return every version's definition digest."""
+        return {plan.name: plan.definition for plan in self._plans}
+
+    def seeds(self) -> dict[str, dict[str, int]]:
+        """Return the seeds that were filled, by version and parameter path."""
+        return {name: dict(prepared.seeds) for name, prepared in self._prepared.items()}
+
+    def evaluate(
+        self,
+        dataset: Iterable[Any],
+        *,
+        version: str | None = None,
+        moment: Any = None,
+        delay: Any = None,
+    ) -> Any:
+        """Return River's metric after a dataset has gone through the core, test then train.
+
+        `dataset` yields (features, label) as River's do; `moment` and `delay` are those of
+        River's `progressive_val_score`. The figure is, digit for digit, River's own over the same
+        events in sorted feature order, and the one that `run` shows for them.
+        """
+        from stream_app.core.evaluate import evaluate  # noqa: PLC0415 - it needs this module
+
+        return evaluate(self, dataset, version=version, moment=moment, delay=delay)
+
+    def metric_of(self, totals: Mapping[str, Any]) -> Any:
+        """Return totals by name as River has them: the one metric, or their sum."""
+        return summed(list(totals.values()))
+
+    def _prepare_versions(self) -> dict[str, Prepared]:
+        if not self.versions:
+            raise DeclarationError(
+                "versions: a pipeline needs at least one",
+                attempt='versions={"v1": Version(StandardScaler() | LogisticRegression())}',
+            )
+        prepared = {}
+        for name, version in self.versions.items():
+            path = f'versions["{_checked_name("versions", name)}"]'
+            if not isinstance(version, Version):
+                raise DeclarationError(
+                    f"{path}: expected a Version, got {type(version).__name__}",
+                    attempt=f'versions={{"{name}": Version(model)}}',
+                )
+            prepared[name] = prepare(version.model, seed=self.seed, path=f"{path}.model")
+            self._check_model(path, version, prepared[name])
+        return prepared
+
+    def _check_model(self, path: str, version: Version, prepared: Prepared) -> None:
+        try:
+            self.task.predictor(prepared.prototype)
+        except DeclarationError as error:
+            raise DeclarationError(
+                f"{path}.model: {error.problem}", attempt=error.attempt
+            ) from None
+        for feature in version.features or ():
+            if not isinstance(feature, str):
+                raise DeclarationError(
+                    f"{path}.features: {feature!r} is no name", attempt="names of features"
+                )
+        if version.features is not None and not version.features:
+            raise DeclarationError(
+                f"{path}.features: no features at all",
+                attempt="leave `features` out to take all of them",
+            )
+
+    def _champion(self, declared: str | None) -> str:
+        if declared is None and len(self.versions) == 1:
+            return next(iter(self.versions))
+        if declared not in self.versions:
+            raise DeclarationError(
+                f"initial_champion: {declared!r} is none of the versions",
+                attempt=f"one of {', '.join(self.versions)}",
+            )
+        return declared
+
+    def _prepare_drift(self, drift: list[DriftMonitor]) -> list[tuple[DriftMonitor, Prepared]]:
+        rows = []
+        names = set()
+        for i, monitor in enumerate(drift):
+            path = f"drift[{i}]"
+            if not isinstance(monitor, DriftMonitor):
+                raise DeclarationError(
+                    f"{path}: expected a DriftMonitor, got {type(monitor).__name__}",
+                    attempt='drift=[DriftMonitor("error", drift.ADWIN())]',
+                )
+            self._check_watched(path, monitor)
+            _one_of(f"{path}.action", monitor.action, ("alert", "reset"))
+            if monitor.name in names:
+                raise DeclarationError(
+                    f"{path}: two monitors are named {monitor.name!r}",
+                    attempt=f'DriftMonitor("{monitor.watches}", ..., name="another")',
+                )
+            names.add(monitor.name)
+            prepared = prepare(monitor.detector, seed=self.seed, path=f"{path}.detector")
+            if not hasattr(prepared.prototype, "drift_detected"):
+                raise DeclarationError(
+                    f"{path}.detector: {type(monitor.detector).__name__} is no drift detector",
+                    attempt="a detector of river.drift, such as drift.ADWIN()",
+                )
+            rows.append((monitor, prepared))
+        return rows
+
+    def _check_watched(self, path: str, monitor: DriftMonitor) -> None:
+        watches = monitor.watches
+        if watches == "error":
+            return
+        feature = watches.removeprefix("feature:")
+        if feature == watches or not feature:
+            raise DeclarationError(
+                f"{path}: {watches!r} cannot be watched",
+                attempt='"error" or "feature:<name>"',
+            )
+        if self.features is not None:
+            kind = self.features.get(feature, "missing").removesuffix("?")
+            if kind not in ("float", "int"):
+                raise DeclarationError(
+                    f"{path}: feature {feature!r} is {kind}, and only numbers can be watched",
+                    attempt="the name of a declared float or int feature",
+                )
+
+    def _prepare_metrics(self, declared: Any) -> dict[str, Prepared]:
+        models = {name: prepared.prototype for name, prepared in self._prepared.items()}
+        rows = {}
+        for name, metric in named_metrics(declared, self.task).items():
+            check_metric(name, metric, self.task, models)
+            rows[name] = prepare(metric, seed=self.seed, path=f"metrics.{name}")
+        return rows
+
+    def _plan(self, name: str) -> VersionPlan:
+        version, prepared = self.versions[name], self._prepared[name]
+        names = version.features
+        if names is None and self.features is not None:
+            names = tuple(self.features)
+        names = None if names is None else tuple(sorted(set(names)))
+        resetting = [(m.name, m.watches, p) for m, p in self._drift if m.action == "reset"]
+        definition = {
+            "model": prepared.tree,
+            "features": names,
+            "monitors": [[name, watches, p.tree] for name, watches, p in resetting],
+        }
+
+        def monitors() -> list[Monitor]:
+            return [Monitor(n, w, build(p.tree, p.known)) for n, w, p in resetting]
+
+        pickles = ModelPickles(self.known)
+        return VersionPlan(
+            name=name,
+            definition=definition_digest(definition),
+            task=self.task,
+            prototype=pickles.dumps(prepared.prototype),
+            features=names,
+            copies=bool(prepared.known),
+            monitors=monitors,
+            pickles=pickles,
+            keyed=self.model_per == "key",
+        )
+
+
+def _checked_name(path: str, name: object) -> str:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise DeclarationError(
+            f"{path}: {name!r} is no name",
+            attempt="lower-case letters, digits and dashes, such as `flights` or `v1`",
+        )
+    return name
+
+
+def _checked_task(task: object) -> Task:
+    if isinstance(task, Task):
+        return task
+    raise DeclarationError(
+        f"task: expected a task, got {task!r}",
+        attempt="task=Binary(), Multiclass() or Regression()",
+    )
+
+
+def _one_of(path: str, value: Any, allowed: tuple[str, ...]) -> Any:
+    if value not in allowed:
+        raise DeclarationError(
+            f"{path}: {value!r} is not possible", attempt=f"one of {', '.join(allowed)}"
+        )
+    return value
+
+
+def _positive(path: str, value: int) -> int:
+    if not isinstance(value, int) or value < 1:
+        raise DeclarationError(f"{path}: {value!r} is no count", attempt="an integer of 1 or more")
+    return value

@@ -1,0 +1,181 @@
+"""Where a partition goes on: from manifest, committed position and checkpoint to a start.
+
+Decides and never does. Never an empty model in mid-log: what cannot be trusted is a named error,
+and what is lost is folded again from the origin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import msgspec
+
+from stream_app.core.commit import SEMANTICS, Commit, Manifest, Seat, VersionCommit
+from stream_app.core.environment import Environment, this_environment
+from stream_app.core.pipeline import Pipeline
+from stream_app.core.position import ORIGIN_CHAIN, Position
+from stream_app.core.processor import Start
+from stream_app.core.settings import Settings, differences
+from stream_app.errors import DefinitionDiffers, LogUntrusted, SettingsDiffer, StateUntrusted
+
+
+class Recovery(msgspec.Struct, frozen=True):
+    """A start, and what a person should know about it.
+
+    `rebuild` says why there was no usable checkpoint; `not_hosted` names declared versions that
+    the lineage does not host.
+    """
+
+    start: Start
+    chain_at_commit: bytes | None
+    rebuild: str | None
+    not_hosted: list[str]
+
+
+def recover(
+    manifest: Manifest,
+    partition: int,
+    pipeline: Pipeline,
+    commit: Commit | None,
+    saved: Position | None,
+    log_start: int,
+    wanted: Collection[str] | None = None,
+) -> Recovery:
+    """Return where to go on. `wanted` names the versions to host, by default all that may be.
+
+    Raises `NeedsPerson` errors: another definition under a version's name, a checkpoint ahead of
+    the commit, another environment, a log that no longer reaches back to the origin.
+    """
+    where = f"{pipeline.name}/{partition}"
+    origin = manifest.origins[partition]
+    hosted, left, not_hosted = _hosted(manifest, partition, pipeline, commit, wanted)
+    seat = commit.seat if commit is not None else Seat(manifest.initial_champion, origin)
+    if seat.champion not in hosted:
+        raise DefinitionDiffers(
+            f"version {seat.champion} is the champion of {where}, and is not among the versions "
+            "to run.",
+            attempt=f"declare {seat.champion} again: its predictions are the ones downstream reads",
+        )
+    committed = commit.next_offset if commit is not None else origin
+    if commit is not None:
+        commit.environment.check(this_environment(), f"the state of {where}")
+    position, rebuild = _position(manifest, partition, saved, set(hosted), committed)
+    if position.next_offset < log_start and position.next_offset < committed:
+        raise LogUntrusted(
+            f"the log of {where} begins at offset {log_start} now, but the state is only known up "
+            f"to {position.next_offset}: the records between are gone.",
+            attempt="restore the state directory or the older part of the log from a backup",
+        )
+    start = Start(position, committed, seat, hosted, left)
+    chain = bytes.fromhex(commit.chain) if commit is not None else None
+    return Recovery(start, chain, rebuild if committed > origin else None, not_hosted)
+
+
+def _hosted(
+    manifest: Manifest,
+    partition: int,
+    pipeline: Pipeline,
+    commit: Commit | None,
+    wanted: Collection[str] | None,
+) -> tuple[dict[str, VersionCommit], dict[str, int], list[str]]:
+    """Return (versions to host, versions that left with their offset, declared but not hosted)."""
+    declared = pipeline.definitions()
+    origin = manifest.origins[partition]
+    if commit is None:
+        listed = {name: VersionCommit(d, origin, origin) for name, d in declared.items()}
+        left: dict[str, int] = {}
+    else:
+        listed, left = dict(commit.versions), dict(commit.left)
+    hosted = {}
+    for name, version in listed.items():
+        if name not in declared or (wanted is not None and name not in wanted):
+            left[name] = commit.next_offset if commit is not None else origin
+            continue
+        if version.definition != declared[name]:
+            raise DefinitionDiffers(
+                f"version {name} of {pipeline.name} is declared as {declared[name][:12]}, but the "
+                f"log has outputs of {name} as {version.definition[:12]}: a version's definition "
+                "(model, parameters, features, seed, monitors that reset) never changes.",
+                attempt=f"give the changed model a new version name and declare {name} as it was",
+            )
+        hosted[name] = version
+    return hosted, left, sorted(set(declared) - set(hosted))
+
+
+def _position(
+    manifest: Manifest,
+    partition: int,
+    saved: Position | None,
+    hosted: set[str],
+    committed: int,
+) -> tuple[Position, str | None]:
+    """Return the checkpoint's position, or the origin with the reason why."""
+    if saved is None:
+        return _origin(manifest, partition), "there is no checkpoint"
+    where = f"{manifest.pipeline}/{partition}"
+    if (saved.log_id, saved.pipeline, saved.partition) != (
+        manifest.log_id,
+        manifest.pipeline,
+        partition,
+    ):
+        raise StateUntrusted(
+            f"the state directory of {where} holds {saved.pipeline}/{saved.partition} of log "
+            f"{saved.log_id}; this is log {manifest.log_id}.",
+            attempt="name the log's own state directory with --state, or move this one away: "
+            "the state is built again from the log",
+        )
+    if saved.next_offset > committed:
+        raise StateUntrusted(
+            f"the checkpoint of {where} is at {saved.next_offset}, ahead of the committed "
+            f"position {committed}: the log was replaced by an older one.",
+            attempt="put the right log back, or delete the state directory: it is built again",
+        )
+    if saved.semantics != SEMANTICS:
+        return _origin(manifest, partition), "the checkpoint has other semantics"
+    if not hosted <= set(saved.versions):
+        missing = ", ".join(sorted(hosted - set(saved.versions)))
+        return _origin(manifest, partition), f"the checkpoint lacks {missing}"
+    return saved, None
+
+
+def _origin(manifest: Manifest, partition: int) -> Position:
+    return Position(
+        log_id=manifest.log_id,
+        pipeline=manifest.pipeline,
+        partition=partition,
+        semantics=SEMANTICS,
+        environment=this_environment(),
+        next_offset=manifest.origins[partition],
+        chain=ORIGIN_CHAIN,
+        versions={},
+        settings=manifest.settings,
+        settings_since=manifest.origins[partition],
+        controls=[],
+    )
+
+
+def check_definitions(saved: Position, declared: Mapping[str, str]) -> None:
+    """Raise `DefinitionDiffers` when a checkpoint holds another definition of a version."""
+    for name, definition in saved.versions.items():
+        if declared.get(name, definition) != definition:
+            raise DefinitionDiffers(
+                f"the checkpoint holds {name} as {definition[:12]}, declared is "
+                f"{declared[name][:12]}.",
+                attempt="give the changed model a new version name",
+            )
+
+
+def check_environment(environment: Environment, where: str) -> None:
+    """Raise `EnvironmentDiffers` when state cannot be loaded exactly here."""
+    environment.check(this_environment(), where)
+
+
+def check_settings(declared: Settings, in_force: Settings, pipeline: str) -> None:
+    """Raise `SettingsDiffer`, showing every difference, unless the settings are equal."""
+    rows = differences(in_force, declared)
+    if rows:
+        shown = "; ".join(f"{path}: the log has {old}, the file {new}" for path, old, new in rows)
+        raise SettingsDiffer(
+            f"the declaration of {pipeline} has other settings than its log: {shown}.",
+            attempt="stream-app apply FILE to put them into force from now on, or undo the change",
+        )

@@ -93,7 +93,7 @@ class MemoryLog:
                 for record, partition in zip(records, partitions, strict=True)
             ]
 
-    def append_at(  # noqa: PLR0917 - a record's own fields, in a record's order
+    def append_at(
         self,
         topic: str,
         partition: int,

@@ -6,9 +6,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
 from uuid import uuid4
 
 import apsw
@@ -19,6 +18,7 @@ from stream_app.errors import UsageError
 from stream_app.records import NewRecord, Output, Record
 from stream_app.storage import sqlite_errors
 from stream_app.storage import sqlite_schema as schema
+from stream_app.storage import sqlite_tables as tables
 from stream_app.storage.log_rules import (
     require_bounded_read,
     require_current,
@@ -27,7 +27,7 @@ from stream_app.storage.log_rules import (
     unknown_topic,
 )
 from stream_app.storage.partition_lock import PartitionLock
-from stream_app.storage.record_columns import RecordColumns, dense, in_chunks, take
+from stream_app.storage.record_columns import RecordColumns, dense, take
 from stream_app.storage.sqlite_claim import SqliteClaim
 
 BUSY_TIMEOUT_MS = 10_000
@@ -39,8 +39,6 @@ RETAIN_RECORDS_PER_STEP = 5_000
 _PAUSE_SHARE = 0.1
 _PAUSE_MIN_S = 0.001
 _PAUSE_MAX_S = 0.05
-
-_Name = TypeVar("_Name")
 
 # A file that this process makes must not be closed by one thread while SQLite has it open for
 # another: closing it would drop SQLite's locks on it.
@@ -84,8 +82,10 @@ class SqliteLog:
         self._grew: dict[int, float] = {}
         self._topics: dict[str, list[int]] = {}
         self._claims: list[SqliteClaim] = []
-        self._log_id: str = _row(reader, "SELECT log_id FROM log", ())[0]
+        self._log_id: str = tables.row(reader, "SELECT log_id FROM log")[0]
         self._identity = self._identify()
+        if not self._identity:
+            raise sqlite_errors.replaced(path)
 
     @classmethod
     def open(
@@ -110,9 +110,15 @@ class SqliteLog:
                     raise sqlite_errors.missing(place)
                 _create(place)
             # The writer comes first: after a crash it is the one who may repair.
-            writer = None if read_only else _connect(place, busy_timeout_ms, read_only=False)
-            reader = _connect(place, busy_timeout_ms, read_only=True)
-            return cls(place, f"sqlite:///{os.fspath(path)}", reader, writer, clock_ms)
+            with ExitStack() as on_failure:
+                writer = None if read_only else _connect(place, busy_timeout_ms, read_only=False)
+                if writer is not None:
+                    on_failure.callback(writer.close)
+                reader = _connect(place, busy_timeout_ms, read_only=True)
+                on_failure.callback(reader.close)
+                log = cls(place, f"sqlite:///{os.fspath(path)}", reader, writer, clock_ms)
+                on_failure.pop_all()
+                return log
 
     @property
     def url(self) -> str:
@@ -132,7 +138,7 @@ class SqliteLog:
     def create_topics(self, partitions: Mapping[str, int]) -> None:
         """Create what is missing; raises `UsageError` when a count differs from the present."""
         with self._writing() as connection:
-            present = {topic: len(rows) for topic, rows in _topics(connection).items()}
+            present = {topic: len(rows) for topic, rows in tables.topics(connection).items()}
             for topic in require_same_counts(partitions, present):
                 rows = [(topic, number) for number in range(partitions[topic])]
                 connection.executemany(schema.INSERT_PARTITION, rows)
@@ -141,7 +147,7 @@ class SqliteLog:
         """Append durably, all or none; returns each record's (partition, offset)."""
         batches, places = self._batches_of(topic, records)
         with self._writing() as connection:
-            first = self._insert(connection, batches)
+            first = tables.insert(connection, batches, self._clock_ms())
         self._announce()
         return [(partition, first[partition] + index) for partition, index in places]
 
@@ -156,7 +162,7 @@ class SqliteLog:
         require_bounded_read(records_max, bytes_max)
         row_id = self._row_id(topic, partition)
         with self._reading() as connection:
-            start, stop = _row(connection, schema.SELECT_BOUNDS, (row_id,))
+            start, stop = tables.row(connection, schema.SELECT_BOUNDS, (row_id,))
             first = max(offset, start)
             if first >= stop:
                 return []
@@ -174,7 +180,7 @@ class SqliteLog:
         """Return (first offset still kept, first offset not yet given)."""
         row_id = self._row_id(topic, partition)
         with self._reading() as connection:
-            start, stop = _row(connection, schema.SELECT_BOUNDS, (row_id,))
+            start, stop = tables.row(connection, schema.SELECT_BOUNDS, (row_id,))
         return start, stop
 
     def wait(self, topic: str, partition: int, offset: int, timeout_s: float) -> bool:
@@ -202,12 +208,13 @@ class SqliteLog:
 
     def claim(self, ledger: str, partition: int) -> SqliteClaim:
         """Take this ledger's partition over; raises `LogBusy` while another owner lives."""
+        self._require_own_process()
         self._require_usable(self._writer)
         directory = self._path.with_name(self._path.name + ".locks")
         lock = PartitionLock.take(directory, ledger, partition)
         try:
             with self._writing() as connection:
-                epoch = _row(connection, schema.RAISE_EPOCH, (ledger, partition))[0]
+                epoch = tables.row(connection, schema.RAISE_EPOCH, (ledger, partition))[0]
         except BaseException:
             lock.release()
             raise
@@ -225,7 +232,7 @@ class SqliteLog:
     def ledger_get(self, ledger: str, partition: int, key: str) -> bytes | None:
         """Return a ledger value, or None."""
         with self._reading() as connection:
-            return _ledger_value(connection, ledger, partition, key)
+            return tables.ledger_value(connection, ledger, partition, key)
 
     def ledger_put(
         self, ledger: str, partition: int, key: str, value: bytes, *, expected: bytes | None
@@ -233,7 +240,7 @@ class SqliteLog:
         """Set a ledger value if it still equals `expected`; durable; False when it does not."""
         require_plain_key(key)
         with self._writing() as connection:
-            if _ledger_value(connection, ledger, partition, key) != expected:
+            if tables.ledger_value(connection, ledger, partition, key) != expected:
                 return False
             connection.execute(schema.UPSERT_LEDGER, (ledger, partition, key, value))
         return True
@@ -252,9 +259,9 @@ class SqliteLog:
         require_plain_key(key)
         batches, places = self._batches_of(topic, records)
         with self._writing() as connection:
-            if _ledger_value(connection, ledger, 0, key) != expected:
+            if tables.ledger_value(connection, ledger, 0, key) != expected:
                 return None
-            first = self._insert(connection, batches)
+            first = tables.insert(connection, batches, self._clock_ms())
             connection.execute(schema.UPSERT_LEDGER, (ledger, 0, key, value))
         self._announce()
         return [(partition, first[partition] + index) for partition, index in places]
@@ -266,17 +273,20 @@ class SqliteLog:
         """
         row_id = self._row_id(topic, partition)
         deleted = 0
-        while step := self._retain_step(row_id, from_offset):
+        while True:
+            with self._writing() as connection:
+                step = tables.delete_below(connection, row_id, from_offset, RETAIN_RECORDS_PER_STEP)
+            if step == 0:
+                return deleted
             deleted += step
-        return deleted
 
     def retain_since(self, topic: str, timestamp_ms: int) -> int:
         """Delete the records appended before `timestamp_ms`; returns how many there were."""
         deleted = 0
         for partition, row_id in enumerate(self._row_ids(topic)):
-            deleted += self.retain(
-                topic, partition, from_offset=self._first_since(row_id, timestamp_ms)
-            )
+            with self._reading() as connection:
+                first = tables.first_since(connection, row_id, timestamp_ms)
+            deleted += self.retain(topic, partition, from_offset=first)
         return deleted
 
     def close(self) -> None:
@@ -305,9 +315,9 @@ class SqliteLog:
         batches = self._batches_of_outputs(outputs, claim.partition)
         place = (claim.ledger, claim.partition)
         with self._writing() as connection:
-            epoch, committed = _row(connection, schema.SELECT_CLAIM, place)
+            epoch, committed = tables.row(connection, schema.SELECT_CLAIM, place)
             require_current(*place, claimed=(claim.epoch, expected), standing=(epoch, committed))
-            self._insert(connection, batches)
+            tables.insert(connection, batches, self._clock_ms())
             connection.execute(schema.UPDATE_CLAIM, (next_offset, *place))
             connection.execute(schema.UPSERT_LEDGER, (*place, "commit", commit))
         self._announce()
@@ -357,67 +367,24 @@ class SqliteLog:
 
     def _load_topics(self) -> None:
         with self._reading() as connection:
-            self._topics = _topics(connection)
-
-    # -- inside a transaction
-
-    def _insert(
-        self, connection: apsw.Connection, batches: dict[_Name, RecordColumns]
-    ) -> dict[_Name, int]:
-        """Give each batch the next offsets of its partition; returns its first."""
-        return {name: self._insert_batch(connection, batch) for name, batch in batches.items()}
-
-    def _insert_batch(self, connection: apsw.Connection, batch: RecordColumns) -> int:
-        first: int
-        first, append_ms = _row(connection, schema.SELECT_COUNTER, (batch.row_id,))
-        # A clock set back must not make append times fall: they are part of what a fold reads.
-        append_ms = max(append_ms, self._clock_ms())
-        rows = batch.rows(first, append_ms)
-        chunks = in_chunks(rows, len(batch) // schema.ROWS_PER_INSERT)
-        connection.executemany(schema.INSERT_CHUNK, chunks)
-        connection.executemany(schema.INSERT_RECORD, rows)  # the rest of them
-        counter = (first + len(batch), append_ms, batch.row_id)
-        connection.execute(schema.UPDATE_COUNTER, counter)
-        return first
-
-    def _retain_step(self, row_id: int, from_offset: int) -> int:
-        with self._writing() as connection:
-            start, stop = _row(connection, schema.SELECT_BOUNDS, (row_id,))
-            end = min(from_offset, stop, start + RETAIN_RECORDS_PER_STEP)
-            if end <= start:
-                return 0
-            base = row_id << schema.OFFSET_BITS
-            connection.execute(schema.DELETE_RECORDS, (base + start, base + end))
-            connection.execute(schema.UPDATE_START, (end, row_id))
-            return int(end - start)
-
-    def _first_since(self, row_id: int, timestamp_ms: int) -> int:
-        """Find the first offset appended at or after a time; append times never fall."""
-        with self._reading() as connection:
-            low, high = _row(connection, schema.SELECT_BOUNDS, (row_id,))
-            while low < high:
-                middle = (low + high) // 2
-                position = (row_id << schema.OFFSET_BITS) + middle
-                if _row(connection, schema.SELECT_APPEND_TIME, (position,))[0] < timestamp_ms:
-                    low = middle + 1
-                else:
-                    high = middle
-        return int(low)
+            self._topics = tables.topics(connection)
 
     def _reached(self, row_id: int, offset: int, seen: int | None) -> tuple[int, bool]:
         """Look whether `offset` was given; cheap while nobody has written since `seen`."""
+        self._require_own_process()
         with self._read_lock, _named_errors(self._path):
             connection = self._require_usable(self._reader)
-            version: int = _row(connection, "PRAGMA data_version", ())[0]
+            version: int = tables.row(connection, "PRAGMA data_version")[0]
             if version == seen:
                 return version, False
-            return version, _row(connection, schema.SELECT_BOUNDS, (row_id,))[1] > offset
+            return version, tables.row(connection, schema.SELECT_BOUNDS, (row_id,))[1] > offset
 
     # -- connections
 
     @contextmanager
     def _writing(self) -> Iterator[apsw.Connection]:
         """Open one durable transaction: all of it, or nothing."""
+        self._require_own_process()
         with self._write_lock, _named_errors(self._path):
             connection = self._require_usable(self._writer)
             try:
@@ -431,6 +398,7 @@ class SqliteLog:
     @contextmanager
     def _reading(self) -> Iterator[apsw.Connection]:
         """Open one consistent view, and close it again: an open one lets the -wal file grow."""
+        self._require_own_process()
         with self._read_lock, _named_errors(self._path):
             connection = self._require_usable(self._reader)
             try:
@@ -440,12 +408,15 @@ class SqliteLog:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
 
-    def _require_usable(self, connection: apsw.Connection | None) -> apsw.Connection:
+    def _require_own_process(self) -> None:
+        """Comes before any lock: one held by a thread of the parent is never let go here."""
         if os.getpid() != self._pid:
             raise UsageError(
                 f"The event log {self._path} was opened before this process was forked.",
                 attempt="open it in the new process; start workers with `spawn`.",
             )
+
+    def _require_usable(self, connection: apsw.Connection | None) -> apsw.Connection:
         if self._closed:
             raise UsageError(f"The event log {self._path} is closed.", attempt="open it again.")
         if connection is None:
@@ -470,10 +441,6 @@ class SqliteLog:
             self._changed.notify_all()
 
 
-class _RowMissing(Exception):
-    """A row that is always there is not."""
-
-
 @contextmanager
 def _named_errors(path: Path) -> Iterator[None]:
     """Turn what SQLite and the system raise into errors that say what to do."""
@@ -482,7 +449,7 @@ def _named_errors(path: Path) -> Iterator[None]:
     except apsw.Error as error:
         code, extended = getattr(error, "result", 0), getattr(error, "extendedresult", 0)
         raise sqlite_errors.error_of(path, code, extended, str(error)) from error
-    except (_RowMissing, msgspec.MsgspecError) as error:
+    except (tables.RowMissing, msgspec.MsgspecError) as error:
         raise sqlite_errors.contradicting(path, str(error)) from error
     except OSError as error:
         raise sqlite_errors.error_of_system(path, error) from error
@@ -552,25 +519,3 @@ def _make_durable(connection: apsw.Connection) -> None:
     connection.pragma("checkpoint_fullfsync", 1)
     connection.pragma("wal_autocheckpoint", schema.WAL_CHECKPOINT_PAGES)
     connection.pragma("journal_size_limit", schema.WAL_BYTES_KEPT_MAX)
-
-
-def _row(connection: apsw.Connection, sql: str, bindings: tuple[Any, ...]) -> tuple[Any, ...]:
-    rows = connection.execute(sql, bindings).fetchall()
-    if not rows:
-        raise _RowMissing(f"no row for {sql!r} with {bindings}")
-    return rows[0]
-
-
-def _topics(connection: apsw.Connection) -> dict[str, list[int]]:
-    topics: dict[str, list[int]] = {}
-    rows: list[Any] = connection.execute(schema.SELECT_TOPICS).fetchall()
-    for topic, _, row_id in rows:
-        topics.setdefault(topic, []).append(row_id)
-    return topics
-
-
-def _ledger_value(
-    connection: apsw.Connection, ledger: str, partition: int, key: str
-) -> bytes | None:
-    rows: list[Any] = connection.execute(schema.SELECT_LEDGER, (ledger, partition, key)).fetchall()
-    return rows[0][0] if rows else None

@@ -1,0 +1,95 @@
+"""What is done to the log's tables inside one transaction, whoever opened it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol, TypeVar
+
+from stream_app.storage import sqlite_schema as schema
+from stream_app.storage.record_columns import RecordColumns, in_chunks
+
+_Name = TypeVar("_Name")
+
+
+class Connection(Protocol):
+    """Runs SQL; leaves out transactions, which belong to whoever opened the connection."""
+
+    def execute(self, statements: str, bindings: Sequence[Any] | None = None) -> Any:
+        """Run SQL; returns a cursor."""
+        ...
+
+    def executemany(self, statements: str, sequenceofbindings: Iterable[Sequence[Any]]) -> Any:
+        """Run SQL once for each of the bindings."""
+        ...
+
+
+class RowMissing(Exception):
+    """A row that is always there is not."""
+
+
+def row(connection: Connection, sql: str, bindings: Sequence[Any] = ()) -> tuple[Any, ...]:
+    """Return the one row of a query; raises `RowMissing` when there is none."""
+    rows: list[tuple[Any, ...]] = connection.execute(sql, bindings).fetchall()
+    if not rows:
+        raise RowMissing(f"no row for {sql!r} with {bindings}")
+    return rows[0]
+
+
+def topics(connection: Connection) -> dict[str, list[int]]:
+    """Return each topic's row ids in the order of its partitions."""
+    found: dict[str, list[int]] = {}
+    for topic, _, row_id in connection.execute(schema.SELECT_TOPICS).fetchall():
+        found.setdefault(topic, []).append(row_id)
+    return found
+
+
+def ledger_value(connection: Connection, ledger: str, partition: int, key: str) -> bytes | None:
+    """Return a ledger value, or None."""
+    rows = connection.execute(schema.SELECT_LEDGER, (ledger, partition, key)).fetchall()
+    return rows[0][0] if rows else None
+
+
+def insert(
+    connection: Connection, batches: dict[_Name, RecordColumns], now_ms: int
+) -> dict[_Name, int]:
+    """Give each batch the next offsets of its partition; returns its first."""
+    return {name: _insert_batch(connection, batch, now_ms) for name, batch in batches.items()}
+
+
+def delete_below(connection: Connection, row_id: int, from_offset: int, records_max: int) -> int:
+    """Delete up to so many of a partition's oldest records; returns how many."""
+    start, stop = row(connection, schema.SELECT_BOUNDS, (row_id,))
+    end: int = min(from_offset, stop, start + records_max)
+    if end <= start:
+        return 0
+    base = row_id << schema.OFFSET_BITS
+    connection.execute(schema.DELETE_RECORDS, (base + start, base + end))
+    connection.execute(schema.UPDATE_START, (end, row_id))
+    return end - int(start)
+
+
+def first_since(connection: Connection, row_id: int, timestamp_ms: int) -> int:
+    """Find the first offset appended at or after a time; append times never fall."""
+    low, high = row(connection, schema.SELECT_BOUNDS, (row_id,))
+    while low < high:
+        middle = (low + high) // 2
+        position = (row_id << schema.OFFSET_BITS) + middle
+        if row(connection, schema.SELECT_APPEND_TIME, (position,))[0] < timestamp_ms:
+            low = middle + 1
+        else:
+            high = middle
+    return int(low)
+
+
+def _insert_batch(connection: Connection, batch: RecordColumns, now_ms: int) -> int:
+    first: int
+    first, append_ms = row(connection, schema.SELECT_COUNTER, (batch.row_id,))
+    # A clock set back must not make append times fall: they are part of what a fold reads.
+    append_ms = max(append_ms, now_ms)
+    rows = batch.rows(first, append_ms)
+    chunks = in_chunks(rows, len(batch) // schema.ROWS_PER_INSERT)
+    connection.executemany(schema.INSERT_CHUNK, chunks)
+    connection.executemany(schema.INSERT_RECORD, rows)  # the rest of them
+    counter = (first + len(batch), append_ms, batch.row_id)
+    connection.execute(schema.UPDATE_COUNTER, counter)
+    return first

@@ -7,9 +7,10 @@ import importlib.util
 import io
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime
 from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,15 +82,16 @@ class FlightTables:
 
         Units are the table's: inches, degrees Fahrenheit, miles, miles per hour.
         """
+        columns = ("origin", "time_hour", *WEATHER_FEATURES)
         return {
-            (row["origin"], utc_ms(row["time_hour"])): _measured(row)
-            for row in self._read("weather.csv", needed=("origin", "time_hour", *WEATHER_FEATURES))
+            (airport, utc_ms(hour)): _measured(measured)
+            for airport, hour, *measured in self._read("weather.csv", columns)
         }
 
     def zones(self) -> dict[str, str]:
         """Return airport -> IANA time zone, for every destination of the flights."""
-        airports = self._read("airports.csv", needed=("faa", "tzone"))
-        return {row["faa"]: row["tzone"] for row in airports} | _ZONES_LEFT_OUT
+        airports = self._read("airports.csv", ("faa", "tzone"))
+        return {row[0]: row[1] for row in airports} | _ZONES_LEFT_OUT
 
     def _unzip(self, name: str) -> bytes:
         path = self._folder / f"{name}.zip"
@@ -99,15 +101,14 @@ class FlightTables:
         except (OSError, KeyError, zipfile.BadZipFile) as error:
             raise _unusable(path, str(error)) from error
 
-    def _read(self, name: str, *, needed: tuple[str, ...]) -> Iterator[dict[str, str]]:
+    def _read(self, name: str, columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
         path = self._folder / name
         try:
-            reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
-        except (OSError, UnicodeDecodeError) as error:
-            raise _unusable(path, str(error)) from error
-        if not set(needed) <= set(reader.fieldnames or ()):
-            raise _unusable(path, f"it lacks one of the columns {', '.join(needed)}")
-        return reader
+            rows = csv.reader(io.StringIO(path.read_text(encoding="utf-8")))
+            header = next(rows)
+            return map(itemgetter(*map(header.index, columns)), rows)
+        except (OSError, StopIteration, ValueError) as error:
+            raise _unusable(path, str(error) or "it is empty") from error
 
 
 # Rows come by the hour, so few of the year's hours are asked for again.
@@ -117,8 +118,9 @@ def utc_ms(timestamp: str) -> int:
     return int(datetime.fromisoformat(timestamp).timestamp()) * 1000
 
 
-def _measured(row: dict[str, str]) -> dict[str, float]:
-    values = {name: float(row[name]) for name in WEATHER_FEATURES if row[name] not in MISSING}
+def _measured(texts: Sequence[str]) -> dict[str, float]:
+    pairs = zip(WEATHER_FEATURES, texts, strict=True)
+    values = {name: float(text) for name, text in pairs if text not in MISSING}
     if values.get("wind_speed", 0.0) > WIND_SPEED_MAX:
         del values["wind_speed"]
     return values

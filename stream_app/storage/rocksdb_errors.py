@@ -28,6 +28,8 @@ def name_rocksdb_error(error: Exception, path: Path, *, read_only: bool) -> Stre
     text = str(error).partition("\n")[0]
     if "While lock file" in text and "Resource temporarily unavailable" in text:
         return _locked_elsewhere(path)
+    if "comparator" in text:
+        return foreign(path, text)
     is_race = read_only and "No such file" in text
     if ("Corruption" in text or "No such file" in text) and "No space left" not in text:
         return _unavailable(path, text, _RACE) if is_race else damaged(path, text)
@@ -41,6 +43,14 @@ def damaged(path: Path, what: str) -> StateUntrusted:
         f"The state in {path} is damaged: {what}.",
         attempt=f"rm -r {path} and start again: state is a fold of the log and is rebuilt "
         "from it. Check the disk (dmesg) too",
+    )
+
+
+def foreign(path: Path, what: str) -> StateUntrusted:
+    """Return the error for a RocksDB that is not a state store's."""
+    return StateUntrusted(
+        f"The RocksDB in {path} belongs to another program: {what}.",
+        attempt="name another state directory",
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from rocksdict import (
     AccessType,
@@ -26,9 +25,9 @@ from stream_app.storage.private_files import (
     make_private_directory,
     named_os_errors,
     refuse_writers,
-    replace,
 )
-from stream_app.storage.rocksdb_errors import damaged, name_rocksdb_error
+from stream_app.storage.rocksdb_errors import damaged, foreign, name_rocksdb_error
+from stream_app.storage.save_count import SaveCount
 
 BLOCK_CACHE_BYTES = 64 << 20
 """Of all stores of a process together; index and filter blocks count too."""
@@ -55,11 +54,6 @@ _COUNT_KEY = b"save_count"
 _block_cache = Cache(BLOCK_CACHE_BYTES)
 
 
-class _Column(NamedTuple):
-    reads: Rdict
-    handle: ColumnFamily
-
-
 class RocksdbStore:
     """A `StateStore` in one directory, owned by one process at a time.
 
@@ -75,9 +69,12 @@ class RocksdbStore:
         """Use `open`."""
         self._path = path
         self._directory = path / "rocksdb"
+        self._count_outside = SaveCount(path / "saves")
         self._read_only = read_only
         self._db: Rdict | None = db
-        self._columns: dict[str, _Column] = {}
+        # Two tables, so that no frame of a kept traceback holds a handle, and thereby the lock.
+        self._columns: dict[str, Rdict] = {}
+        self._handles: dict[str, ColumnFamily] = {}
         self._save_unfinished = False
         self._private: set[str] = set()
         self._saved_offset, self._save_count = self._own_facts(db)
@@ -89,9 +86,9 @@ class RocksdbStore:
     ) -> RocksdbStore:
         """Open the state in directory `path`; `create` makes an empty one where there is none.
 
-        `read_only` sees the state as it is now, also while another process writes, and changes
-        nothing. Directories are made 0700 and files 0600; a directory that others may write to
-        is refused as `StateUntrusted`.
+        `read_only` sees the state as it is now, also while another process writes, and leaves it
+        as it is; yet rocksdict wants to be able to write there. Directories are made 0700 and
+        files 0600; a directory that others may write to is refused as `StateUntrusted`.
         """
         path = Path(path)
         directory = path / "rocksdb"
@@ -102,7 +99,7 @@ class RocksdbStore:
         refuse_writers(path)
         refuse_writers(directory)
         # Read before RocksDB: a writer that saves between the two must not look rolled back.
-        saves = _read_saves(path)
+        saves = SaveCount(path / "saves").read()
         attempts = _READER_ATTEMPTS_MAX if read_only else 1
         for attempt in range(1, attempts + 1):
             try:
@@ -131,12 +128,21 @@ class RocksdbStore:
             raise name_rocksdb_error(error, path, read_only=read_only) from error
         try:
             store = cls(path, db, saves, read_only=read_only)
-            store._adopt(names)
-            store._make_files_private()
         except BaseException:
             db.close()
             raise
+        try:
+            store._adopt(names)
+            store._make_files_private()
+        except BaseException:
+            store.close()
+            raise
         return store
+
+    @property
+    def path(self) -> Path:
+        """The directory that holds this state and nothing else."""
+        return self._path
 
     @property
     def rolled_back(self) -> bool:
@@ -154,7 +160,7 @@ class RocksdbStore:
             self._opened_db()
             return None
         try:
-            value: bytes | None = column.reads.get(key)
+            value: bytes | None = column.get(key)
         except Exception as error:
             raise self._named(error) from error
         return value
@@ -171,7 +177,7 @@ class RocksdbStore:
         if stop is not None:
             options.set_iterate_upper_bound(stop)
         entries: list[tuple[bytes, bytes]] = []
-        iterator = column.reads.iter(options)
+        iterator = column.iter(options)
         try:
             iterator.seek(start)
             while len(entries) < limit and iterator.valid():
@@ -198,7 +204,7 @@ class RocksdbStore:
             db.write(self._batch(db, image, count))
             # Not a synced write: that would hold the interpreter's lock while the disk works.
             db.flush_wal(True)
-            replace(self._path / "saves", b"%d\n" % count)
+            self._count_outside.write(count)
         except Exception as error:
             raise self._named(error) from error
         self._saved_offset, self._save_count = image.next_offset, count
@@ -227,7 +233,8 @@ class RocksdbStore:
         if column is None:
             return
         try:
-            column.reads.close()
+            del self._handles[family]
+            column.close()
             db.drop_column_family(_FAMILY_PREFIX + family)
         except Exception as error:
             raise self._named(error) from error
@@ -237,14 +244,18 @@ class RocksdbStore:
         db, self._db = self._db, None
         if db is None:
             return
-        try:
-            for column in self._columns.values():
-                column.reads.close()
-            # RocksDB's lock is held for as long as any handle lives.
-            self._columns.clear()
-            db.close()
-        except Exception as error:
-            raise self._named(error) from error
+        failures = []
+        for opened in (*self._columns.values(), db):
+            try:
+                opened.close()
+            except Exception as error:
+                failures.append(error)
+        # RocksDB's lock is held for as long as any handle lives.
+        self._handles.clear()
+        self._columns.clear()
+        # After a failed save these only say again what that one has said already.
+        if failures and not self._save_unfinished:
+            raise self._named(failures[0]) from failures[0]
         self._make_files_private()
 
     def _own_facts(self, db: Rdict) -> tuple[int | None, int]:
@@ -265,42 +276,34 @@ class RocksdbStore:
         return int(offset), int(count)
 
     def _adopt(self, names: list[str]) -> None:
-        foreign = [name for name in names if name != _OWN and not name.startswith(_FAMILY_PREFIX)]
-        if foreign:
-            raise StateUntrusted(
-                f"{self._directory} is a RocksDB of another program (it has {foreign[0]!r}).",
-                attempt="name another state directory",
-            )
-        db = self._opened_db()
+        for name in names:
+            if name != _OWN and not name.startswith(_FAMILY_PREFIX):
+                raise foreign(self._path, f"it has a column family {name!r}")
         for name in names:
             if name != _OWN:
-                self._columns[name.removeprefix(_FAMILY_PREFIX)] = _Column(
-                    db.get_column_family(name), db.get_column_family_handle(name)
-                )
+                self._take_in(self._opened_db(), name.removeprefix(_FAMILY_PREFIX))
 
     def _batch(self, db: Rdict, image: Image, count: int) -> WriteBatch:
         batch = WriteBatch(raw_mode=True)
         for family, writes in image.writes.items():
-            handle = self._column_to_write(db, family).handle
+            if family not in self._columns:
+                # Not part of the batch: a crash may leave it behind, empty, which reads as absent.
+                db.create_column_family(_FAMILY_PREFIX + family, _options(read_only=False)).close()
+                self._take_in(db, family)
             for key, value in writes.items():
                 if value is None:
-                    batch.delete(key, handle)
+                    batch.delete(key, self._handles[family])
                 else:
-                    batch.put(key, value, handle)
+                    batch.put(key, value, self._handles[family])
         batch.put(_LAYOUT_KEY, _LAYOUT)
         batch.put(_OFFSET_KEY, b"%d" % image.next_offset)
         batch.put(_COUNT_KEY, b"%d" % count)
         return batch
 
-    def _column_to_write(self, db: Rdict, family: str) -> _Column:
-        column = self._columns.get(family)
-        if column is None:
-            # Not part of the batch, so a crash may leave it behind, empty: that reads as absent.
-            name = _FAMILY_PREFIX + family
-            reads = db.create_column_family(name, _options(read_only=False))
-            column = _Column(reads, db.get_column_family_handle(name))
-            self._columns[family] = column
-        return column
+    def _take_in(self, db: Rdict, family: str) -> None:
+        name = _FAMILY_PREFIX + family
+        self._handles[family] = db.get_column_family_handle(name)
+        self._columns[family] = db.get_column_family(name)
 
     def _opened_db(self) -> Rdict:
         if self._db is None:
@@ -354,7 +357,7 @@ def _make_directories(path: Path, directory: Path) -> None:
     with named_os_errors(path):
         fresh = not _exists(directory / "CURRENT") and not _exists(path / "saves")
     if fresh:
-        replace(path / "saves", b"0\n")
+        SaveCount(path / "saves").write(0)
 
 
 def _exists(path: Path) -> bool:
@@ -364,18 +367,6 @@ def _exists(path: Path) -> bool:
     except FileNotFoundError:
         return False
     return True
-
-
-def _read_saves(path: Path) -> int | None:
-    """Return the count kept outside of RocksDB; None when it is not there or no number."""
-    try:
-        with named_os_errors(path / "saves"):
-            text = (path / "saves").read_bytes().strip()
-    except StateUnavailable as error:
-        if isinstance(error.__cause__, FileNotFoundError):
-            return None
-        raise
-    return int(text) if text.isdigit() else None
 
 
 def _column_names(directory: Path) -> list[str]:

@@ -9,6 +9,7 @@ import importlib
 import json
 import math
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,18 @@ from typing import Any
 
 import pytest
 import river
-from river import compose, forest, linear_model, optim, preprocessing, stats, tree, utils
+from river import (
+    compose,
+    forest,
+    linear_model,
+    multiclass,
+    neighbors,
+    optim,
+    preprocessing,
+    stats,
+    tree,
+    utils,
+)
 
 from stream_app.errors import DeclarationError
 from stream_app.learning.definition import (
@@ -27,12 +39,14 @@ from stream_app.learning.definition import (
     users_own,
 )
 from stream_app.learning.description import describe_in_full
+from stream_app.learning.order_free import SortedSet
 from tests.learning import users_code
 from tests.learning.estimators import estimators, events, predictions
 
 # River's metrics and detectors carry no types for their constructors.
 metrics: Any = river.metrics
 drift: Any = river.drift
+one_vs_one: Any = multiclass.OneVsOneClassifier
 
 
 def scaled_regression(**parameters: Any) -> Any:
@@ -145,6 +159,28 @@ def test_every_process_and_hash_seed_gives_the_same_digests_and_predictions() ->
     assert [child.returncode for child in children] == [0, 0]
     assert len(first) > 150
     assert [line for line in zip(first, second, strict=True) if line[0] != line[1]] == []
+
+
+@pytest.mark.parametrize(
+    ("model", "attribute"),
+    [
+        (one_vs_one(linear_model.LogisticRegression()), "classes"),
+        (forest.AMFClassifier(), "_classes"),
+        (tree.HoeffdingAdaptiveTreeClassifier(), "classes"),
+        (neighbors.KNNClassifier(engine=neighbors.LazySearch()), "classes"),
+    ],
+)
+def test_classes_are_met_in_order_also_by_clones_and_after_a_restore(
+    model: Any, attribute: str
+) -> None:
+    learner = prepare(model, seed=1).prototype.clone()
+    for x, y in events("words", 40):
+        learner.learn_one(x, y)
+    for each in (learner, pickle.loads(pickle.dumps(learner))):
+        classes = getattr(each, attribute)
+        assert list(classes) == sorted(classes) != []
+        assert list(classes - {"l"}) == sorted(classes - {"l"})
+        assert type(classes) is SortedSet
 
 
 def test_two_calls_of_prepare_learn_alike() -> None:
@@ -266,6 +302,7 @@ def test_users_code_that_changed_since_it_was_described_is_not_built() -> None:
         "riverside:Thing",
         "river:metrics",
         "river.metrics.base:collections",
+        "river.utils.pandas:import_pandas",
         "numpy:load",
         "math:__loader__",
     ],
@@ -274,6 +311,15 @@ def test_no_other_name_is_ever_resolved(name: str) -> None:
     for described in ({"name": name}, {"object": name, "params": {}}):
         with pytest.raises(DeclarationError):
             build(described)
+
+
+def test_looking_a_name_up_imports_nothing_but_river(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "trap.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(DeclarationError):
+        build({"name": "trap:anything"})
 
 
 @pytest.mark.parametrize(

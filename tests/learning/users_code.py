@@ -57,3 +57,9 @@ class Lucky(Shifted):
     def __init__(self, by: float = 1.0, seed: int | None = None) -> None:
         super().__init__(by, seed)
         self.numbers = [random.Random(seed).random() for _ in range(3)]
+
+
+class Unseeded(Shifted):
+    def __init__(self, by: float = 1.0, seed: int | None = None) -> None:
+        super().__init__(by, None)
+        self.given = seed is not None

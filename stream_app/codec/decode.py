@@ -61,15 +61,16 @@ Incoming = IncomingObservation | IncomingLabel | IncomingControl
 class Admitted(msgspec.Struct, gc=False):
     """An event that passed the gate.
 
-    `features` are in canonical (sorted) order; `undeclared` says that they hold more than the
-    declared ones, `dropped` how many undeclared ones were left out for their type or size.
+    `features` are in canonical (sorted) order. `schema` is the gate's number when they are among
+    the declared ones, and -1 when there are others too; `dropped` tells how many undeclared ones
+    were left out for their type or size.
     """
 
     event: Incoming
     key: str
     features: dict[str, Feature]
     label: LabelValue | None
-    undeclared: bool = False
+    schema: int = -1
     dropped: int = 0
 
 
@@ -81,14 +82,19 @@ class Gate:
     """Decodes one record's value and holds it against declaration and limits.
 
     `features` maps declared names to "float", "int", "bool" or "str", with "?" behind what may be
-    absent; None declares nothing. Raises `Refusal` for what becomes a dead letter, and nothing
-    else whatever the bytes are.
+    absent; None declares nothing. `schema` is a number for this declaration. Raises `Refusal` for
+    what becomes a dead letter, and nothing else whatever the bytes are.
     """
 
     def __init__(
-        self, limits: Limits, features: Mapping[str, str] | None, label_gate: LabelGate
+        self,
+        limits: Limits,
+        features: Mapping[str, str] | None,
+        label_gate: LabelGate,
+        schema: int = 0,
     ) -> None:
         self._label_gate = label_gate
+        self._schema = schema
         self._features = FeatureGate(limits, features)
         self._value_bytes_max = limits.value_bytes_max
         self._meta_bytes_max = limits.meta_bytes_max
@@ -120,7 +126,8 @@ class Gate:
         if event.meta is not None:
             self._check_meta(bytes(event.meta))
         canonical, undeclared, odd = self._features.canonical(event.features)
-        return Admitted(event, key, canonical, label, undeclared, dropped + odd)
+        schema = -1 if undeclared else self._schema
+        return Admitted(event, key, canonical, label, schema, dropped + odd)
 
     def _parse(self, value: bytes) -> tuple[Incoming, int]:
         if len(value) > self._value_bytes_max:

@@ -10,12 +10,13 @@ from typing import Any
 import msgspec
 
 from stream_app.codec.encode import encode_event
-from stream_app.core.pipeline import Pipeline
+from stream_app.core.declaration import Declaration
 from stream_app.core.processor import Batch
 from stream_app.core.rehearsal import rehearsal_processor
 from stream_app.core.topics import Topics
 from stream_app.errors import UsageError
 from stream_app.events import Event, Label, Observation
+from stream_app.learning.metric_checks import summed
 from stream_app.outputs import DeadLetter, ModelFailure
 from stream_app.records import Record
 
@@ -24,7 +25,7 @@ _letter = msgspec.json.Decoder(DeadLetter | ModelFailure).decode
 
 
 def evaluate(
-    pipeline: Pipeline,
+    pipeline: Declaration,
     dataset: Iterable[Any],
     *,
     version: str | None = None,
@@ -36,10 +37,10 @@ def evaluate(
     Raises `UsageError` for an event that the gate refuses, and what a failing champion raises.
     """
     name = pipeline.initial_champion if version is None else version
-    if name not in pipeline.versions:
+    versions = pipeline.definitions()
+    if name not in versions:
         raise UsageError(
-            f"{name!r} is no version of {pipeline.name}",
-            attempt=f"one of {', '.join(pipeline.versions)}",
+            f"{name!r} is no version of {pipeline.name}", attempt=f"one of {', '.join(versions)}"
         )
     processor = rehearsal_processor(pipeline)
     topic = Topics(pipeline.name).events
@@ -53,10 +54,10 @@ def evaluate(
     _check(pipeline, processor.process(batch))
     fold = next(fold for fold in processor.versions if fold.name == name)
     fold.prequential.flush()
-    return pipeline.metric_of(fold.prequential.totals)
+    return summed(list(fold.prequential.totals.values()))
 
 
-def _check(pipeline: Pipeline, batch: Batch) -> None:
+def _check(pipeline: Declaration, batch: Batch) -> None:
     if batch.stop is not None:
         raise batch.stop
     dead_letters = Topics(pipeline.name).dead_letters

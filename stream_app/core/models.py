@@ -15,7 +15,11 @@ from stream_app.learning.tasks import Task
 from stream_app.learning.undo import UndoableModel
 
 LIVE_MAX = 4096
-JOURNAL_MAX = 1024
+# A journal is worth an image once making the calls again costs more than the dump; bytes stand
+# for the dump's cost, so that no clock is needed.
+JOURNAL_MIN = 1024
+JOURNAL_MAX = 16_384
+BYTES_PER_CALL = 8
 _PREFIX = b"m"
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[int, int, bytes]).decode
@@ -50,7 +54,6 @@ class Models:
         self._pickles = pickles
         self._live_max = live_max
         self.generation = 0
-        self.journal_max = JOURNAL_MAX
         self._live: dict[str, UndoableModel] = {}
         self._changed: set[str] = set()
         self._evicted: dict[str, tuple[int, bytes]] = {}
@@ -92,8 +95,10 @@ class Models:
         """Bound what grew during a batch: journals that are long, and live models."""
         for key in self._changed:
             model = self._live.get(key)
-            if model is not None and model.calls_since_image() > self.journal_max:
-                model.image()
+            if model is not None and model.calls_since_image() > JOURNAL_MIN:
+                wanted = model.image_bytes() // BYTES_PER_CALL
+                if model.calls_since_image() > min(max(wanted, JOURNAL_MIN), JOURNAL_MAX):
+                    model.image()
         excess = len(self._live) - self._live_max
         if excess > 0:
             for key in list(self._live)[:excess]:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from stream_app.codec.limits import Limits
+from stream_app.core.evaluate import evaluate
 from stream_app.core.feature_types import feature_types
 from stream_app.core.settings import (
     AcceptanceSettings,
@@ -19,7 +20,7 @@ from stream_app.core.settings import (
 from stream_app.core.version import VersionPlan
 from stream_app.errors import DeclarationError
 from stream_app.learning.definition import Prepared, build, definition_digest, prepare
-from stream_app.learning.metric_checks import check_metric, named_metrics, summed
+from stream_app.learning.metric_checks import check_metric, named_metrics
 from stream_app.learning.monitors import Monitor
 from stream_app.learning.pickles import ModelPickles
 from stream_app.learning.tasks import Task
@@ -30,13 +31,13 @@ _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 class Labels:
     """How long an observation waits for its label, in event time."""
 
-    def __init__(self, *, wait: timedelta = timedelta(days=1)) -> None:
+    def __init__(self, *, wait: Any = timedelta(days=1)) -> None:
         if not isinstance(wait, timedelta) or not timedelta(0) < wait <= timedelta(days=3650):
             raise DeclarationError(
                 f"labels.wait: {wait!r} is no time to wait",
                 attempt="labels=Labels(wait=timedelta(days=2))",
             )
-        self.wait = wait
+        self.wait: timedelta = wait
 
 
 class Version:
@@ -165,13 +166,7 @@ class Pipeline:
         River's `progressive_val_score`. The figure is, digit for digit, River's own over the same
         events in sorted feature order, and the one that `run` shows for them.
         """
-        from stream_app.core.evaluate import evaluate  # noqa: PLC0415 - it needs this module
-
         return evaluate(self, dataset, version=version, moment=moment, delay=delay)
-
-    def metric_of(self, totals: Mapping[str, Any]) -> Any:
-        """Return totals by name as River has them: the one metric, or their sum."""
-        return summed(list(totals.values()))
 
     def _prepare_versions(self) -> dict[str, Prepared]:
         if not self.versions:
@@ -328,7 +323,7 @@ def _one_of(path: str, value: Any, allowed: tuple[str, ...]) -> Any:
     return value
 
 
-def _positive(path: str, value: int) -> int:
-    if not isinstance(value, int) or value < 1:
+def _positive(path: str, value: Any) -> int:
+    if type(value) is not int or value < 1:
         raise DeclarationError(f"{path}: {value!r} is no count", attempt="an integer of 1 or more")
     return value

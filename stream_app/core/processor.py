@@ -16,7 +16,7 @@ import msgspec
 from stream_app.codec.blobs import BlobSeal
 from stream_app.codec.decode import Admitted, IncomingControl, IncomingLabel
 from stream_app.codec.partitioning import partition_of
-from stream_app.codec.signatures import canonical, verify
+from stream_app.codec.signatures import canonical, key_name_of, verify
 from stream_app.core.acceptance import FAMILY, Acceptance, Joined
 from stream_app.core.commit import SEMANTICS, Commit, Manifest, Seat, VersionCommit
 from stream_app.core.emitter import Emitter, label_counts
@@ -35,24 +35,16 @@ _frame = struct.Struct("<qqii").pack
 _sha256 = hashlib.sha256
 
 
-class Hints(msgspec.Struct, frozen=True):
-    """What the host, who may look at clocks and costs, asks for. Never changes an output."""
-
-    image: bool = False
-    journal_max: int | None = None
-
-
 class Batch(msgspec.Struct, frozen=True):
     """What came of a poll's worth of records.
 
     `commit.next_offset` tells how far they were taken: fewer than given when memory is due to be
     written (`image_due`) or when the champion failed (`stop`, to be raised after publishing).
-    `outputs` and `commit` go into one transaction; `image` is saved after it.
+    `outputs` and `commit` go into one transaction.
     """
 
     outputs: list[Output]
     commit: Commit
-    image: Image | None
     image_due: bool
     stop: StreamAppError | None
 
@@ -118,17 +110,31 @@ class PartitionProcessor:
         fold.load(reader)
         return fold
 
-    def process(self, records: Sequence[Record], hints: Hints | None = None) -> Batch:
+    def process(self, records: Sequence[Record]) -> Batch:
         """Fold records, which follow each other and `next_offset`, into the state."""
-        if self._poisoned:
-            raise RuntimeError("this processor has raised before; its state is not to be trusted")
-        hints = hints or Hints()
+        self._require_sound()
         try:
-            stop = self._fold_records(records)
-            return self._batch(hints, stop)
+            return self._batch(self._fold_records(records))
         except BaseException:
             self._poisoned = True
             raise
+
+    def image(self) -> Image:
+        """Return all that changed since the last image, as of `next_offset`.
+
+        To be saved once the batch before it has committed, and then told by `saved`; the next
+        batch may be processed meanwhile.
+        """
+        self._require_sound()
+        try:
+            return self._image()
+        except BaseException:
+            self._poisoned = True
+            raise
+
+    def _require_sound(self) -> None:
+        if self._poisoned:
+            raise RuntimeError("this processor has raised before; its state is not to be trusted")
 
     def _fold_records(self, records: Sequence[Record]) -> StreamAppError | None:
         counters = self.acceptance.counters
@@ -284,10 +290,10 @@ class PartitionProcessor:
     def _check_signature(self, event: IncomingControl, record: Record) -> None:
         if event.sig is None:
             raise Refusal("unsigned", "sig", "a control needs an ed25519 signature")
-        name = event.sig.split(":")[1] if event.sig.count(":") == 2 else ""
-        public = self._manifest.public_keys.get(name)
+        name = key_name_of(event.sig)
+        public = self._manifest.public_keys.get(name or "")
         if public is None:
-            raise Refusal("unknown_key", "sig", f"no public key {name[:64]!r} in the manifest")
+            raise Refusal("unknown_key", "sig", f"no public key {name!r} in the manifest")
         document = msgspec.json.decode(record.value)
         message = canonical(document, self._manifest.pipeline, self._manifest.log_id)
         if not verify(bytes.fromhex(public), message, event.sig):
@@ -329,17 +335,13 @@ class PartitionProcessor:
         for version in self.versions:
             emit(record, ts_ms, self.chain, version.digest(), version.name)
 
-    def _batch(self, hints: Hints, stop: StreamAppError | None) -> Batch:
+    def _batch(self, stop: StreamAppError | None) -> Batch:
         for version in self.versions:
-            if hints.journal_max is not None:
-                version.models.journal_max = hints.journal_max
             version.models.trim()
         outputs = self._emitter.outputs
         self._emitter.outputs = []
         self._until_changes_looked_at = 0
-        due = self._changes() > CHANGES_MAX
-        image = self._image() if (hints.image or due) and stop is None else None
-        return Batch(outputs, self._commit(), image, due, stop)
+        return Batch(outputs, self._commit(), self._changes() > CHANGES_MAX, stop)
 
     def _commit(self) -> Commit:
         acceptance, start = self.acceptance, self._start

@@ -11,8 +11,8 @@ from collections.abc import Collection, Mapping
 import msgspec
 
 from stream_app.core.commit import SEMANTICS, Commit, Manifest, Seat, VersionCommit
+from stream_app.core.declaration import Declaration
 from stream_app.core.environment import Environment, this_environment
-from stream_app.core.pipeline import Pipeline
 from stream_app.core.position import ORIGIN_CHAIN, Position
 from stream_app.core.processor import Start
 from stream_app.core.settings import Settings, differences
@@ -35,7 +35,7 @@ class Recovery(msgspec.Struct, frozen=True):
 def recover(
     manifest: Manifest,
     partition: int,
-    pipeline: Pipeline,
+    pipeline: Declaration,
     commit: Commit | None,
     saved: Position | None,
     log_start: int,
@@ -74,7 +74,7 @@ def recover(
 def _hosted(
     manifest: Manifest,
     partition: int,
-    pipeline: Pipeline,
+    pipeline: Declaration,
     commit: Commit | None,
     wanted: Collection[str] | None,
 ) -> tuple[dict[str, VersionCommit], dict[str, int], list[str]]:

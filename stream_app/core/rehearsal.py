@@ -9,7 +9,7 @@ import msgspec
 from stream_app.codec.blobs import KEY_BYTES, BlobSeal
 from stream_app.codec.limits import Limits
 from stream_app.core.commit import SEMANTICS, Manifest
-from stream_app.core.pipeline import Pipeline
+from stream_app.core.declaration import Declaration
 from stream_app.core.processor import PartitionProcessor
 from stream_app.core.recovery import recover
 from stream_app.core.settings import Settings
@@ -33,7 +33,7 @@ def any_time(settings: Settings) -> Settings:
     return msgspec.structs.replace(settings, acceptance=acceptance)
 
 
-def rehearsal_manifest(pipeline: Pipeline, public_keys: Mapping[str, str]) -> Manifest:
+def rehearsal_manifest(pipeline: Declaration, public_keys: Mapping[str, str]) -> Manifest:
     """Return a manifest with one partition that begins at offset 0."""
     return Manifest(
         log_id=LOG_ID,
@@ -47,7 +47,7 @@ def rehearsal_manifest(pipeline: Pipeline, public_keys: Mapping[str, str]) -> Ma
     )
 
 
-def rehearsal_processor(pipeline: Pipeline) -> PartitionProcessor:
+def rehearsal_processor(pipeline: Declaration) -> PartitionProcessor:
     """Return a processor at offset 0 that nothing was saved for."""
     manifest = rehearsal_manifest(pipeline, {})
     start = recover(manifest, 0, pipeline, None, None, 0).start

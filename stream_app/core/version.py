@@ -152,6 +152,8 @@ class VersionFold:
         learned = model.learned
         try:
             said = model.predict(chosen)
+            if isinstance(said, dict) and type(said) is not dict:
+                said = dict(said)  # some of River's say a Counter
             prediction, probability = self._publish(said)
         except ModelRaised as raised:
             said, result = None, self._no_prediction(str(raised), learned)

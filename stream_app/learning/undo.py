@@ -53,9 +53,10 @@ class UndoableModel:
     def _load(self, image: bytes) -> None:
         self._image = image
         self._journal: list[tuple[dict[str, Any], object]] = []
-        self.model: Any = self._pickles.loads(image)
-        self._predict: Callable[[dict[str, Any]], Said] = self._task.predictor(self.model)
-        self._learn: Callable[[dict[str, Any], LabelValue], object] = self.model.learn_one
+        model: Any = self._pickles.loads(image)
+        self.model = model
+        self._predict: Callable[[dict[str, Any]], Said] = self._task.predictor(model)
+        self._learn: Callable[[dict[str, Any], LabelValue], object] = model.learn_one
 
     def predict(self, features: dict[str, Any]) -> Said:
         """Return what the model says; raises `ModelRaised`."""
@@ -84,6 +85,10 @@ class UndoableModel:
     def calls_since_image(self) -> int:
         """Return the length of the journal, which the caller bounds by taking images."""
         return len(self._journal)
+
+    def image_bytes(self) -> int:
+        """Return the size of the last image."""
+        return len(self._image)
 
     def image(self) -> bytes:
         """Return the model's bytes; the journal starts anew from them."""

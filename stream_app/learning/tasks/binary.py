@@ -66,7 +66,7 @@ class Binary(Classification):
     def publish(self, said: Said) -> tuple[object, object]:
         """Return (label or declared word, probability of the positive class or None)."""
         if type(said) is dict:
-            p_true = said.get(True, 0.0)
+            p_true = said.get(True, 0.0) if said else None
             label = most_probable(said)
         else:
             p_true, label = None, said

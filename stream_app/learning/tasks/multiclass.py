@@ -39,5 +39,7 @@ class Multiclass(Classification):
     def publish(self, said: Said) -> tuple[object, object]:
         """Return (class, probabilities by class, sorted, or None)."""
         if type(said) is dict:
+            if not said:
+                return None, None
             return most_probable(said), {str(name): finite(said[name]) for name in sorted(said)}
         return said, None

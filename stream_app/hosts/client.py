@@ -1,0 +1,144 @@
+"""`open_log`: produce events and read outputs from Python, without a shell."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+
+import msgspec
+
+from stream_app.codec.encode import encode_event
+from stream_app.core.log import Log
+from stream_app.core.topics import Topics
+from stream_app.errors import UsageError
+from stream_app.events import Control, Event
+from stream_app.hosts.log_url import DEFAULT_BROKER, open_broker
+from stream_app.outputs import AnyOutput
+from stream_app.records import Record, format_position
+
+READ_MAX = 1000
+_decode = msgspec.json.Decoder(AnyOutput).decode
+
+
+class LogClient:
+    """One log, for programs: `send` events to a pipeline, `read` what it puts out.
+
+    Usable as a context manager. Any number of processes may use one log at once.
+    """
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+
+    def send(self, *events: Event | Iterable[Event], pipeline: str | None = None) -> list[str]:
+        """Append events durably, all or none; returns their positions.
+
+        `pipeline` may be left out when the log has just one. Raises `UsageError` when there is
+        no such pipeline (`stream-app run` or `produce` starts one) or an event cannot be written.
+        """
+        topic = Topics(self._pipeline(pipeline)).events
+        records = [encode_event(_uncontrolled(event)) for event in _flat(events)]
+        places = self.log.append(topic, records)
+        return [format_position(topic, partition, offset) for partition, offset in places]
+
+    def read(
+        self,
+        topic: str,
+        *,
+        partition: int | None = None,
+        offset: int | None = None,
+        follow: bool = False,
+        timeout_s: float | None = None,
+    ) -> Iterator[AnyOutput | Record]:
+        """Yield a topic's outputs, partition by partition; an event topic's records as they are.
+
+        Starts at `offset`, by default the earliest. With `follow` it waits for more, at most
+        `timeout_s` without any.
+        """
+        count = self.log.topics().get(topic)
+        if count is None:
+            raise UsageError(
+                f"{self.log.url} has no topic {topic!r}",
+                attempt=f"one of {', '.join(sorted(self.log.topics())) or 'none is there yet'}",
+            )
+        chosen = range(count) if partition is None else [partition]
+        begin = {p: self.log.bounds(topic, p)[0] if offset is None else offset for p in chosen}
+        for record in read_records(self.log, topic, begin, follow=follow, timeout_s=timeout_s):
+            yield record if topic.endswith(".events") else _decode(record.value)
+
+    def _pipeline(self, name: str | None) -> str:
+        if name is not None:
+            return name
+        found = [t.removesuffix(".events") for t in self.log.topics() if t.endswith(".events")]
+        if len(found) == 1:
+            return found[0]
+        raise UsageError(
+            f"{self.log.url} has {len(found)} pipelines: {', '.join(sorted(found)) or 'none'}",
+            attempt='send(..., pipeline="name"); stream-app run FILE starts a pipeline',
+        )
+
+    def close(self) -> None:
+        """Let go of the log."""
+        self.log.close()
+
+    def __enter__(self) -> LogClient:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def open_log(url: str = DEFAULT_BROKER, *, create: bool = True) -> LogClient:
+    """Open the log that `url` names: `sqlite:///path` or a path."""
+    return LogClient(open_broker(url, create=create))
+
+
+def read_records(
+    log: Log,
+    topic: str,
+    offsets: dict[int, int],
+    *,
+    follow: bool = False,
+    timeout_s: float | None = None,
+) -> Iterator[Record]:
+    """Yield records from (partition, offset) on; `follow` waits for more without spinning."""
+    offsets = dict(offsets)
+    last = time.monotonic()
+    while True:
+        moved = False
+        for partition in offsets:
+            while records := log.read(topic, partition, offsets[partition], records_max=READ_MAX):
+                moved = True
+                yield from records
+                offsets[partition] = records[-1].offset + 1
+        if not follow:
+            return
+        now = time.monotonic()
+        if moved:
+            last = now
+        elif timeout_s is not None and now - last >= timeout_s:
+            return
+        for partition, offset in offsets.items():
+            log.wait(topic, partition, offset, 0.25 / len(offsets))
+
+
+def _flat(events: Iterable[Event | Iterable[Event]]) -> Iterator[Event]:
+    for event in events:
+        if isinstance(event, msgspec.Struct):
+            yield event
+        else:
+            yield from event
+
+
+def _uncontrolled(event: Event) -> Event:
+    if isinstance(event, Control):
+        raise UsageError(
+            f"control {event.id!r} is not for one partition",
+            attempt="stream-app apply: controls are signed and go to every partition",
+        )
+    return event

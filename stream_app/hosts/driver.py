@@ -1,0 +1,167 @@
+"""The test driver: one more host of the same core, in memory, for pytest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from stream_app.codec.encode import encode_event
+from stream_app.codec.signatures import public_key
+from stream_app.core.acceptance import Counters
+from stream_app.core.pipeline import Pipeline
+from stream_app.core.rehearsal import SEAL, any_time
+from stream_app.core.topics import Topics
+from stream_app.errors import UsageError
+from stream_app.events import Control, Event
+from stream_app.hosts.controls import signed, to_every_partition
+from stream_app.hosts.partition_host import PartitionHost, Store, nothing
+from stream_app.hosts.pipeline_file import require_pipeline
+from stream_app.hosts.registration import register
+from stream_app.hosts.state_directory import KEY_NAME
+from stream_app.outputs import AnyOutput
+from stream_app.storage.memory_log import MemoryLog
+from stream_app.storage.memory_store import MemoryStore
+
+_decode = msgspec.json.Decoder(AnyOutput).decode
+# A key that signs nothing but controls of tests in memory.
+_TEST_KEY = bytes(range(32))
+_ORDER = ("dead-letters", "predictions", "evaluations", "drift-alerts")
+
+
+class Driver:
+    """Sends events through a pipeline and returns what it puts out.
+
+    Made-up clocks are welcome: unless the pipeline declares its own earliest time, `ts_ms` may be
+    any number from 0 on, and a record's append time is the latest `ts_ms` so far. Usable as a
+    context manager.
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline = require_pipeline(pipeline, "the argument of Driver")
+        self._topics = Topics(self.pipeline.name)
+        self._now_ms = 0
+        self.log = MemoryLog(clock_ms=lambda: self._now_ms)
+        settings = any_time(self.pipeline.settings())
+        self._manifest = register(
+            self.log,
+            self.pipeline,
+            lambda: {KEY_NAME: public_key(_TEST_KEY).hex()},
+            settings=settings,
+        )
+        self._store = MemoryStore()
+        self._read: dict[str, int] = {}
+        self._controls = 0
+        self._open()
+
+    def _open(self) -> None:
+        store: Callable[[], Store] = lambda: self._store  # noqa: E731 - a name for its type
+        self._host = PartitionHost(
+            self.log,
+            self.pipeline,
+            self._manifest,
+            0,
+            open_store=store,
+            seal=SEAL,
+            reached=nothing,
+        )
+        while self._host.relearning:
+            self._host.step()
+
+    def send(self, *events: Event) -> list[AnyOutput]:
+        """Append events, process them, and return the outputs they caused, in source order."""
+        for event in events:
+            if isinstance(event, Control):
+                raise UsageError(
+                    "the driver signs its own controls", attempt="driver.advance(timedelta(...))"
+                )
+            self._now_ms = max(self._now_ms, event.ts_ms)
+        self.log.append(self._topics.events, [encode_event(event) for event in events])
+        return self._process()
+
+    def send_bytes(self, value: bytes, key: bytes | None = None) -> list[AnyOutput]:
+        """Append a raw record, as a careless producer would, and return what it caused."""
+        offset = self.log.bounds(self._topics.events, 0)[1]
+        self.log.append_at(self._topics.events, 0, offset, self._now_ms, key, value)
+        return self._process()
+
+    def advance(self, by: timedelta) -> list[AnyOutput]:
+        """Let event time pass (a signed `time` control); what is overdue then times out."""
+        self._controls += 1
+        watermark = self._host.processor.acceptance.watermark.now_ms
+        ts_ms = watermark + by // timedelta(milliseconds=1)
+        self._now_ms = max(self._now_ms, ts_ms)
+        control = Control(f"time-{self._controls}", ts_ms, "time")
+        records = to_every_partition(signed(control, self._manifest, _TEST_KEY), self._manifest)
+        self.log.append(self._topics.events, records)
+        return self._process()
+
+    def checkpoint(self) -> None:
+        """Save the state, as live does now and then."""
+        self._host.checkpoint()
+
+    def crash(self) -> None:
+        """Lose the memory, as kill -9 would, and start again from the last checkpoint."""
+        self._host.close()
+        self._store = self._store.reopened()
+        self._open()
+
+    @property
+    def counters(self) -> Counters:
+        """What became of the records so far."""
+        return self._host.processor.acceptance.counters
+
+    @property
+    def waiting(self) -> int:
+        """How many observations wait for their label."""
+        return self._host.processor.acceptance.ids.waiting
+
+    def model(self, version: str | None = None, *, key: str = "") -> Any:
+        """Return a version's live River model, by default the champion's; do not change it."""
+        name = version if version is not None else self.pipeline.initial_champion
+        for fold in self._host.processor.versions:
+            if fold.name == name:
+                return fold.models.peek(key).model
+        raise UsageError(f"{name!r} is no version", attempt=", ".join(self.pipeline.versions))
+
+    def outputs(self, topic: str | None = None) -> list[AnyOutput]:
+        """Return all outputs so far, of one topic ("predictions", "shadow.v2", ...) or of all."""
+        names = [topic] if topic is not None else self._output_topics()
+        rows: list[AnyOutput] = []
+        for name in names:
+            records = self.log.read(f"{self.pipeline.name}.{name}", 0, 0, records_max=1 << 30)
+            rows += [_decode(record.value) for record in records]
+        return rows
+
+    def _process(self) -> list[AnyOutput]:
+        while self._host.step():
+            pass
+        rows: list[AnyOutput] = []
+        for name in self._output_topics():
+            topic = f"{self.pipeline.name}.{name}"
+            records = self.log.read(topic, 0, self._read.get(name, 0), records_max=1 << 30)
+            self._read[name] = self._read.get(name, 0) + len(records)
+            rows += [_decode(record.value) for record in records]
+        return sorted(rows, key=lambda output: output.source.offset)
+
+    def _output_topics(self) -> list[str]:
+        return [*_ORDER, *(f"shadow.{name}" for name in self.pipeline.versions)]
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self._host.close()
+        self.log.close()
+
+    def __enter__(self) -> Driver:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

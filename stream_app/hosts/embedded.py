@@ -1,0 +1,158 @@
+"""Runs a pipeline on this machine: one process for some partitions of an embedded log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+import msgspec
+
+from stream_app.core.commit import Commit, Manifest
+from stream_app.core.log import Log
+from stream_app.core.pipeline import Pipeline
+from stream_app.core.topics import Topics
+from stream_app.hosts.partition_host import PartitionHost, nothing
+from stream_app.hosts.state_directory import StateDirectory
+from stream_app.storage.rocksdb_store import RocksdbStore
+
+REPORT_EVERY_S = 0.2
+IDLE_WAIT_S = 0.25
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a partition is; `records` counts what this run has processed there."""
+
+    partition: int
+    next_offset: int
+    end: int
+    committed: int
+    relearning: bool
+    records: int
+    commit: Commit | None
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """What a person should know about a start, though nothing is wrong."""
+
+    partition: int
+    text: str
+
+
+def open_hosts(
+    log: Log,
+    pipeline: Pipeline,
+    manifest: Manifest,
+    state: StateDirectory,
+    partitions: Sequence[int],
+    *,
+    versions: Collection[str] | None = None,
+    reached: Callable[[str], None] = nothing,
+) -> list[PartitionHost]:
+    """Open partitions, all or none."""
+    seal = state.seal()
+    hosts: list[PartitionHost] = []
+    try:
+        for partition in partitions:
+            path = state.partition(manifest.log_id, pipeline.name, partition)
+            hosts.append(
+                PartitionHost(
+                    log,
+                    pipeline,
+                    manifest,
+                    partition,
+                    open_store=lambda path=path: RocksdbStore.open(path),  # type: ignore[misc]
+                    seal=seal,
+                    versions=versions,
+                    reached=reached,
+                )
+            )
+    except BaseException:
+        for host in hosts:
+            host.close()
+        raise
+    return hosts
+
+
+def notices(host: PartitionHost) -> list[Notice]:
+    """Return what is worth saying about how a partition was opened."""
+    recovery = host.recovery
+    rows = []
+    if recovery.rebuild is not None:
+        span = recovery.start.publish_from - recovery.start.position.next_offset
+        rows.append(f"{recovery.rebuild}: learning {span} records again from the log")
+    if host.rolled_back:
+        rows.append("the state came back older than it was left; the log makes up for it")
+    if recovery.not_hosted:
+        names = ", ".join(recovery.not_hosted)
+        rows.append(
+            f"declared but not part of the running lineage, so not run: {names}. "
+            "A version joins a pipeline at its first start only, in this release"
+        )
+    return [Notice(host.partition, text) for text in rows]
+
+
+def run_hosts(
+    log: Log,
+    pipeline: Pipeline,
+    hosts: Sequence[PartitionHost],
+    *,
+    stopped: Callable[[], bool],
+    until: Mapping[int, int] | None = None,
+    report: Callable[[Progress], None] | None = None,
+) -> None:
+    """Process partitions in turn until `stopped`, or until the offsets of `until` are reached.
+
+    Ends with a checkpoint of each partition. An exception leaves as it is, without one.
+    """
+    topic = Topics(pipeline.name).events
+    done = dict.fromkeys([host.partition for host in hosts], 0)
+    reported = 0.0
+    while not stopped():
+        moved = 0
+        for host in hosts:
+            records = host.step(until=None if until is None else until[host.partition])
+            done[host.partition] += records
+            moved += records
+            if stopped():
+                break
+        now = time.monotonic()
+        if report is not None and now - reported >= REPORT_EVERY_S:
+            reported = now
+            _report(log, topic, hosts, done, report)
+        if until is not None and all(h.next_offset >= until[h.partition] for h in hosts):
+            break
+        if not moved:
+            _wait(log, topic, hosts)
+    for host in hosts:
+        host.checkpoint()
+    if report is not None:
+        _report(log, topic, hosts, done, report)
+
+
+def _wait(log: Log, topic: str, hosts: Sequence[PartitionHost]) -> None:
+    for host in hosts:
+        if host.relearning or log.wait(
+            topic, host.partition, host.next_offset, IDLE_WAIT_S / len(hosts)
+        ):
+            return
+
+
+def _report(
+    log: Log,
+    topic: str,
+    hosts: Sequence[PartitionHost],
+    done: Mapping[int, int],
+    report: Callable[[Progress], None],
+) -> None:
+    for host in hosts:
+        report(
+            Progress(
+                partition=host.partition,
+                next_offset=host.next_offset,
+                end=log.bounds(topic, host.partition)[1],
+                committed=host.committed,
+                relearning=host.relearning,
+                records=done[host.partition],
+                commit=host.commit,
+            )
+        )

@@ -1,0 +1,268 @@
+"""Carries out what one partition's processor decides: the order of steps that exactly-once is.
+
+Start: fence the previous owner, read the committed position C, take the newest checkpoint K <= C,
+learn [K, C) again in silence, compare the chain digest, go on live. Live: outputs and position in
+one transaction, then the checkpoint. A crash between any two steps loses nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from typing import Protocol
+
+from stream_app.codec.blobs import BlobSeal
+from stream_app.core.commit import Commit, Manifest, decode_commit, encode_commit
+from stream_app.core.log import Claim, Log
+from stream_app.core.pipeline import Pipeline
+from stream_app.core.position import POSITION, read_position
+from stream_app.core.processor import PartitionProcessor
+from stream_app.core.recovery import Recovery, recover
+from stream_app.core.store import StateStore
+from stream_app.core.topics import Topics
+from stream_app.errors import LogUntrusted, PositionMissing
+from stream_app.records import Record
+
+BATCH_MAX = 1000
+RELEARN_MAX = 5000
+CHECKPOINT_EVERY_S = 1.0
+CHECKPOINT_EVERY_MAX_S = 15.0
+CHECKPOINT_SHARE = 0.03
+
+
+class Store(StateStore, Protocol):
+    """A state store that knows whether it came back older than it was left."""
+
+    @property
+    def rolled_back(self) -> bool:
+        """Tell whether the newest image is an older one than was saved."""
+        ...
+
+
+def nothing(_step: str) -> None:
+    """Watch no steps."""
+
+
+class Pace:
+    """When a checkpoint is due, so that its cost stays a small share; looks at the clock.
+
+    It gives hints only: where checkpoints fall never changes an output.
+    """
+
+    def __init__(self) -> None:
+        self._saved_at = time.monotonic()
+        self._cost_s = 0.0
+
+    def due(self) -> bool:
+        """Tell whether it is time for a checkpoint."""
+        wanted = max(CHECKPOINT_EVERY_S, self._cost_s / CHECKPOINT_SHARE)
+        return time.monotonic() - self._saved_at >= min(wanted, CHECKPOINT_EVERY_MAX_S)
+
+    def saved(self, cost_s: float) -> None:
+        """Take note of what a checkpoint cost, dump and write."""
+        self._cost_s = cost_s
+        self._saved_at = time.monotonic()
+
+
+class PartitionHost:
+    """One partition of the live lineage. Any exception leaves it unusable: close it.
+
+    `reached` is called with the name of every step as it is reached; crash tests die there.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        pipeline: Pipeline,
+        manifest: Manifest,
+        partition: int,
+        *,
+        open_store: Callable[[], Store],
+        seal: BlobSeal,
+        versions: Collection[str] | None = None,
+        reached: Callable[[str], None] = nothing,
+    ) -> None:
+        self.partition = partition
+        self._log = log
+        self._manifest = manifest
+        self._topics = Topics(pipeline.name)
+        self._reached = reached
+        self._pace = Pace()
+        self._changed = False
+        self._store: Store | None = None
+        self._claim: Claim = log.claim(self._topics.ledger, partition)
+        try:
+            reached("claimed")
+            self._open(pipeline, open_store, seal, versions)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(
+        self,
+        pipeline: Pipeline,
+        open_store: Callable[[], Store],
+        seal: BlobSeal,
+        versions: Collection[str] | None,
+    ) -> None:
+        log, manifest, partition = self._log, self._manifest, self.partition
+        found = self._claim.committed()
+        where = f"{pipeline.name}/{partition} in {log.url}"
+        self.commit: Commit | None = None if found is None else decode_commit(found, where)
+        self._store = open_store()
+        self._reached("state opened")
+        saved = read_position(self._store)
+        start, end = log.bounds(self._topics.events, partition)
+        self._require_position(saved is not None, end, where)
+        self.recovery: Recovery = recover(
+            manifest, partition, pipeline, self.commit, saved, start, versions
+        )
+        if self.recovery.start.position is not saved:
+            _empty(self._store)
+        self.processor = PartitionProcessor(
+            manifest,
+            partition,
+            self.recovery.start,
+            pipeline.plans(self.recovery.start.versions),
+            self._store,
+            seal=seal,
+            known=pipeline.known,
+        )
+        self._reached("state restored")
+
+    def _require_position(self, saved: bool, end: int, where: str) -> None:
+        """Refuse to begin at the origin where something was published or saved before."""
+        if self.commit is not None:
+            if self.commit.next_offset > end:
+                raise LogUntrusted(
+                    f"the committed position of {where} is {self.commit.next_offset}, but its log "
+                    f"ends at {end}: records are missing.",
+                    attempt="restore the log from a backup",
+                )
+            return
+        published = self._log.bounds(self._topics.predictions, self.partition)[1] > 0
+        if saved or published:
+            what = "a checkpoint" if saved else "outputs"
+            raise PositionMissing(
+                f"{where} has {what} but no committed position; it is never taken as zero.",
+                attempt="restore the log from a backup, or give the pipeline a new name",
+            )
+
+    @property
+    def next_offset(self) -> int:
+        """First offset not yet processed."""
+        return self.processor.next_offset
+
+    @property
+    def committed(self) -> int:
+        """The committed position; below it everything is learned again in silence."""
+        return self.recovery.start.publish_from
+
+    @property
+    def rolled_back(self) -> bool:
+        """Whether the state came back older than it was left; the log makes up for it."""
+        return self._store is not None and self._store.rolled_back
+
+    @property
+    def relearning(self) -> bool:
+        """Whether records before the committed position are still to be learned again."""
+        return self.next_offset < self.committed
+
+    def step(self, records_max: int = BATCH_MAX, until: int | None = None) -> int:
+        """Process what the log has, at most to `until`; returns how many records that were.
+
+        Raises what makes this process end; nothing of the step is published then.
+        """
+        if self.relearning:
+            return self._relearn()
+        records = self._read(records_max, until)
+        if not records:
+            if self._pace.due():
+                self.checkpoint()
+            return 0
+        before = self.processor.acceptance.counters.records
+        self._live(records)
+        return self.processor.acceptance.counters.records - before
+
+    def _live(self, records: list[Record]) -> None:
+        batch = self.processor.process(records)
+        self._reached("before publish")
+        expected = None if self.commit is None else self.commit.next_offset
+        value = encode_commit(batch.commit)
+        next_offset = batch.commit.next_offset
+        self._claim.publish(batch.outputs, value, expected=expected, next_offset=next_offset)
+        self._reached("after publish")
+        self.commit = batch.commit
+        self._changed = True
+        if batch.stop is not None:
+            raise batch.stop
+        if batch.image_due or self._pace.due():
+            self.checkpoint()
+
+    def _relearn(self) -> int:
+        """Learn a stretch of [K, C) again; the outputs are in the log already."""
+        records = self._read(RELEARN_MAX, self.committed)
+        if not records:
+            # The log's own end, where holes or control markers may stand before C.
+            self._verify_chain()
+            return 0
+        batch = self.processor.process(records)
+        self._reached("learned again")
+        self._changed = True
+        if batch.image_due or self._pace.due():
+            # A long rebuild goes on from here after a crash; the chain is still verified at C.
+            self.checkpoint()
+        if not self.relearning:
+            self._verify_chain()
+        return len(records)
+
+    def _verify_chain(self) -> None:
+        committed = self.recovery.chain_at_commit
+        if self.processor.next_offset != self.committed or self.processor.chain != committed:
+            where = f"{self._topics.events}/{self.partition}@{self.committed}"
+            raise LogUntrusted(
+                f"the records before {where} are not the ones that were learned from: their chain "
+                "digest differs from the committed one.",
+                attempt="delete the state directory to learn all of the log again; if the error "
+                "stays, restore the log from a backup",
+            )
+        self._reached("chain verified")
+
+    def _read(self, records_max: int, until: int | None) -> list[Record]:
+        offset = self.processor.next_offset
+        if until is not None:
+            if offset >= until:
+                return []
+            records_max = min(records_max, until - offset)
+        records = self._log.read(
+            self._topics.events, self.partition, offset, records_max=records_max
+        )
+        if until is not None:
+            records = [record for record in records if record.offset < until]
+        return records
+
+    def checkpoint(self) -> None:
+        """Save the state as of `next_offset`, if it changed since the last time."""
+        if not self._changed or self._store is None:
+            return
+        began = time.monotonic()
+        image = self.processor.image()
+        self._reached("before save")
+        self._store.save(image)
+        self.processor.saved()
+        self._reached("after save")
+        self._changed = False
+        self._pace.saved(time.monotonic() - began)
+
+    def close(self) -> None:
+        """Let go of state and claim; saves nothing."""
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+        self._claim.release()
+
+
+def _empty(store: Store) -> None:
+    """Drop an image that is not to be used; without its position the rest counts for nothing."""
+    for family in sorted(store.families(), key=lambda name: name != POSITION):
+        store.drop(family)

@@ -1,0 +1,121 @@
+"""A pipeline's place in a log: its topics and its manifest, made once and checked ever after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from stream_app.core.commit import SEMANTICS, Manifest, decode_manifest
+from stream_app.core.log import Log
+from stream_app.core.pipeline import Pipeline
+from stream_app.core.recovery import check_settings
+from stream_app.core.settings import Settings, read_settings
+from stream_app.core.topics import Topics
+from stream_app.errors import LogUntrusted, PositionMissing, UsageError
+
+
+def register(
+    log: Log,
+    pipeline: Pipeline,
+    public_keys: Callable[[], dict[str, str]],
+    *,
+    partitions: int | None = None,
+    settings: Settings | None = None,
+) -> Manifest:
+    """Return the pipeline's manifest, writing it and the topics at the first start.
+
+    `partitions` counts only then (default 1); a later call with another number is refused.
+    Processes that start at once agree. Raises `UsageError` and `NeedsPerson` errors.
+    """
+    topics = Topics(pipeline.name)
+    found = log.ledger_get(topics.ledger, 0, "manifest")
+    if found is None:
+        count = partitions or 1
+        _check_partitions(pipeline, count)
+        _refuse_orphans(log, pipeline)
+        log.create_topics(dict.fromkeys(topics.all(pipeline.versions), count))
+        manifest = Manifest(
+            log_id=log.log_id,
+            pipeline=pipeline.name,
+            partitions=count,
+            semantics=SEMANTICS,
+            initial_champion=pipeline.initial_champion,
+            origins=[log.bounds(topics.events, p)[0] for p in range(count)],
+            public_keys=public_keys(),
+            settings=(settings or pipeline.settings()).plain(),
+        )
+        log.ledger_put(topics.ledger, 0, "manifest", msgspec.json.encode(manifest), expected=None)
+        found = log.ledger_get(topics.ledger, 0, "manifest")
+    if found is None:
+        raise LogUntrusted(
+            f"the manifest of {pipeline.name} in {log.url} vanished.", attempt="start again"
+        )
+    manifest = read_manifest(log, pipeline.name)
+    if partitions is not None and partitions != manifest.partitions:
+        raise UsageError(
+            f"{pipeline.name} in {log.url} has {manifest.partitions} partitions, not {partitions}",
+            attempt="leave the number out: it is fixed at the first start",
+        )
+    _check_partitions(pipeline, manifest.partitions)
+    log.create_topics(dict.fromkeys(topics.all(pipeline.versions), manifest.partitions))
+    return manifest
+
+
+def read_manifest(log: Log, pipeline: str) -> Manifest:
+    """Return the manifest of a pipeline that was started before; raises named errors."""
+    found = log.ledger_get(Topics(pipeline).ledger, 0, "manifest")
+    if found is None:
+        names = sorted(
+            topic.removesuffix(".events") for topic in log.topics() if topic.endswith(".events")
+        )
+        known = f"; it has {', '.join(names)}" if names else "; it has no pipelines"
+        raise UsageError(
+            f"{log.url} has no pipeline {pipeline!r}{known}",
+            attempt="stream-app run FILE or stream-app produce FILE ... to start it",
+        )
+    manifest = decode_manifest(found, f"{pipeline} in {log.url}")
+    if manifest.log_id != log.log_id or manifest.pipeline != pipeline:
+        raise LogUntrusted(
+            f"the manifest of {pipeline} in {log.url} is of {manifest.pipeline} in log "
+            f"{manifest.log_id}; this is log {log.log_id}.",
+            attempt="restore the log from a backup: its ledger was copied from elsewhere",
+        )
+    return manifest
+
+
+def settings_in_force(log: Log, manifest: Manifest) -> Settings:
+    """Return the newest settings in the log; the fold reaches them at their position."""
+    newest = log.ledger_get(Topics(manifest.pipeline).ledger, 0, "settings")
+    return read_settings(msgspec.json.decode(newest)) if newest else manifest.first_settings()
+
+
+def require_settings(log: Log, manifest: Manifest, pipeline: Pipeline) -> None:
+    """Raise `SettingsDiffer` unless the declaration has the log's newest settings."""
+    check_settings(pipeline.settings(), settings_in_force(log, manifest), pipeline.name)
+
+
+def _check_partitions(pipeline: Pipeline, partitions: int) -> None:
+    if pipeline.model_per == "pipeline" and partitions > 1:
+        raise UsageError(
+            f'{pipeline.name} keeps one model for the pipeline (model_per="pipeline"), which '
+            f"cannot learn from {partitions} partitions",
+            attempt=f'one partition; or model_per="partition": {partitions} independent models, '
+            f'each learning from about 1/{partitions} of the events; or model_per="key": one model '
+            "for each key",
+        )
+    if partitions < 1:
+        raise UsageError(f"{partitions} partitions", attempt="--partitions 1 or more")
+
+
+def _refuse_orphans(log: Log, pipeline: Pipeline) -> None:
+    """Refuse outputs without a manifest: the ledger was lost, and zero would be wrong."""
+    present = log.topics()
+    for topic in Topics(pipeline.name).all(pipeline.versions)[1:]:
+        for partition in range(present.get(topic, 0)):
+            if log.bounds(topic, partition)[1] > 0:
+                raise PositionMissing(
+                    f"{topic} in {log.url} has records, but the log has no manifest and no "
+                    f"position of {pipeline.name}.",
+                    attempt="restore the log from a backup, or give the pipeline a new name",
+                )

@@ -1,0 +1,216 @@
+"""Several worker processes that share a pipeline's partitions; and the one-process case."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+
+from stream_app.core.topics import Topics
+from stream_app.errors import StreamAppError
+from stream_app.hosts.embedded import Notice, Progress, notices, open_hosts, run_hosts
+from stream_app.hosts.log_url import open_broker
+from stream_app.hosts.pipeline_file import load_pipeline
+from stream_app.hosts.registration import register, require_settings
+from stream_app.hosts.state_directory import StateDirectory
+
+Say = Callable[[Progress | Notice], None]
+
+
+class RunPlan(msgspec.Struct, frozen=True):
+    """What `run` was asked for."""
+
+    spec: str
+    broker: str
+    state: str
+    versions: tuple[str, ...] | None = None
+    partitions: int | None = None
+    workers: int = 1
+    until_end: bool = False
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """How a worker process ended: in good order, or by an error."""
+
+    worker: int
+    error: StreamAppError | None
+
+
+class StopFlag:
+    """Set by SIGTERM and SIGINT, read between two steps: a signal never tears a model."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self.signal: int | None = None
+
+    def install(self) -> None:
+        """Handle both signals from now on."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._handle)
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        self.signal = number
+        self._event.set()
+
+    def set(self) -> None:
+        """Stop as if a signal had come."""
+        self._event.set()
+
+    def __call__(self) -> bool:
+        """Tell whether to stop."""
+        return self._event.is_set()
+
+
+def run(plan: RunPlan, say: Say, stopped: StopFlag) -> None:
+    """Run a pipeline until it is stopped or, with `until_end`, until the log's present end.
+
+    Raises what the first failing partition raised, after every worker has ended.
+    """
+    pipeline = load_pipeline(plan.spec)
+    state = StateDirectory(Path(plan.state))
+    log = open_broker(plan.broker, create=True)
+    try:
+        manifest = register(log, pipeline, state.public_keys, partitions=plan.partitions)
+        require_settings(log, manifest, pipeline)
+        state.seal()
+        events = Topics(pipeline.name).events
+        until = {p: log.bounds(events, p)[1] for p in range(manifest.partitions)}
+    finally:
+        log.close()
+    workers = min(plan.workers, manifest.partitions)
+    shares = [tuple(range(i, manifest.partitions, workers)) for i in range(workers)]
+    if workers == 1:
+        _work(plan, shares[0], until if plan.until_end else None, say, stopped)
+    else:
+        _supervise(plan, shares, until if plan.until_end else None, say, stopped)
+
+
+def _work(
+    plan: RunPlan,
+    partitions: Sequence[int],
+    until: dict[int, int] | None,
+    say: Say,
+    stopped: Callable[[], bool],
+) -> None:
+    """Run some partitions in this process."""
+    pipeline = load_pipeline(plan.spec)
+    state = StateDirectory(Path(plan.state))
+    log = open_broker(plan.broker)
+    try:
+        manifest = register(log, pipeline, state.public_keys)
+        hosts = open_hosts(log, pipeline, manifest, state, partitions, versions=plan.versions)
+        try:
+            for host in hosts:
+                for notice in notices(host):
+                    say(notice)
+            run_hosts(log, pipeline, hosts, stopped=stopped, until=until, report=say)
+        finally:
+            for host in hosts:
+                host.close()
+    finally:
+        log.close()
+
+
+def _supervise(
+    plan: RunPlan,
+    shares: Sequence[Sequence[int]],
+    until: dict[int, int] | None,
+    say: Say,
+    stopped: StopFlag,
+) -> None:
+    """Spawn one process a share, pass on what they say, and end all when one fails."""
+    context = multiprocessing.get_context("spawn")
+    pipes: list[Connection] = []
+    processes = []
+    for i, share in enumerate(shares):
+        ours, theirs = context.Pipe()
+        process = context.Process(
+            target=_child, args=(plan, i, share, until, theirs), name=f"worker-{i}", daemon=False
+        )
+        process.start()
+        theirs.close()
+        pipes.append(ours)
+        processes.append(process)
+    first: StreamAppError | None = None
+    told = False
+    open_pipes = dict(enumerate(pipes))
+    try:
+        while open_pipes:
+            if stopped() and not told:
+                told = True
+                _stop_all(list(open_pipes.values()))
+            for ready in wait(list(open_pipes.values()), timeout=0.2):
+                i = pipes.index(ready)  # type: ignore[arg-type]
+                error, ended = _hear(pipes[i], i, say)
+                if ended:
+                    del open_pipes[i]
+                if error is not None and first is None:
+                    first = error
+                    stopped.set()
+    finally:
+        _stop_all(list(open_pipes.values()))
+        for process in processes:
+            process.join()
+    if first is not None:
+        raise first
+
+
+def _hear(pipe: Connection, worker: int, say: Say) -> tuple[StreamAppError | None, bool]:
+    """Return (the error a worker ended with, whether it ended)."""
+    try:
+        said = pipe.recv()
+    except (EOFError, OSError):
+        return (
+            StreamAppError(
+                f"worker {worker} died without a word, as by kill -9 or for want of memory.",
+                attempt="the same command again: nothing is lost; dmesg tells of killed processes",
+            ),
+            True,
+        )
+    if isinstance(said, Ended):
+        return said.error, True
+    say(said)
+    return None, False
+
+
+def _stop_all(pipes: list[Connection]) -> None:
+    for pipe in pipes:
+        try:
+            pipe.send("stop")
+        except OSError:
+            continue  # it has ended already
+
+
+def _child(
+    plan: RunPlan,
+    worker: int,
+    partitions: Sequence[int],
+    until: dict[int, int] | None,
+    pipe: Connection,
+) -> None:
+    """Be one worker; the parent's death ends it as a stop does."""
+    # A terminal's Ctrl-C goes to all processes; the parent decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    flag = StopFlag()
+    signal.signal(signal.SIGTERM, flag._handle)
+
+    def stopped() -> bool:
+        if pipe.poll():
+            with contextlib.suppress(EOFError, OSError):  # the parent is gone: stop as well
+                pipe.recv()
+            flag.set()
+        return flag()
+
+    error: StreamAppError | None = None
+    try:
+        _work(plan, partitions, until, pipe.send, stopped)
+    except StreamAppError as known:
+        error = known
+    pipe.send(Ended(worker, error))

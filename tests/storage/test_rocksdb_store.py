@@ -66,7 +66,7 @@ def test_a_kill_amid_saves_leaves_one_whole_image_and_none_that_was_acknowledged
         store.close()
 
 
-def _copied_whiletold_on_opening(path: Path, copy: Path, saves: int = 20) -> tuple[Path, int]:
+def _copied_while_open(path: Path, copy: Path, saves: int = 20) -> tuple[Path, int]:
     """Copy a state whose images are in the write-ahead log only, as a crash would leave it."""
     store = RocksdbStore.open(path)
     for number in range(1, saves + 1):
@@ -95,7 +95,7 @@ def _noticed(path: Path, saves: int) -> str:
 def test_a_truncated_write_ahead_log_is_rolled_back_to_a_whole_image_and_says_so(
     path: Path, tmp_path: Path
 ) -> None:
-    log, saves = _copied_whiletold_on_opening(path, tmp_path / "crashed")
+    log, saves = _copied_while_open(path, tmp_path / "crashed")
     content = log.read_bytes()
     for length in range(0, len(content), len(content) // 13):
         damaged = tmp_path / "damaged"
@@ -106,7 +106,7 @@ def test_a_truncated_write_ahead_log_is_rolled_back_to_a_whole_image_and_says_so
 
 
 def test_a_flipped_bit_in_the_write_ahead_log_is_never_silent(path: Path, tmp_path: Path) -> None:
-    log, saves = _copied_whiletold_on_opening(path, tmp_path / "crashed")
+    log, saves = _copied_while_open(path, tmp_path / "crashed")
     content = log.read_bytes()
     for place in range(0, len(content), len(content) // 13):
         damaged = tmp_path / "damaged"
@@ -119,12 +119,12 @@ def test_a_flipped_bit_in_the_write_ahead_log_is_never_silent(path: Path, tmp_pa
 
 
 def test_an_undamaged_copy_is_not_called_rolled_back(path: Path, tmp_path: Path) -> None:
-    _, saves = _copied_whiletold_on_opening(path, tmp_path / "crashed")
+    _, saves = _copied_while_open(path, tmp_path / "crashed")
     assert _noticed(tmp_path / "crashed", saves) == "nothing lost"
 
 
 def test_a_roll_back_is_forgotten_once_the_state_is_saved_again(path: Path, tmp_path: Path) -> None:
-    log, _ = _copied_whiletold_on_opening(path, tmp_path / "crashed")
+    log, _ = _copied_while_open(path, tmp_path / "crashed")
     os.truncate(log, log.stat().st_size // 2)
     store = RocksdbStore.open(tmp_path / "crashed")
     assert store.rolled_back

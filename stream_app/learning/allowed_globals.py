@@ -1,6 +1,6 @@
-"""Every name that a model's bytes may use; written by `python -m tests.learning.listing`."""
+"""Every name that a model may use in its bytes, written by tests/learning/listing.py."""
 
-# Classes of which empty instances are made; neither `__init__` nor the class is in reach.
+# Classes of which empty instances are made; the class itself is out of reach.
 INSTANCES: frozenset[str] = frozenset(
     {
         "river._river_rust.drift:AdaptiveWindowing",
@@ -487,7 +487,7 @@ INSTANCES: frozenset[str] = frozenset(
         "stream_app.learning.order_free:_SetsAreSorted",
     }
 )
-# Classes called with arguments: containers of plain values whose state is those arguments.
+# Classes called with arguments, which are their whole state.
 MADE: frozenset[str] = frozenset(
     {
         "datetime:datetime",

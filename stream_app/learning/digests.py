@@ -10,12 +10,13 @@ from hashlib import blake2b
 from typing import Any
 
 from stream_app.learning.pickles import pickles_for
-from stream_app.learning.reductions import Maker, Reduction
+from stream_app.learning.rebuilders import Rebuilder
+from stream_app.learning.reductions import Maker, Reducers
 
 _MODULUS = 1 << 256
 _SMALL = 1 << 128
-_pack_float = struct.Struct("<d").pack
-_digest = functools.partial(blake2b, digest_size=16)
+_DIGEST_BYTES = 16
+_INLINE_BYTES = 64
 
 
 def structural_digest(
@@ -66,6 +67,7 @@ def _integer(value: int) -> bytes:
     return b"j" + _bytes(value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True))
 
 
+@functools.lru_cache(maxsize=4096)
 def _text(value: str) -> bytes:
     data = value.encode("utf-8", "surrogatepass")
     return b"s%d:" % len(data) + data
@@ -79,37 +81,54 @@ def _named(value: Any) -> bytes:
     return b"g" + _text(f"{value.__module__}:{value.__qualname__}")
 
 
+def _small(content: bytes) -> bytes:
+    """Return the content with its length, or its digest when that is shorter."""
+    if len(content) < _INLINE_BYTES:
+        return b"(%d:" % len(content) + content
+    return b"#" + blake2b(content, digest_size=_DIGEST_BYTES).digest()
+
+
+# How values without parts count. Where it can be, a leaf is a function of C's.
 _LEAVES: dict[type, Callable[[Any], bytes]] = {
-    float: lambda value: b"f" + _pack_float(value),
+    float: functools.partial(struct.Struct("<cd").pack, b"f"),
     int: _integer,
-    bool: lambda value: b"T" if value else b"F",
-    type(None): lambda _: b"N",
+    bool: {True: b"T", False: b"F"}.__getitem__,
+    type(None): {None: b"N"}.__getitem__,
     str: _text,
     bytes: _bytes,
     types.FunctionType: _named,
     type: _named,
     Maker: lambda value: b"m" + _text(value.name),
+    Rebuilder: lambda value: b"r" + _text(value.name),
 }
 
 
 class _Walk:
-    """One walk over one value. Every container becomes a digest, so shared parts are walked once."""
+    """One walk over one value; what is shared is walked once and counts wherever it is met."""
 
-    def __init__(self, reducers: dict[type, Any]) -> None:
+    def __init__(self, reducers: Reducers) -> None:
         self._reducers = reducers
         self._done: dict[int, bytes] = {}
         self._open: dict[int, int] = {}
         # The parts that a reduction makes must live on: their addresses are in `_done`.
         self._alive: list[object] = []
-        self._shapes: dict[tuple[Maker, tuple[str, ...]], tuple[bytes, tuple[str, ...]]] = {}
 
     def encode(self, value: Any) -> bytes:
-        kind = type(value)
-        leaf = _LEAVES.get(kind)
-        if leaf is not None:
-            return leaf(value)
-        if isinstance(value, type):
-            return _named(value)
+        """Return bytes that begin with the kind and tell where they end."""
+        leaf = _LEAVES.get(type(value))
+        return leaf(value) if leaf is not None else self._container(value)
+
+    def many(self, values: Iterable[Any]) -> bytes:
+        """Encode values one after the other."""
+        leaves, container = _LEAVES, self._container
+        return b"".join(
+            [
+                leaves[type(value)](value) if type(value) in leaves else container(value)
+                for value in values
+            ]
+        )
+
+    def _container(self, value: Any) -> bytes:
         key = id(value)
         done = self._done.get(key)
         if done is not None:
@@ -119,69 +138,76 @@ class _Walk:
             # A way back to what is being walked: it counts by how far up it leads.
             return b"^%d;" % (len(self._open) - level)
         self._open[key] = len(self._open)
-        builtin = _BUILT_IN.get(kind)
-        content = builtin(self, value) if builtin else self._reduced(value)
+        builtin = _BUILT_IN.get(type(value))
+        content = builtin(self, value) if builtin is not None else self._reduced(value)
         del self._open[key]
-        done = self._done[key] = b"#" + _digest(content).digest()
+        done = self._done[key] = _small(content)
         return done
 
     def _reduced(self, value: Any) -> bytes:
-        parts: Reduction | str = self._reducers[type(value)](value)
+        if isinstance(value, type):
+            return _named(value)
+        parts = self._reducers[type(value)](value)
         if isinstance(parts, str):
-            return b"r" + _text(parts)
+            return b"n" + _text(parts)
         self._alive.append(parts)
         func, args, *rest = parts
         state, items, pairs = (*rest, None, None, None)[:3]
-        if type(func) is Maker and type(state) is dict and not (args or items or pairs):
+        if type(state) is dict and not args and items is None and pairs is None:
             return self._attributes(func, state)
-        content = [b"o", self.encode(func), b"%d;" % len(args), *map(self.encode, args)]
+        content = [b"o", self.encode(func), b"%d;" % len(args), self.many(args)]
         if state is not None:
             content += [b"=", self.encode(state)]
         if items is not None:
-            content += [b"[", *map(self.encode, items)]
+            content += [b"[", self.many(items)]
         if pairs is not None:
-            content += [b"{", self._pairs(pairs)]
+            content += [b"{", self.many(part for pair in pairs for part in pair)]
         return b"".join(content)
 
-    def _attributes(self, maker: Maker, state: dict[str, Any]) -> bytes:
-        """Encode an instance by the names of its attributes, sorted, and then their values."""
-        names = tuple(state)
-        shape = self._shapes.get((maker, names))
-        if shape is None:
-            ordered = tuple(sorted(names))
-            header = [b"a", _text(maker.name), b"%d;" % len(ordered), *map(_text, ordered)]
-            shape = self._shapes[maker, names] = (b"".join(header), ordered)
-        encode = self.encode
-        return shape[0] + b"".join([encode(state[name]) for name in shape[1]])
+    def _attributes(self, maker: Any, state: dict[str, Any]) -> bytes:
+        """Encode an instance: a digest of its class and sorted attribute names, then the values."""
+        shape = maker.name, tuple(state)
+        known = _shapes.get(shape)
+        if known is None:
+            names = tuple(sorted(state))
+            header = _text(maker.name) + b"".join(map(_text, names))
+            known = b"a" + blake2b(header, digest_size=_DIGEST_BYTES).digest(), names
+            if len(_shapes) >= _SHAPES_MAX:
+                _shapes.clear()
+            _shapes[shape] = known
+        return known[0] + self.many([state[name] for name in known[1]])
 
-    def _pairs(self, pairs: Iterable[tuple[Any, Any]]) -> bytes:
-        encode = self.encode
-        return b"".join([encode(part) for pair in pairs for part in pair])
+
+# What `_attributes` made of a class name and attribute names; pure, so it is kept between walks.
+_SHAPES_MAX = 4096
+_shapes: dict[tuple[str, tuple[str, ...]], tuple[bytes, tuple[str, ...]]] = {}
 
 
 def _mapping(walk: _Walk, value: dict[Any, Any]) -> bytes:
-    return b"d%d;" % len(value) + walk._pairs(value.items())
+    return b"d%d;" % len(value) + walk.many(value) + walk.many(value.values())
 
 
-def _sequence(tag: bytes) -> Callable[[_Walk, Any], bytes]:
-    def encode(walk: _Walk, value: list[Any] | tuple[Any, ...]) -> bytes:
-        return tag + b"%d;" % len(value) + b"".join(map(walk.encode, value))
-
-    return encode
+def _list(walk: _Walk, value: list[Any]) -> bytes:
+    return b"l%d;" % len(value) + walk.many(value)
 
 
-def _unordered(tag: bytes) -> Callable[[_Walk, Any], bytes]:
-    def encode(walk: _Walk, value: set[Any] | frozenset[Any]) -> bytes:
-        return tag + b"%d;" % len(value) + b"".join(sorted(map(walk.encode, value)))
+def _tuple(walk: _Walk, value: tuple[Any, ...]) -> bytes:
+    return b"t%d;" % len(value) + walk.many(value)
 
-    return encode
+
+def _set(walk: _Walk, value: set[Any]) -> bytes:
+    return b"u%d;" % len(value) + b"".join(sorted(map(walk.encode, value)))
+
+
+def _frozenset(walk: _Walk, value: frozenset[Any]) -> bytes:
+    return b"z%d;" % len(value) + b"".join(sorted(map(walk.encode, value)))
 
 
 _BUILT_IN: dict[type, Callable[[_Walk, Any], bytes]] = {
     dict: _mapping,
-    list: _sequence(b"l"),
-    tuple: _sequence(b"t"),
-    set: _unordered(b"u"),
-    frozenset: _unordered(b"z"),
+    list: _list,
+    tuple: _tuple,
+    set: _set,
+    frozenset: _frozenset,
     bytearray: lambda _, value: b"y" + _bytes(value),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import pickle
 import types
@@ -18,6 +19,8 @@ from stream_app.learning.rebuilders import (
     import_listed,
     made,
     maker,
+    method,
+    ufunc,
 )
 from stream_app.learning.reductions import Reducers
 
@@ -113,34 +116,52 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         found = self._pickles.resolve(module, name)
-        if isinstance(found, types.FunctionType | type):
-            self._before.append((found, _attributes(found)))
-        return found
+        if found is method or found is ufunc:
+            return Rebuilder(found.name, functools.partial(self._watched, found))
+        return self._watch(found)
+
+    def _watched(self, rebuilder: Rebuilder, *args: object) -> object:
+        shared = rebuilder(*args)
+        # BUILD on a bound method reaches the attributes of its function.
+        self._watch(getattr(shared, "__func__", shared))
+        return shared
+
+    def _watch(self, thing: Any) -> Any:
+        """Remember how something shared looks that BUILD could set attributes of."""
+        if hasattr(thing, "__dict__"):
+            self._before.append((thing, _attributes(thing)))
+        return thing
 
     def restore(self) -> str:
-        """Undo what the bytes did to shared classes and functions; returns the first one's name."""
+        """Undo what the bytes did to anything shared; returns the name of one thing changed."""
         changed = ""
         for thing, before in reversed(self._before):
             if _attributes(thing) != before:
                 _restore(thing, before)
-                changed = thing.__qualname__
+                changed = repr(thing)
         return changed
 
 
-def _attributes(thing: Any) -> tuple[Any, ...]:
-    """Return all of a class or function that a careless or hostile BUILD could set."""
+# Attributes of functions and classes that are not in their `__dict__`.
+_FUNCTION = ("__name__", "__qualname__", "__code__", "__defaults__", "__kwdefaults__")
+_CLASS = ("__name__", "__qualname__", "__bases__")
+
+
+def _outside(thing: Any) -> tuple[str, ...]:
     if isinstance(thing, type):
-        return (thing.__name__, thing.__qualname__, thing.__bases__, dict(vars(thing)))
-    code = (thing.__code__, thing.__defaults__, thing.__kwdefaults__)
-    return (thing.__name__, thing.__qualname__, code, dict(vars(thing)))
+        return _CLASS
+    return _FUNCTION if isinstance(thing, types.FunctionType) else ()
+
+
+def _attributes(thing: Any) -> tuple[Any, ...]:
+    return dict(vars(thing)), *(getattr(thing, name) for name in _outside(thing))
 
 
 def _restore(thing: Any, before: tuple[Any, ...]) -> None:
-    thing.__name__, thing.__qualname__, inner, attributes = before
-    if isinstance(thing, type):
-        thing.__bases__ = inner
-    else:
-        thing.__code__, thing.__defaults__, thing.__kwdefaults__ = inner
+    attributes, *outside = before
+    for name, value in zip(_outside(thing), outside, strict=True):
+        if getattr(thing, name) is not value:
+            setattr(thing, name, value)
     for name in set(vars(thing)) - set(attributes):
         delattr(thing, name)
     for name, value in attributes.items():

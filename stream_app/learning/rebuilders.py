@@ -35,6 +35,7 @@ class Rebuilder:
         object.__setattr__(self, "_call", call)
 
     def __call__(self, *args: object) -> object:
+        """Call it, with whatever the bytes say: it looks at its arguments itself."""
         return self._call(*args)  # type: ignore[attr-defined]
 
     def __reduce__(self) -> str:
@@ -78,19 +79,17 @@ def maker(cls: type) -> Callable[..., object]:
     return Rebuilder(cls.__qualname__, functools.partial(new, cls))
 
 
-def _defaultdict(factory: object) -> object:
+def _defaultdict(factory: Any) -> object:
     if factory is not None and not callable(factory):
         raise TypeError("a default factory must be callable")
     return collections.defaultdict(factory)
 
 
 def _deque(maxlen: int | None) -> object:
-    return collections.deque((), maxlen)
+    return collections.deque(maxlen=maxlen)
 
 
-def _partial(
-    func: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
-) -> object:
+def _partial(func: Any, args: Any, kwargs: Any) -> object:
     if not (callable(func) and type(args) is tuple and type(kwargs) is dict):
         raise TypeError("a partial needs a callable, a tuple and a dict")
     return functools.partial(func, *args, **kwargs)
@@ -187,8 +186,8 @@ blank = Rebuilder("blank", _bound_by_loader)
 made = Rebuilder("made", _bound_by_loader)
 defaultdict = Rebuilder("defaultdict", _defaultdict)
 deque = Rebuilder("deque", _deque)
-counter = Rebuilder("counter", lambda: collections.Counter())
-ordered = Rebuilder("ordered", lambda: collections.OrderedDict())
+counter = Rebuilder("counter", collections.Counter)
+ordered = Rebuilder("ordered", collections.OrderedDict)
 partial = Rebuilder("partial", _partial)
 method = Rebuilder("method", _method)
 iterator = Rebuilder("iterator", _iterator)
@@ -199,8 +198,8 @@ array = Rebuilder("array", _array)
 object_array = Rebuilder("object_array", _object_array)
 scalar = Rebuilder("scalar", _scalar)
 ufunc = Rebuilder("ufunc", _ufunc)
-int_range = Rebuilder("int_range", lambda start, stop, step: range(start, stop, step))
-complex_number = Rebuilder("complex_number", lambda real, imag: complex(real, imag))
+int_range = Rebuilder("int_range", range)
+complex_number = Rebuilder("complex_number", complex)
 
 REBUILDERS: dict[str, Rebuilder] = {
     f"{__name__}:{thing.name}": thing

@@ -12,7 +12,7 @@ import functools
 import random
 import types
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from river.proba.base import Distribution
@@ -38,6 +38,7 @@ class Maker:
         self.name = name
 
     def __call__(self) -> None:
+        """Never: pickle asks for something callable, and writes it without a call."""
         raise TypeError("a maker is only ever written")
 
 
@@ -72,7 +73,7 @@ class Reducers(dict[type, Reducer]):
                 return _distribution(maker)
             return _plain(maker) if _is_plain(kind) else _custom(kind, maker)
         raise DeclarationError(
-            f"A model holds a {kind.__module__}.{kind.__qualname__}, which cannot be saved exactly.",
+            f"A model holds a {name.replace(':', '.')}, which cannot be saved exactly.",
             attempt="use another model, or declare the class if it is your own",
         )
 
@@ -204,7 +205,8 @@ def _reduce_random_state(thing: np.random.RandomState) -> Reduction:
 def _reduce_array(thing: np.ndarray[Any, Any]) -> Reduction:
     if thing.dtype.kind == "O":
         return rebuilders.object_array, (thing.shape, thing.ravel().tolist())
-    order = "F" if thing.flags.f_contiguous and not thing.flags.c_contiguous else "C"
+    by_columns = thing.flags.f_contiguous and not thing.flags.c_contiguous
+    order: Literal["C", "F"] = "F" if by_columns else "C"
     return rebuilders.array, (thing.dtype.str, thing.shape, order, thing.tobytes(order))
 
 

@@ -14,7 +14,6 @@ from stream_app.learning.pickles import ModelPickles
 from stream_app.learning.tasks import Task
 from stream_app.learning.undo import UndoableModel
 
-LIVE_MAX = 4096
 # A journal is worth an image once making the calls again costs more than the dump; bytes stand
 # for the dump's cost, so that no clock is needed.
 JOURNAL_MIN = 1024
@@ -43,7 +42,7 @@ class Models:
         task: Task,
         prototype: bytes,
         pickles: ModelPickles,
-        live_max: int = LIVE_MAX,
+        live_max: int,
     ) -> None:
         self._reader = reader
         self._family = family

@@ -21,6 +21,7 @@ from stream_app.core.acceptance import FAMILY, Acceptance, Joined
 from stream_app.core.commit import SEMANTICS, Commit, Manifest, Seat, VersionCommit
 from stream_app.core.emitter import Emitter, label_counts
 from stream_app.core.environment import this_environment
+from stream_app.core.memory import Memory
 from stream_app.core.position import POSITION, Position
 from stream_app.core.reporting import Reporting
 from stream_app.core.settings import Settings, differences, read_settings
@@ -30,7 +31,7 @@ from stream_app.errors import StreamAppError, VersionFailed
 from stream_app.events import Refusal
 from stream_app.records import Output, Record, format_position
 
-CHANGES_MAX = 100_000
+PLACES_MAX = 100_000
 _frame = struct.Struct("<qqii").pack
 _sha256 = hashlib.sha256
 
@@ -72,8 +73,10 @@ class PartitionProcessor:
         *,
         seal: BlobSeal,
         known: Mapping[str, object],
+        memory: Memory = Memory(),  # noqa: B008 - frozen
     ) -> None:
         self._manifest = manifest
+        self._memory = memory
         self._partition = partition
         self._start = start
         self._poisoned = False
@@ -105,6 +108,7 @@ class PartitionProcessor:
             context=context,
             reporting=self._reporting.prequential(),
             monitors=self._reporting.error_monitors(),
+            memory=self._memory,
         )
         fold.change(self._settings, self._settings_since)
         fold.load(reader)
@@ -165,7 +169,7 @@ class PartitionProcessor:
             if counters.records % self._digest_every == 0:
                 self._state_digests(record)
             self.next_offset = offset + 1
-            if self._changes() > CHANGES_MAX:
+            if self._changes() > self._memory.changes_max:
                 break
         return None
 
@@ -263,7 +267,7 @@ class PartitionProcessor:
         if partitions > 1:
             place = self._key_partitions.get(key)
             if place is None:
-                if len(self._key_partitions) > CHANGES_MAX:
+                if len(self._key_partitions) > PLACES_MAX:
                     self._key_partitions.clear()
                 place = self._key_partitions[key] = partition_of(key.encode(), partitions)
             if place != self._partition:
@@ -341,7 +345,7 @@ class PartitionProcessor:
         outputs = self._emitter.outputs
         self._emitter.outputs = []
         self._until_changes_looked_at = 0
-        return Batch(outputs, self._commit(), self._changes() > CHANGES_MAX, stop)
+        return Batch(outputs, self._commit(), self._changes() > self._memory.changes_max, stop)
 
     def _commit(self) -> Commit:
         acceptance, start = self.acceptance, self._start

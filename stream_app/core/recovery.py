@@ -12,7 +12,7 @@ import msgspec
 
 from stream_app.core.commit import SEMANTICS, Commit, Manifest, Seat, VersionCommit
 from stream_app.core.declaration import Declaration
-from stream_app.core.environment import Environment, this_environment
+from stream_app.core.environment import this_environment
 from stream_app.core.position import ORIGIN_CHAIN, Position
 from stream_app.core.processor import Start
 from stream_app.core.settings import Settings, differences
@@ -59,7 +59,7 @@ def recover(
     committed = commit.next_offset if commit is not None else origin
     if commit is not None:
         commit.environment.check(this_environment(), f"the state of {where}")
-    position, rebuild = _position(manifest, partition, saved, set(hosted), committed)
+    position, rebuild = _position(manifest, partition, saved, hosted, committed)
     if position.next_offset < log_start and position.next_offset < committed:
         raise LogUntrusted(
             f"the log of {where} begins at offset {log_start} now, but the state is only known up "
@@ -106,7 +106,7 @@ def _position(
     manifest: Manifest,
     partition: int,
     saved: Position | None,
-    hosted: set[str],
+    hosted: Mapping[str, VersionCommit],
     committed: int,
 ) -> tuple[Position, str | None]:
     """Return the checkpoint's position, or the origin with the reason why."""
@@ -132,9 +132,18 @@ def _position(
         )
     if saved.semantics != SEMANTICS:
         return _origin(manifest, partition), "the checkpoint has other semantics"
-    if not hosted <= set(saved.versions):
-        missing = ", ".join(sorted(hosted - set(saved.versions)))
-        return _origin(manifest, partition), f"the checkpoint lacks {missing}"
+    saved.environment.check(this_environment(), f"the checkpoint of {where}")
+    missing = sorted(hosted.keys() - saved.versions.keys())
+    if missing:
+        return _origin(manifest, partition), f"the checkpoint lacks {', '.join(missing)}"
+    for name, version in hosted.items():
+        if saved.versions[name] != version.definition:
+            raise DefinitionDiffers(
+                f"the checkpoint of {where} holds {name} as {saved.versions[name][:12]}, but the "
+                f"log has outputs of {name} as {version.definition[:12]}.",
+                attempt="name the log's own state directory with --state, or move this one away: "
+                "the state is built again from the log",
+            )
     return saved, None
 
 
@@ -152,22 +161,6 @@ def _origin(manifest: Manifest, partition: int) -> Position:
         settings_since=manifest.origins[partition],
         controls=[],
     )
-
-
-def check_definitions(saved: Position, declared: Mapping[str, str]) -> None:
-    """Raise `DefinitionDiffers` when a checkpoint holds another definition of a version."""
-    for name, definition in saved.versions.items():
-        if declared.get(name, definition) != definition:
-            raise DefinitionDiffers(
-                f"the checkpoint holds {name} as {definition[:12]}, declared is "
-                f"{declared[name][:12]}.",
-                attempt="give the changed model a new version name",
-            )
-
-
-def check_environment(environment: Environment, where: str) -> None:
-    """Raise `EnvironmentDiffers` when state cannot be loaded exactly here."""
-    environment.check(this_environment(), where)
 
 
 def check_settings(declared: Settings, in_force: Settings, pipeline: str) -> None:

@@ -10,6 +10,7 @@ import msgspec
 
 from stream_app.codec.blobs import BlobSeal
 from stream_app.core.acceptance import Joined
+from stream_app.core.memory import Memory
 from stream_app.core.models import Models
 from stream_app.core.sampled_digest import SampledDigest
 from stream_app.core.settings import Settings
@@ -86,6 +87,7 @@ class VersionFold:
         context: str,
         reporting: Prequential,
         monitors: list[Monitor],
+        memory: Memory,
     ) -> None:
         self.plan = plan
         self.name = plan.name
@@ -100,6 +102,7 @@ class VersionFold:
             task=plan.task,
             prototype=plan.prototype,
             pickles=plan.pickles,
+            live_max=memory.live_max,
         )
         self._digest = SampledDigest(self.models)
         self._waiting: Table[Any] = Table(

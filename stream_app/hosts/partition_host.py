@@ -14,9 +14,10 @@ from typing import Protocol
 from stream_app.codec.blobs import BlobSeal
 from stream_app.core.commit import Commit, Manifest, decode_commit, encode_commit
 from stream_app.core.log import Claim, Log
+from stream_app.core.memory import Memory
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.position import POSITION, read_position
-from stream_app.core.processor import PartitionProcessor
+from stream_app.core.processor import Batch, PartitionProcessor
 from stream_app.core.recovery import Recovery, recover
 from stream_app.core.store import StateStore
 from stream_app.core.topics import Topics
@@ -49,13 +50,14 @@ class Pace:
     It gives hints only: where checkpoints fall never changes an output.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, every_s: float = CHECKPOINT_EVERY_S) -> None:
+        self._every_s = every_s
         self._saved_at = time.monotonic()
         self._cost_s = 0.0
 
     def due(self) -> bool:
         """Tell whether it is time for a checkpoint."""
-        wanted = max(CHECKPOINT_EVERY_S, self._cost_s / CHECKPOINT_SHARE)
+        wanted = max(self._every_s, self._cost_s / CHECKPOINT_SHARE)
         return time.monotonic() - self._saved_at >= min(wanted, CHECKPOINT_EVERY_MAX_S)
 
     def saved(self, cost_s: float) -> None:
@@ -81,13 +83,16 @@ class PartitionHost:
         seal: BlobSeal,
         versions: Collection[str] | None = None,
         reached: Callable[[str], None] = nothing,
+        pace: Pace | None = None,
+        memory: Memory = Memory(),  # noqa: B008 - frozen
     ) -> None:
         self.partition = partition
         self._log = log
         self._manifest = manifest
         self._topics = Topics(pipeline.name)
         self._reached = reached
-        self._pace = Pace()
+        self._pace = pace if pace is not None else Pace()
+        self._memory = memory
         self._changed = False
         self._store: Store | None = None
         self._claim: Claim = log.claim(self._topics.ledger, partition)
@@ -118,7 +123,7 @@ class PartitionHost:
             manifest, partition, pipeline, self.commit, saved, start, versions
         )
         if self.recovery.start.position is not saved:
-            _empty(self._store)
+            self._empty(self._store)
         self.processor = PartitionProcessor(
             manifest,
             partition,
@@ -127,8 +132,18 @@ class PartitionHost:
             self._store,
             seal=seal,
             known=pipeline.known,
+            memory=self._memory,
         )
         self._reached("state restored")
+        if self.commit is not None and not self.relearning:
+            # The checkpoint stands at C: what it was made of is compared all the same.
+            self._verify_chain()
+
+    def _empty(self, store: Store) -> None:
+        """Drop an image that is not to be used; its position first, for all else hangs on that."""
+        for family in sorted(store.families(), key=lambda name: name != POSITION):
+            store.drop(family)
+            self._reached("family dropped")
 
     def _require_position(self, saved: bool, end: int, where: str) -> None:
         """Refuse to begin at the origin where something was published or saved before."""
@@ -168,14 +183,14 @@ class PartitionHost:
         """Whether records before the committed position are still to be learned again."""
         return self.next_offset < self.committed
 
-    def step(self, records_max: int = BATCH_MAX, until: int | None = None) -> int:
+    def step(self, records_max: int | None = None, until: int | None = None) -> int:
         """Process what the log has, at most to `until`; returns how many records that were.
 
         Raises what makes this process end; nothing of the step is published then.
         """
         if self.relearning:
-            return self._relearn()
-        records = self._read(records_max, until)
+            return self._relearn(records_max or RELEARN_MAX)
+        records = self._read(records_max or BATCH_MAX, until)
         if not records:
             if self._pace.due():
                 self.checkpoint()
@@ -196,12 +211,11 @@ class PartitionHost:
         self._changed = True
         if batch.stop is not None:
             raise batch.stop
-        if batch.image_due or self._pace.due():
-            self.checkpoint()
+        self._checkpoint_if_due(batch)
 
-    def _relearn(self) -> int:
+    def _relearn(self, records_max: int) -> int:
         """Learn a stretch of [K, C) again; the outputs are in the log already."""
-        records = self._read(RELEARN_MAX, self.committed)
+        records = self._read(records_max, self.committed)
         if not records:
             # The log's own end, where holes or control markers may stand before C.
             self._verify_chain()
@@ -209,9 +223,10 @@ class PartitionHost:
         batch = self.processor.process(records)
         self._reached("learned again")
         self._changed = True
-        if batch.image_due or self._pace.due():
-            # A long rebuild goes on from here after a crash; the chain is still verified at C.
-            self.checkpoint()
+        if batch.stop is not None:
+            raise batch.stop
+        # A long rebuild goes on from here after a crash; the chain is still verified at C.
+        self._checkpoint_if_due(batch)
         if not self.relearning:
             self._verify_chain()
         return len(records)
@@ -241,6 +256,12 @@ class PartitionHost:
             records = [record for record in records if record.offset < until]
         return records
 
+    def _checkpoint_if_due(self, batch: Batch) -> None:
+        if batch.image_due:
+            self._reached("memory full")
+        if batch.image_due or self._pace.due():
+            self.checkpoint()
+
     def checkpoint(self) -> None:
         """Save the state as of `next_offset`, if it changed since the last time."""
         if not self._changed or self._store is None:
@@ -256,13 +277,9 @@ class PartitionHost:
 
     def close(self) -> None:
         """Let go of state and claim; saves nothing."""
-        if self._store is not None:
-            self._store.close()
-            self._store = None
-        self._claim.release()
-
-
-def _empty(store: Store) -> None:
-    """Drop an image that is not to be used; without its position the rest counts for nothing."""
-    for family in sorted(store.families(), key=lambda name: name != POSITION):
-        store.drop(family)
+        store, self._store = self._store, None
+        try:
+            if store is not None:
+                store.close()
+        finally:
+            self._claim.release()

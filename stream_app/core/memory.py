@@ -1,0 +1,17 @@
+"""How much a partition keeps in memory before it is written: bounds that never change an output."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Memory(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds on what grows in memory.
+
+    `live_max`: a version's models that are kept ready; beyond it the least recently used one is
+    put into bytes. `changes_max`: entries that wait for a checkpoint; at the bound the batch ends
+    and a checkpoint is due.
+    """
+
+    live_max: int = 4096
+    changes_max: int = 100_000

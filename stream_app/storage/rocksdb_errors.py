@@ -23,8 +23,6 @@ def name_rocksdb_error(error: Exception, path: Path, *, read_only: bool) -> Stre
     RocksDB tells kinds of failure apart only in its text. `read_only` readers run beside a living
     writer that replaces files, so a file missing for them is no damage.
     """
-    if isinstance(error, StreamAppError):
-        return error
     text = str(error).partition("\n")[0]
     if "While lock file" in text and "Resource temporarily unavailable" in text:
         return _locked_elsewhere(path)

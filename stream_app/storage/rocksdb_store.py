@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
+import msgspec
 from rocksdict import (
     AccessType,
     BlockBasedOptions,
@@ -27,6 +30,7 @@ from stream_app.storage.private_files import (
     refuse_writers,
 )
 from stream_app.storage.rocksdb_errors import damaged, foreign, name_rocksdb_error
+from stream_app.storage.rocksdb_logs import refuse_endless_logs
 from stream_app.storage.save_count import SaveCount
 
 BLOCK_CACHE_BYTES = 64 << 20
@@ -50,8 +54,20 @@ _OWN = "default"
 _LAYOUT_KEY, _LAYOUT = b"layout", b"1"
 _OFFSET_KEY = b"next_offset"
 _COUNT_KEY = b"save_count"
+# Each family and the number of the save that last wrote it. The family says that number too, at
+# its mark: RocksDB flushes families one by one, so damage may roll one of them back alone. The
+# list also says which column families count, since a batch cannot make or drop one.
+_FAMILIES_KEY = b"families"
+_MARK = b"saved"
+_KEY, _AFTER_KEYS = b"k", b"l"  # a key of an image comes after this byte, so that all are free
 
 _block_cache = Cache(BLOCK_CACHE_BYTES)
+
+
+class _OwnFacts(NamedTuple):
+    saved_offset: int | None
+    save_count: int
+    marks: dict[str, int]
 
 
 class RocksdbStore:
@@ -75,9 +91,11 @@ class RocksdbStore:
         # Two tables, so that no frame of a kept traceback holds a handle, and thereby the lock.
         self._columns: dict[str, Rdict] = {}
         self._handles: dict[str, ColumnFamily] = {}
-        self._save_unfinished = False
+        self._write_unfinished = False
         self._private: set[str] = set()
-        self._saved_offset, self._save_count = self._own_facts(db)
+        facts = self._own_facts(db)
+        self._saved_offset, self._save_count = facts.saved_offset, facts.save_count
+        self._marks = facts.marks
         self._rolled_back = saves is None or saves > self._save_count
 
     @classmethod
@@ -114,6 +132,7 @@ class RocksdbStore:
     def _opened(
         cls, path: Path, directory: Path, saves: int | None, *, read_only: bool
     ) -> RocksdbStore:
+        refuse_endless_logs(path, directory)
         try:
             names = _column_names(directory)
             db = Rdict(
@@ -160,7 +179,7 @@ class RocksdbStore:
             self._opened_db()
             return None
         try:
-            value: bytes | None = column.get(key)
+            value: bytes | None = column.get(_KEY + key)
         except Exception as error:
             raise self._named(error) from error
         return value
@@ -174,21 +193,19 @@ class RocksdbStore:
         if column is None or limit <= 0 or (stop is not None and stop <= start):
             return []
         options = ReadOptions()
-        if stop is not None:
-            options.set_iterate_upper_bound(stop)
+        options.set_iterate_upper_bound(_AFTER_KEYS if stop is None else _KEY + stop)
         entries: list[tuple[bytes, bytes]] = []
-        iterator = column.iter(options)
-        try:
-            iterator.seek(start)
-            while len(entries) < limit and iterator.valid():
-                entries.append((iterator.key(), iterator.value()))
-                iterator.next()
-            # An iterator that met damage is merely not valid any more.
-            iterator.status()
-        except Exception as error:
-            raise self._named(error) from error
-        finally:
-            del iterator  # it would hold RocksDB's lock for as long as a traceback lives
+        with self._named_errors():
+            iterator = column.iter(options)
+            try:
+                iterator.seek(_KEY + start)
+                while len(entries) < limit and iterator.valid():
+                    entries.append((iterator.key()[1:], iterator.value()))
+                    iterator.next()
+                # An iterator that met damage is merely not valid any more.
+                iterator.status()
+            finally:
+                del iterator  # it would hold RocksDB's lock for as long as a traceback lives
         return entries
 
     def save(self, image: Image) -> None:
@@ -199,17 +216,15 @@ class RocksdbStore:
         """
         db = self._writable_db()
         count = self._save_count + 1
-        self._save_unfinished = True
-        try:
+        self._write_unfinished = True
+        with self._named_errors():
             db.write(self._batch(db, image, count))
             # Not a synced write: that would hold the interpreter's lock while the disk works.
             db.flush_wal(True)
             self._count_outside.write(count)
-        except Exception as error:
-            raise self._named(error) from error
         self._saved_offset, self._save_count = image.next_offset, count
         self._make_files_private()
-        self._save_unfinished = False
+        self._write_unfinished = False
 
     def saved_offset(self) -> int | None:
         """Return the newest image's `next_offset`, or None when nothing was ever saved."""
@@ -229,15 +244,19 @@ class RocksdbStore:
     def drop(self, family: str) -> None:
         """Remove a family with all its keys; nothing happens when there is none."""
         db = self._writable_db()
-        column = self._columns.pop(family, None)
-        if column is None:
+        if family not in self._columns:
             return
-        try:
-            del self._handles[family]
-            column.close()
+        self._write_unfinished = True
+        with self._named_errors():
+            # First the list, durably: an open after a crash here finishes the drop.
+            del self._marks[family]
+            batch = WriteBatch(raw_mode=True)
+            batch.put(_FAMILIES_KEY, msgspec.json.encode(self._marks))
+            db.write(batch)
+            db.flush_wal(True)
+            self._let_go(family)
             db.drop_column_family(_FAMILY_PREFIX + family)
-        except Exception as error:
-            raise self._named(error) from error
+        self._write_unfinished = False
 
     def close(self) -> None:
         """Let go of the files; a second time does nothing."""
@@ -254,47 +273,60 @@ class RocksdbStore:
         self._handles.clear()
         self._columns.clear()
         # After a failed save these only say again what that one has said already.
-        if failures and not self._save_unfinished:
+        if failures and not self._write_unfinished:
             raise self._named(failures[0]) from failures[0]
         self._make_files_private()
 
-    def _own_facts(self, db: Rdict) -> tuple[int | None, int]:
-        try:
-            layout, offset, count = (db.get(key) for key in (_LAYOUT_KEY, _OFFSET_KEY, _COUNT_KEY))
-        except Exception as error:
-            raise self._named(error) from error
+    def _own_facts(self, db: Rdict) -> _OwnFacts:
+        keys = (_LAYOUT_KEY, _OFFSET_KEY, _COUNT_KEY, _FAMILIES_KEY)
+        with self._named_errors():
+            layout, offset, count, families = (db.get(key) for key in keys)
         if layout is None:
-            return None, 0
+            return _OwnFacts(None, 0, {})
         if layout != _LAYOUT:
             raise StateUntrusted(
                 f"The state in {self._path} has layout {layout!r}, this release knows 1.",
                 attempt="run the release that wrote it, or delete the directory: state is a fold "
                 "of the log and is rebuilt from it",
             )
-        if offset is None or count is None:
+        if offset is None or count is None or families is None:
             raise damaged(self._path, "it does not say which position it stands for")
-        return int(offset), int(count)
+        marks = msgspec.json.decode(families, type=dict[str, int])
+        return _OwnFacts(int(offset), int(count), marks)
 
     def _adopt(self, names: list[str]) -> None:
         for name in names:
             if name != _OWN and not name.startswith(_FAMILY_PREFIX):
                 raise foreign(self._path, f"it has a column family {name!r}")
-        for name in names:
-            if name != _OWN:
-                self._take_in(self._opened_db(), name.removeprefix(_FAMILY_PREFIX))
+        present = {name.removeprefix(_FAMILY_PREFIX) for name in names if name != _OWN}
+        db = self._opened_db()
+        with self._named_errors():
+            for family, count in self._marks.items():
+                if family not in present:
+                    raise damaged(self._path, f"it lacks the family {family!r}")
+                self._take_in(db, family)
+                if (mark := self._columns[family].get(_MARK)) != b"%d" % count:
+                    what = f"family {family!r} is as of save {mark!r} instead of {count}"
+                    raise damaged(self._path, what)
+            if not self._read_only:
+                # A crash cut the making or the dropping of these short.
+                for family in present - self._marks.keys():
+                    db.drop_column_family(_FAMILY_PREFIX + family)
 
     def _batch(self, db: Rdict, image: Image, count: int) -> WriteBatch:
         batch = WriteBatch(raw_mode=True)
         for family, writes in image.writes.items():
             if family not in self._columns:
-                # Not part of the batch: a crash may leave it behind, empty, which reads as absent.
                 db.create_column_family(_FAMILY_PREFIX + family, _options(read_only=False)).close()
                 self._take_in(db, family)
             for key, value in writes.items():
                 if value is None:
-                    batch.delete(key, self._handles[family])
+                    batch.delete(_KEY + key, self._handles[family])
                 else:
-                    batch.put(key, value, self._handles[family])
+                    batch.put(_KEY + key, value, self._handles[family])
+            batch.put(_MARK, b"%d" % count, self._handles[family])
+            self._marks[family] = count
+        batch.put(_FAMILIES_KEY, msgspec.json.encode(self._marks))
         batch.put(_LAYOUT_KEY, _LAYOUT)
         batch.put(_OFFSET_KEY, b"%d" % image.next_offset)
         batch.put(_COUNT_KEY, b"%d" % count)
@@ -304,6 +336,10 @@ class RocksdbStore:
         name = _FAMILY_PREFIX + family
         self._handles[family] = db.get_column_family_handle(name)
         self._columns[family] = db.get_column_family(name)
+
+    def _let_go(self, family: str) -> None:
+        del self._handles[family]
+        self._columns.pop(family).close()
 
     def _opened_db(self) -> Rdict:
         if self._db is None:
@@ -319,7 +355,7 @@ class RocksdbStore:
                 f"The state in {self._path} was opened to read only.",
                 attempt="open it with read_only=False in the process that owns it",
             )
-        if self._save_unfinished:
+        if self._write_unfinished:
             raise StateUnavailable(
                 f"A save to {self._path} has not finished, so a later one would leave a hole.",
                 attempt="end this process and start again: it goes on from the last whole save",
@@ -337,6 +373,15 @@ class RocksdbStore:
                     # By name: opening and closing LOCK would give up RocksDB's lock on it.
                     (self._directory / name).chmod(0o600)
         self._private = present
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except StreamAppError:
+            raise
+        except Exception as error:
+            raise self._named(error) from error
 
     def _named(self, error: Exception) -> StreamAppError:
         return name_rocksdb_error(error, self._path, read_only=self._read_only)
@@ -393,6 +438,7 @@ def _options(*, read_only: bool) -> Options:
     options.set_max_open_files(-1 if read_only else FILES_OPEN_MAX)
     options.set_max_background_jobs(2)
     options.set_wal_recovery_mode(DBRecoveryMode.point_in_time())
+    options.set_recycle_log_file_num(0)  # refuse_endless_logs counts on it
     options.set_paranoid_checks(True)
     options.set_keep_log_file_num(2)
     options.set_max_log_file_size(1 << 20)

@@ -118,6 +118,42 @@ def test_a_flipped_bit_in_the_write_ahead_log_is_never_silent(path: Path, tmp_pa
         shutil.rmtree(damaged)
 
 
+def test_damage_that_would_keep_rocksdb_reading_for_ever_is_refused(
+    path: Path, tmp_path: Path
+) -> None:
+    log, _ = _copied_while_open(path, tmp_path / "crashed")
+    [manifest] = (tmp_path / "crashed" / "rocksdb").glob("MANIFEST-*")
+    for file in (log, manifest):
+        before = file.read_bytes()
+        changed = bytearray(before)
+        changed[6] = 5  # the type of the first record: now one of a recycled log
+        file.write_bytes(changed)
+        # In another process, since a failure here would never end.
+        told = told_on_opening(tmp_path / "crashed")
+        assert told.startswith("StateUntrusted")
+        assert f"{file.name} has no valid record at byte 0" in told
+        file.write_bytes(before)
+    assert told_on_opening(tmp_path / "crashed") == "opened"
+
+
+def test_a_manifest_that_lost_its_end_never_mixes_families_of_two_images(
+    path: Path, tmp_path: Path
+) -> None:
+    _saved_and_closed(path)
+    store = RocksdbStore.open(path)
+    store.save(numbered_image(4))
+    store.close()  # which flushes the families one after the other
+    [manifest] = (path / "rocksdb").glob("MANIFEST-*")
+    seen = set()
+    for length in range(manifest.stat().st_size // 2, manifest.stat().st_size, 17):
+        damaged = tmp_path / "damaged"
+        shutil.copytree(path, damaged)
+        os.truncate(damaged / "rocksdb" / manifest.name, length)
+        seen.add(_noticed(damaged, saves=4))
+        shutil.rmtree(damaged)
+    assert {"error", "rolled back"} <= seen
+
+
 def test_an_undamaged_copy_is_not_called_rolled_back(path: Path, tmp_path: Path) -> None:
     _, saves = _copied_while_open(path, tmp_path / "crashed")
     assert _noticed(tmp_path / "crashed", saves) == "nothing lost"
@@ -157,6 +193,31 @@ def test_a_crash_between_a_save_and_its_count_is_no_roll_back(path: Path) -> Non
     (path / "saves").write_bytes(b"2\n")
     store = RocksdbStore.open(path)
     assert (store.save_count(), store.rolled_back) == (3, False)
+    store.close()
+
+
+def test_a_drop_or_a_first_save_that_a_crash_cut_short_is_finished_by_the_next_open(
+    path: Path,
+) -> None:
+    from rocksdict import Options, Rdict  # noqa: PLC0415
+
+    store = RocksdbStore.open(path)
+    store.save(Image(1, {"a": {b"k": b"v"}, "b": {b"k": b"v"}}))
+    store.drop("b")
+    store.close()
+    # As between the two steps of either: a column family that the list does not know.
+    names = Rdict.list_cf(str(path / "rocksdb"), Options(raw_mode=True))
+    families = {name: Options(raw_mode=True) for name in names}
+    db = Rdict(str(path / "rocksdb"), Options(raw_mode=True), column_families=families)
+    column = db.create_column_family("family:b", Options(raw_mode=True))
+    column[b"kk"] = b"of before"
+    column.close()
+    db.close()
+    del column, db
+    store = RocksdbStore.open(path)
+    assert store.families() == {"a"}
+    store.save(Image(2, {"b": {b"new": b"v"}}))
+    assert store.scan("b", b"", None, 10) == [(b"new", b"v")]
     store.close()
 
 

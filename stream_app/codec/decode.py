@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
-from operator import itemgetter
-from typing import Any
+from keyword import iskeyword
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
-from stream_app.codec.diagnosis import check_depth, check_text, diagnose
+from stream_app.codec.diagnosis import check_depth, check_document, diagnose
 from stream_app.codec.limits import Limits
 from stream_app.events import Feature, LabelValue, Refusal
 from stream_app.records import Record
 
 LabelGate = Callable[[LabelValue], LabelValue]
+# Raw bytes cannot be "or None" to msgspec, so absence has a value of its own.
+NO_META = msgspec.Raw()
 
 
 class IncomingObservation(
@@ -26,7 +30,7 @@ class IncomingObservation(
     features: dict[str, bool | int | float | str | None]
     key: str | None = None
     label: bool | int | float | str | None = None
-    meta: msgspec.Raw | None = None
+    meta: msgspec.Raw = NO_META
 
 
 class IncomingLabel(
@@ -43,7 +47,7 @@ class IncomingLabel(
 class IncomingControl(
     msgspec.Struct, gc=False, forbid_unknown_fields=True, tag_field="kind", tag="control"
 ):
-    """A control's wire form; `raw` fields that an action has no use for stay None."""
+    """A control's wire form; fields that an action has no use for stay None."""
 
     id: str
     ts_ms: int
@@ -55,9 +59,6 @@ class IncomingControl(
     sig: str | None = None
 
 
-Incoming = IncomingObservation | IncomingLabel | IncomingControl
-
-
 class Admitted(msgspec.Struct, gc=False):
     """An event that passed the gate.
 
@@ -66,7 +67,7 @@ class Admitted(msgspec.Struct, gc=False):
     were left out for their type or size.
     """
 
-    event: Incoming
+    event: Any
     key: str
     features: dict[str, Feature]
     label: LabelValue | None
@@ -74,8 +75,11 @@ class Admitted(msgspec.Struct, gc=False):
     dropped: int = 0
 
 
-_decode = msgspec.json.Decoder(Incoming).decode
+_decode_any = msgspec.json.Decoder(IncomingObservation | IncomingLabel | IncomingControl).decode
+_asdict = msgspec.structs.asdict
 _no_features: dict[str, Feature] = {}
+# The quotes of a plain event: the keys kind, id and ts_ms, and the values of two of them.
+_QUOTES = 10
 
 
 class Gate:
@@ -84,6 +88,9 @@ class Gate:
     `features` maps declared names to "float", "int", "bool" or "str", with "?" behind what may be
     absent; None declares nothing. `schema` is a number for this declaration. Raises `Refusal` for
     what becomes a dead letter, and nothing else whatever the bytes are.
+
+    What is exactly as declared is decoded and checked by one compiled decoder; everything else
+    gets the careful look, which names what is wrong. The two agree.
     """
 
     def __init__(
@@ -96,66 +103,116 @@ class Gate:
         self._label_gate = label_gate
         self._schema = schema
         self._features = FeatureGate(limits, features)
+        self._as_declared = _declared_decoder(limits, self._features.declared)
+        kinds = (self._features.declared or {}).values()
+        self._optional = any(kind.endswith("?") for kind in kinds)
+        # "features", every name, and the value of every string
+        strings = [kind for kind in kinds if kind.startswith("str")]
+        self._feature_quotes = 2 * (1 + len(self._features.declared or ()) + len(strings))
         self._value_bytes_max = limits.value_bytes_max
         self._meta_bytes_max = limits.meta_bytes_max
         self._name_chars_max = limits.name_chars_max
         self._ts_min_ms = limits.ts_min_ms
         self._ahead_ms = limits.ts_ahead_max_ms
 
-    def decode(self, record: Record) -> Admitted:
+    # The path of every event, in one piece because every call costs.
+    def decode(self, record: Record) -> Admitted:  # noqa: PLR0912
         """Return the event in `record`; raises `Refusal`."""
-        event: Any
-        event, dropped = self._parse(record.value)
-        ts_ms = event.ts_ms
-        if not self._ts_min_ms <= ts_ms <= record.timestamp_ms + self._ahead_ms:
-            self._refuse_time(ts_ms, record.timestamp_ms)
-        if not 0 < len(event.id) <= self._name_chars_max:
-            raise Refusal("bad_id", "id", f"an id has 1 to {self._name_chars_max} characters")
-        if type(event) is IncomingControl:
-            return Admitted(event, event.id, _no_features, None)
-        key = event.key
-        if key is None:
-            key = event.id
-        elif not 0 < len(key) <= self._name_chars_max:
-            raise Refusal("bad_key", "key", f"a key has 1 to {self._name_chars_max} characters")
-        label = event.label
-        if label is not None:
-            label = self._label_gate(label)
-        if type(event) is IncomingLabel:
-            return Admitted(event, key, _no_features, label)
-        if event.meta is not None:
-            self._check_meta(bytes(event.meta))
-        canonical, undeclared, odd = self._features.canonical(event.features)
-        schema = -1 if undeclared else self._schema
-        return Admitted(event, key, canonical, label, schema, dropped + odd)
-
-    def _parse(self, value: bytes) -> tuple[Incoming, int]:
+        value = record.value
         if len(value) > self._value_bytes_max:
             raise Refusal(
                 "too_large",
                 None,
                 f"{len(value)} bytes; at most {self._value_bytes_max} are allowed",
             )
-        # More brackets than a plain event has: look at the nesting before a parser recurses.
+        if self._as_declared is None:
+            return self._careful(value, record)
+        try:
+            event = self._as_declared(value)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return self._careful(value, record)
+        if type(event) is IncomingControl:
+            return self._careful(value, record)
+        # Every quote of a plain event is known. More of them: a key said twice, an escape, meta;
+        # those get the careful look.
+        quotes = _QUOTES
+        key, label = event.key, event.label
+        if key is not None:
+            quotes += 4
+        if label is not None:
+            quotes += 4 if type(label) is str else 2
+        features: Any = _no_features
+        if type(event) is not IncomingLabel:
+            features = _asdict(event.features)
+            if self._optional:
+                features = {k: v for k, v in features.items() if v is not UNSET}
+                quotes += 2 + 2 * (len(features) + sum(type(v) is str for v in features.values()))
+                if None in features.values():
+                    features = {k: v for k, v in features.items() if v is not None}
+            else:
+                quotes += self._feature_quotes
+        if value.count(b'"') != quotes:
+            return self._careful(value, record)
+        ts_ms = event.ts_ms
+        if not self._ts_min_ms <= ts_ms <= record.timestamp_ms + self._ahead_ms:
+            self._refuse_time(ts_ms, record.timestamp_ms)
+        key = self._names(event, key)
+        if label is not None:
+            label = self._label_gate(label)
+        return Admitted(event, key, features, label, self._schema)
+
+    def _careful(self, value: bytes, record: Record) -> Admitted:
+        """Decode what is not plainly as declared; raises `Refusal` for what is wrong with it."""
+        event, dropped = self._parse(value)
+        if not self._ts_min_ms <= event.ts_ms <= record.timestamp_ms + self._ahead_ms:
+            self._refuse_time(event.ts_ms, record.timestamp_ms)
+        if type(event) is IncomingControl:
+            self._names(event, None)
+            return Admitted(event, event.id, _no_features, None)
+        key = self._names(event, event.key)
+        label = None if event.label is None else self._label_gate(event.label)
+        if type(event) is IncomingLabel:
+            return Admitted(event, key, _no_features, label)
+        if event.meta is not NO_META:
+            self._check_meta(event)
+        features, undeclared, odd = self._features.canonical(event.features)
+        schema = -1 if undeclared else self._schema
+        return Admitted(event, key, features, label, schema, dropped + odd)
+
+    def _parse(self, value: bytes) -> tuple[Any, int]:
+        # A parser must not be made to recurse; three brackets are what a plain event has.
         if value.count(b"{") + value.count(b"[") > 3:
             check_depth(value)
         try:
-            event = _decode(value)
+            event = _decode_any(value)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return self._second_look(value)
-        if not _plain(value, event):
-            check_text(value)
-        return event, 0
-
-    def _second_look(self, value: bytes) -> tuple[Incoming, int]:
-        """Find out what is wrong; undeclared features of odd types are no reason to refuse."""
-        repaired, dropped = diagnose(value, self._features.declared)
+            repaired, dropped = diagnose(value, self._features.declared)
+        else:
+            if not _plain(value, event):
+                check_document(value)
+            return event, 0
         try:
-            return _decode(msgspec.json.encode(repaired)), dropped
+            # Python's own writer, because an integer may have more digits than 64 bits hold.
+            return _decode_any(json.dumps(repaired, allow_nan=False).encode()), dropped
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise Refusal("malformed", None, str(error)[:200]) from None
 
-    def _check_meta(self, meta: bytes) -> None:
+    def _names(self, event: Any, key: str | None) -> str:
+        """Return the event's key, having checked it and the id."""
+        chars_max = self._name_chars_max
+        if not 0 < len(event.id) <= chars_max:
+            raise Refusal("bad_id", "id", f"an id has 1 to {chars_max} characters")
+        if key is None:
+            return event.id  # type: ignore[no-any-return]
+        if not 0 < len(key) <= chars_max:
+            raise Refusal("bad_key", "key", f"a key has 1 to {chars_max} characters")
+        return key
+
+    def _check_meta(self, event: Any) -> None:
+        meta = bytes(event.meta)
+        if meta == b"null":
+            event.meta = NO_META
+            return
         if not meta.startswith(b"{"):
             raise Refusal("wrong_type", "meta", "expected an object")
         if len(meta) > self._meta_bytes_max:
@@ -182,28 +239,71 @@ class Gate:
 
 
 def _plain(value: bytes, event: Any) -> bool:
-    """Tell quickly that no key was said twice and that every byte is ASCII.
+    """Tell quickly that no key was said twice and that nothing was kept as raw bytes.
 
-    Without a backslash every quote delimits a string, so a document with more strings than its
-    event must have said some key twice. What is not that plain gets the careful look.
+    A document with more strings than its event must have said some key twice, or escaped a quote.
     """
-    if not value.isascii() or b"\\" in value or type(event) is IncomingControl:
+    if type(event) is IncomingControl:
         return False
-    strings = 5  # the keys kind, id and ts_ms, and the values of two of them
+    quotes = _QUOTES
     if event.key is not None:
-        strings += 2
-    label = event.label
-    if label is not None:
-        strings += 2 if type(label) is str else 1
+        quotes += 4
+    if event.label is not None:
+        quotes += 4 if type(event.label) is str else 2
     if type(event) is IncomingObservation:
-        if event.meta is not None:
+        if event.meta is not NO_META:
             return False
         features = event.features
-        strings += 1 + len(features)
-        for feature in features.values():
-            if type(feature) is str:
-                strings += 1
-    return value.count(b'"') == 2 * strings
+        quotes += 2 + 2 * (len(features) + sum(type(v) is str for v in features.values()))
+    return value.count(b'"') == quotes
+
+
+def _declared_decoder(
+    limits: Limits, declared: Mapping[str, str] | None
+) -> Callable[[bytes], Any] | None:
+    """Return a decoder for events that have the declared features and no other, if there can be.
+
+    Its observations' features are a struct whose fields are in canonical order.
+    """
+    if not declared or not all(_is_field(name) for name in declared):
+        return None
+    bound, chars = limits.magnitude_max, limits.string_chars_max
+    kinds: dict[str, Any] = {
+        "float": Annotated[float, msgspec.Meta(ge=-bound, le=bound)],
+        "int": Annotated[int, msgspec.Meta(ge=-int(bound), le=int(bound))],
+        "bool": bool,
+        "str": Annotated[str, msgspec.Meta(max_length=chars)],
+    }
+    fields: list[Any] = []
+    for name, kind in declared.items():
+        plain = kinds[kind.removesuffix("?")]
+        optional = kind.endswith("?")
+        fields.append((name, plain | None | UnsetType, UNSET) if optional else (name, plain))
+    features = msgspec.defstruct(
+        "Features", fields, forbid_unknown_fields=True, kw_only=True, gc=False
+    )
+    observation = msgspec.defstruct(
+        "DeclaredObservation",
+        [
+            ("id", str),
+            ("ts_ms", int),
+            ("features", features),
+            ("key", str | None, None),
+            ("label", bool | int | float | str | None, None),
+            ("meta", msgspec.Raw, NO_META),
+        ],
+        forbid_unknown_fields=True,
+        tag_field="kind",
+        tag="observation",
+        gc=False,
+    )
+    union: Any = observation | IncomingLabel | IncomingControl
+    return msgspec.json.Decoder(union).decode
+
+
+def _is_field(name: str) -> bool:
+    """Tell whether a feature's name can be a field's, which plain names are."""
+    return name.isidentifier() and not iskeyword(name) and not name.startswith("_")
 
 
 class FeatureGate:
@@ -213,45 +313,9 @@ class FeatureGate:
         self._limits = limits
         self.declared = None if features is None else dict(sorted(features.items()))
         self._magnitude = limits.magnitude_max
-        required = self.declared and not any(k.endswith("?") for k in self.declared.values())
-        # The quick way is for events that are exactly as declared: one look at names and types.
-        self._quick = bool(required) and "int" not in (self.declared or {}).values()
-        names = tuple(self.declared or ())
-        kinds = tuple((self.declared or {}).values())
-        self._names = names
-        self._types = tuple({"float": float, "bool": bool, "str": str}.get(k) for k in kinds)
-        numbers = [n for n, k in zip(names, kinds, strict=True) if k == "float"]
-        self._all_float = len(numbers) == len(names)
-        self._values: Callable[[Any], Any] = dict
-        if self._quick:
-            self._values = itemgetter(*names) if len(names) > 1 else _one(names[0])
-        self._strings = [n for n, k in zip(names, kinds, strict=True) if k == "str"]
-        self._numbers = numbers
 
     def canonical(self, features: dict[str, Any]) -> tuple[dict[str, Feature], bool, int]:
         """Return (features in sorted order, whether undeclared ones are among them, dropped)."""
-        names = self._names
-        if self._quick and len(features) == len(names):
-            try:
-                values = self._values(features)
-            except KeyError:
-                return self._careful(features)
-            if tuple(map(type, values)) == self._types and self._small(values, features):
-                if tuple(features) != names:
-                    features = dict(zip(names, values, strict=True))
-                return features, False, 0
-        return self._careful(features)
-
-    def _small(self, values: Any, features: dict[str, Any]) -> bool:
-        bound = self._magnitude
-        if self._all_float:
-            return bool(max(values) <= bound and min(values) >= -bound)
-        chars = self._limits.string_chars_max
-        return all(-bound <= features[n] <= bound for n in self._numbers) and all(
-            len(features[n]) <= chars for n in self._strings
-        )
-
-    def _careful(self, features: dict[str, Any]) -> tuple[dict[str, Feature], bool, int]:
         if len(features) > self._limits.features_max:
             raise Refusal(
                 "too_many_features",
@@ -313,10 +377,6 @@ class FeatureGate:
 
 
 _TYPES: dict[str, type] = {"float": float, "int": int, "bool": bool, "str": str}
-
-
-def _one(name: str) -> Callable[[Any], Any]:
-    return lambda features: (features[name],)
 
 
 def _words(kind: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from stream_app.events import Refusal
 
 DEPTH_MAX = 16
+DIGITS_MAX = 308
 _KINDS = ("observation", "label", "control")
 _SCALAR = "a boolean, number or string"
 _FIELDS: dict[str, dict[str, tuple[tuple[type, ...], str, bool]]] = {
@@ -68,11 +69,20 @@ def check_text(value: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise Refusal("bad_utf8", None, str(error)[:200]) from None
     try:
-        document = json.loads(text, object_pairs_hook=_no_key_twice, parse_constant=_NotFinite)
+        document = json.loads(
+            text, object_pairs_hook=_no_key_twice, parse_constant=_NotFinite, parse_int=_integer
+        )
     except (ValueError, RecursionError) as error:
         raise Refusal("malformed", None, f"no JSON: {str(error)[:200]}") from None
     _check_surrogates(text)
     return document
+
+
+def check_document(value: bytes) -> None:
+    """Look through what a parser has accepted, also where it keeps bytes as they are."""
+    document = check_text(value)
+    for name in ("meta", "settings"):
+        _check_numbers(name, document.get(name))
 
 
 def diagnose(value: bytes, declared: Mapping[str, str] | None) -> tuple[dict[str, object], int]:
@@ -119,10 +129,26 @@ def _check_field(
         raise Refusal("not_finite", name, f"expected {words}, got {item.text}")
     if item is not None and (type(item) not in types):
         raise Refusal("wrong_type", name, f"expected {words}, got {_name(item)}")
+    _check_numbers(name, item if name in ("meta", "settings") else None)
     if type(item) is int and not -(2**63) <= item < 2**63:
         raise Refusal("out_of_range", name, "expected a 64-bit integer")
     if type(item) is float and not math.isfinite(item):
         raise Refusal("out_of_range", name, "the number is too large")
+
+
+def _check_numbers(name: str, item: object) -> None:
+    """Refuse what JSON or a 64-bit float cannot hold, however deep it lies in free-form data."""
+    stack = [item]
+    while stack:
+        inner = stack.pop()
+        if isinstance(inner, _NotFinite):
+            raise Refusal("not_finite", name, f"{inner.text} is no JSON")
+        if isinstance(inner, float) and not math.isfinite(inner):
+            raise Refusal("out_of_range", name, "a number is too large")
+        if isinstance(inner, dict):
+            stack += inner.values()
+        elif isinstance(inner, list):
+            stack += inner
 
 
 def _features(features: dict[str, object], declared: Mapping[str, str] | None) -> dict[str, object]:
@@ -143,6 +169,11 @@ def _features(features: dict[str, object], declared: Mapping[str, str] | None) -
             raise Refusal("out_of_range", field, "the number is too large")
         raise Refusal("wrong_type", field, f"expected {_SCALAR}, got {_name(item)}")
     return kept
+
+
+def _integer(text: str) -> int | float:
+    # Thousands of digits take Python's parser quadratic time; they are out of range anyway.
+    return int(text) if len(text) <= DIGITS_MAX else math.inf
 
 
 class _NotFinite:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from stream_app.codec.decode import NO_META
 from stream_app.codec.encode import encode_output
 from stream_app.codec.original import original
 from stream_app.core.acceptance import Counters
@@ -63,7 +64,7 @@ class Emitter:
                 _UNSET if by_class or probability is None else probability,  # type: ignore[arg-type]
                 probability if by_class else _UNSET,  # type: ignore[arg-type]
                 _UNSET if said.null_reason is None else said.null_reason,  # type: ignore[arg-type]
-                _UNSET if event.meta is None else event.meta,
+                _UNSET if event.meta is NO_META else event.meta,
             )
         )
         topic = self._route(name, self._topics.predictions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import msgspec
 
@@ -12,20 +13,21 @@ from stream_app.outputs import AnyOutput
 from stream_app.records import NewRecord
 
 _events = msgspec.json.Encoder(order="deterministic")
-_outputs = msgspec.json.Encoder()
 
 
 def encode_event(event: Event) -> NewRecord:
     """Return the record that carries `event`; its key is the event's key, by default its id.
 
-    Raises `UsageError` for a feature or label that is no finite number: JSON would turn it into
-    null without a word.
+    Raises `UsageError` for a feature or label, or a number in `meta`, that is not finite: JSON
+    would turn it into null without a word.
     """
     if isinstance(event, Control):
         return NewRecord(None, _events.encode(event))
     if isinstance(event, Observation):
         for name, value in event.features.items():
             _check_finite(event, f"features.{name}", value)
+        if event.meta is not None:
+            _check_deep(event, "meta", event.meta)
     _check_finite(event, "label", event.label)
     key = event.key if event.key is not None else event.id
     try:
@@ -37,14 +39,24 @@ def encode_event(event: Event) -> NewRecord:
         ) from None
 
 
-def encode_output(output: AnyOutput) -> bytes:
-    """Return an output's JSON bytes; equal outputs give equal bytes."""
-    return _outputs.encode(output)
+encode_output: Callable[[AnyOutput], bytes] = msgspec.json.Encoder().encode
+"""Return an output's JSON bytes; equal outputs give equal bytes."""
+
+
+def _check_deep(event: Event, field: str, value: object) -> None:
+    stack = [value]
+    while stack:
+        inner = stack.pop()
+        _check_finite(event, field, inner)
+        if isinstance(inner, dict):
+            stack += inner.values()
+        elif isinstance(inner, list | tuple):
+            stack += inner
 
 
 def _check_finite(event: Event, field: str, value: object) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise UsageError(
             f"event {event.id!r}: {field} is {value}, which JSON has no way to write",
-            attempt="leave the feature out, or send null, when its value is not known",
+            attempt="leave it out, or send null, when its value is not known",
         )

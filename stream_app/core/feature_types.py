@@ -20,15 +20,23 @@ def feature_types(declared: object) -> dict[str, str] | None:
     if declared is None:
         return None
     if typing.is_typeddict(declared):
-        hints = typing.get_type_hints(declared)
+        hints = typing.get_type_hints(declared, include_extras=True)
         optional: frozenset[str] = getattr(declared, "__optional_keys__", frozenset())
-        return {name: _type(name, hint, name in optional) for name, hint in sorted(hints.items())}
+        return {name: _key(name, hint, name in optional) for name, hint in sorted(hints.items())}
     if not isinstance(declared, Mapping) or not declared:
         raise DeclarationError(
             f"features: expected a mapping of names to types, got {declared!r}",
             attempt='features={"distance": float, "wind": float | None}, or no features at all',
         )
     return {str(name): _type(str(name), hint, False) for name, hint in sorted(declared.items())}
+
+
+def _key(name: str, hint: Any, optional: bool) -> str:
+    # Where annotations are postponed, `__optional_keys__` knows nothing of these two.
+    marker = typing.get_origin(hint)
+    if marker in (typing.NotRequired, typing.Required):
+        return _type(name, typing.get_args(hint)[0], marker is typing.NotRequired)
+    return _type(name, hint, optional)
 
 
 def _type(name: str, hint: Any, optional: bool) -> str:

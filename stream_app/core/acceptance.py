@@ -102,7 +102,7 @@ class Acceptance:
             label, delay_ms = self._early_label(event, label)
         if label is not None:
             self.counters.labels_joined += 1
-            return ids.add(event.id, [label], 0), label, delay_ms
+            return ids.add(event.id, (label,), 0), label, delay_ms
         now_ms = self.watermark.now_ms
         ts_ms = event.ts_ms
         deadline_ms = (ts_ms if ts_ms > now_ms else now_ms) + self._wait_ms
@@ -136,14 +136,14 @@ class Acceptance:
             self._keep_early(event, label, record)
             return None
         outcome = self.ids.outcome(seq)
-        if isinstance(outcome, list):
+        if outcome is not None and not isinstance(outcome, int):
             if not self._count_second(outcome[0], label):
                 raise Refusal("conflicting_label", "label", _conflict(event.id, outcome[0], label))
             return None
         if outcome == TIMED_OUT or self.ids.deadline(seq) < self.watermark.now_ms:
             self.counters.labels_late += 1
             return None
-        self.ids.settle(seq, [label])
+        self.ids.settle(seq, (label,))
         parked = self._parked.pop(seq)
         assert parked is not None  # noqa: S101 - waiting and parked are one and the same
         self.counters.labels_joined += 1

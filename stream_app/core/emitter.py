@@ -42,23 +42,26 @@ class Emitter:
         self._topics = Topics(pipeline)
         self.champion = champion
         self.outputs: list[Output] = []
+        self._place = f"{self._topics.events}/{partition}@".encode()
+        self._versions: dict[str, tuple[str, tuple[str, bytes], str]] = {}
 
     def prediction(
         self, version: VersionFold, record: Record, event: Any, key: str, said: Said
     ) -> None:
         """Put out what a version said of an observation."""
-        name, offset = version.name, record.offset
+        name, offset, ts_ms, observation_id = version.name, record.offset, event.ts_ms, event.id
+        prefix, version_header, topic = self._of_version(name)
         probability = said.probability
         by_class = type(probability) is dict
         value = encode_output(
             Prediction(
-                f"{self._pipeline}/{name}/{self._partition}@{offset}/prediction",
+                f"{prefix}{offset}/prediction",
                 self._pipeline,
                 name,
                 Source(record.topic, self._partition, offset),
-                event.ts_ms,
+                ts_ms,
                 key,
-                event.id,
+                observation_id,
                 said.learned,
                 said.prediction,  # type: ignore[arg-type]
                 _UNSET if by_class or probability is None else probability,  # type: ignore[arg-type]
@@ -67,8 +70,22 @@ class Emitter:
                 _UNSET if event.meta is NO_META else event.meta,
             )
         )
-        topic = self._route(name, self._topics.predictions)
-        self._put(topic, key.encode(), value, record, event.ts_ms, event.id, name)
+        headers = (
+            ("observation-id", observation_id.encode()),
+            version_header,
+            ("source", b"%b%d" % (self._place, offset)),
+            ("ts-ms", b"%d" % ts_ms),
+        )
+        self.outputs.append(Output(topic, key.encode(), value, headers))
+
+    def _of_version(self, name: str) -> tuple[str, tuple[str, bytes], str]:
+        """Return what all predictions of a version share: id's prefix, header, topic."""
+        shared = self._versions.get(name)
+        if shared is None:
+            prefix = f"{self._pipeline}/{name}/{self._partition}@"
+            topic = self._route(name, self._topics.predictions)
+            shared = self._versions[name] = (prefix, ("version", name.encode()), topic)
+        return shared
 
     def dead_letter(self, record: Record, refusal: Refusal) -> None:
         """Put out a refused record."""

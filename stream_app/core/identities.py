@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -18,9 +19,9 @@ from stream_app.events import LabelValue
 SIZE = 1024
 _SHIFT = 10
 _PREFIX = b"i"
-TIMED_OUT = 0  # an outcome; None: waits for its label; [label]: joined
+TIMED_OUT = 0  # an outcome; None: waits for its label; (label,): joined
 
-Outcome = list[LabelValue] | int | None
+Outcome = Sequence[LabelValue] | int | None
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[list[str], list[Any], list[int]]).decode
 

@@ -11,7 +11,6 @@ from stream_app.core.store import StateReader
 from stream_app.errors import StateUntrusted
 
 POSITION = "position"
-ORIGIN_CHAIN = b"\0" * 32
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -23,7 +22,7 @@ class Position(msgspec.Struct, frozen=True):
     semantics: int
     environment: Environment
     next_offset: int
-    chain: bytes
+    chain: tuple[bytes, bytes, int]
     versions: dict[str, str]
     settings: dict[str, Any]
     settings_since: int

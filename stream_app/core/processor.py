@@ -6,8 +6,6 @@ atomic transaction, and saves the image after that.
 
 from __future__ import annotations
 
-import hashlib
-import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +16,7 @@ from stream_app.codec.decode import Admitted, IncomingControl, IncomingLabel
 from stream_app.codec.partitioning import partition_of
 from stream_app.codec.signatures import canonical, key_name_of, verify
 from stream_app.core.acceptance import FAMILY, Acceptance, Joined
+from stream_app.core.chain import Chain
 from stream_app.core.commit import SEMANTICS, Commit, Manifest, Seat, VersionCommit
 from stream_app.core.emitter import Emitter, label_counts
 from stream_app.core.environment import this_environment
@@ -32,8 +31,6 @@ from stream_app.events import Refusal
 from stream_app.records import Output, Record, format_position
 
 PLACES_MAX = 100_000
-_frame = struct.Struct("<qqii").pack
-_sha256 = hashlib.sha256
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -83,7 +80,7 @@ class PartitionProcessor:
         self._silent = False
         self._until_changes_looked_at = 0
         self.next_offset = start.position.next_offset
-        self.chain = start.position.chain
+        self._chain = Chain(*start.position.chain)
         self._settings = read_settings(start.position.settings)
         self._settings_since = start.position.settings_since
         self._controls = set(start.position.controls)
@@ -143,14 +140,14 @@ class PartitionProcessor:
     def _fold_records(self, records: Sequence[Record]) -> StreamAppError | None:
         counters = self.acceptance.counters
         outputs = self._emitter.outputs
+        add_to_chain = self._chain.add
         publish_from = self._start.publish_from
         for record in records:
             offset = record.offset
             if offset < self.next_offset:
                 continue
-            published, chain = len(outputs), self.chain
+            published = len(outputs)
             self._silent = offset < publish_from
-            self.chain = _link(chain, record)
             counters.records += 1
             try:
                 admitted = self.acceptance.gate.decode(record)
@@ -162,10 +159,10 @@ class PartitionProcessor:
             except _ChampionFailed as failed:
                 # The record that failed it stays uncommitted, so a restart meets it again.
                 del outputs[published:]
-                self.chain = chain
                 counters.records -= 1
                 self._poisoned = True
                 return self._champion_failed(failed, record)
+            add_to_chain(record)
             if counters.records % self._digest_every == 0:
                 self._state_digests(record)
             self.next_offset = offset + 1
@@ -325,6 +322,11 @@ class PartitionProcessor:
             if path.startswith(("acceptance.task", "acceptance.model_per")):
                 raise Refusal("bad_settings", f"settings.{path}", "cannot change in a pipeline")
 
+    @property
+    def chain(self) -> bytes:
+        """The chain digest over all records before `next_offset`."""
+        return self._chain.digest()
+
     def labels(self) -> Any:
         """Return what became of the labels so far."""
         acceptance = self.acceptance
@@ -385,7 +387,7 @@ class PartitionProcessor:
             semantics=SEMANTICS,
             environment=this_environment(),
             next_offset=self.next_offset,
-            chain=self.chain,
+            chain=self._chain.state(),
             versions={version.name: version.plan.definition for version in self.versions},
             settings=self._settings.plain(),
             settings_since=self._settings_since,
@@ -405,13 +407,3 @@ class _ChampionFailed(Exception):
     def __init__(self, version: VersionFold) -> None:
         super().__init__(version.name)
         self.version = version
-
-
-def _link(chain: bytes, record: Record) -> bytes:
-    """Return the chain digest after `record`: over all that the fold reads of it."""
-    key, value = record.key, record.value
-    if key is None:
-        frame = _frame(record.offset, record.timestamp_ms, -1, len(value))
-        return _sha256(chain + frame + value).digest()
-    frame = _frame(record.offset, record.timestamp_ms, len(key), len(value))
-    return _sha256(chain + frame + key + value).digest()

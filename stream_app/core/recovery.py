@@ -10,10 +10,11 @@ from collections.abc import Collection, Mapping
 
 import msgspec
 
+from stream_app.core.chain import Chain
 from stream_app.core.commit import SEMANTICS, Commit, Manifest, Seat, VersionCommit
 from stream_app.core.declaration import Declaration
 from stream_app.core.environment import this_environment
-from stream_app.core.position import ORIGIN_CHAIN, Position
+from stream_app.core.position import Position
 from stream_app.core.processor import Start
 from stream_app.core.settings import Settings, differences
 from stream_app.errors import DefinitionDiffers, LogUntrusted, SettingsDiffer, StateUntrusted
@@ -155,7 +156,7 @@ def _origin(manifest: Manifest, partition: int) -> Position:
         semantics=SEMANTICS,
         environment=this_environment(),
         next_offset=manifest.origins[partition],
-        chain=ORIGIN_CHAIN,
+        chain=Chain().state(),
         versions={},
         settings=manifest.settings,
         settings_since=manifest.origins[partition],

@@ -47,7 +47,7 @@ class VersionPlan(msgspec.Struct, frozen=True):
     keyed: bool
 
 
-class Said(NamedTuple):
+class Said(msgspec.Struct, frozen=True, gc=False):
     """One prediction as it is published."""
 
     prediction: object

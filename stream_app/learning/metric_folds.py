@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
-from river import metrics
+from river import metrics, stats
 
 from stream_app.learning.tasks.classification import most_probable
 
@@ -24,6 +24,12 @@ def fold(totals: Any, window: Any, scored: Sequence[Scored]) -> None:
         _fold_roc_auc(totals, scored)
         _fold_roc_auc(window, scored)
         return
+    if _is_plain_mean(totals):
+        evaluate = totals._eval
+        values = [evaluate(label, said) for label, said, _ in scored]
+        _fold_mean(totals._mean, values)
+        _fold_mean(window._mean, values)
+        return
     if isinstance(totals, metrics.base.ClassificationMetric) and totals.requires_labels:
         scored = [
             (label, most_probable(said) if type(said) is dict else said, delay)
@@ -33,6 +39,24 @@ def fold(totals: Any, window: Any, scored: Sequence[Scored]) -> None:
         update = metric.update
         for label, said, _ in scored:
             update(label, said)
+
+
+def _is_plain_mean(metric: Any) -> bool:
+    mean = metrics.base.MeanMetric
+    return (
+        isinstance(metric, mean)
+        and type(metric).update is mean.update
+        and type(metric._mean) is stats.Mean
+    )
+
+
+def _fold_mean(mean: Any, values: Sequence[float]) -> None:
+    """Update a running mean with many values: River's formula, without its calls."""
+    n, current = mean.n, mean._mean
+    for value in values:
+        n += 1.0
+        current += (1.0 / n) * (value - current)
+    mean.n, mean._mean = n, current
 
 
 def _fold_roc_auc(metric: metrics.ROCAUC, scored: Sequence[Scored]) -> None:

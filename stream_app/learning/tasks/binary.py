@@ -65,13 +65,18 @@ class Binary(Classification):
 
     def publish(self, said: Said) -> tuple[object, object]:
         """Return (label or declared word, probability of the positive class or None)."""
-        if type(said) is dict:
-            p_true = said.get(True, 0.0) if said else None
-            label = most_probable(said)
-        else:
-            p_true, label = None, said
-        if label is not None:
-            label = bool(label)
-            if self.positive is not None:
-                label = self.positive if label else self.negative
-        return label, None if p_true is None else finite(p_true)
+        if type(said) is not dict:
+            return self._word(said), None
+        if not said:
+            return None, None
+        p_true = said.get(True, 0.0)
+        if type(p_true) is not float or p_true - p_true != 0.0:
+            p_true = finite(p_true)
+        return self._word(most_probable(said)), p_true
+
+    def _word(self, label: object) -> object:
+        if label is None:
+            return None
+        if self.positive is None:
+            return bool(label)
+        return self.positive if label else self.negative

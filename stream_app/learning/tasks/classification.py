@@ -43,6 +43,9 @@ def has_probabilities(model: base.Classifier) -> bool:
 
 def most_probable(said: Said) -> object:
     """Return the class with the highest probability, the first of equals, as River does."""
-    if isinstance(said, dict):
-        return max(said, key=said.__getitem__) if said else None
-    return said
+    if not isinstance(said, dict):
+        return said
+    if len(said) == 2:
+        (first, p_first), (second, p_second) = said.items()
+        return second if p_second > p_first else first
+    return max(said, key=said.__getitem__) if said else None

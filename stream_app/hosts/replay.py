@@ -17,6 +17,7 @@ from stream_app.core.processor import PartitionProcessor
 from stream_app.core.recovery import recover
 from stream_app.core.topics import Topics
 from stream_app.errors import LogUntrusted
+from stream_app.hosts.embedded import calm_garbage_collector
 from stream_app.records import Output, Record, format_position
 from stream_app.storage.rocksdb_store import RocksdbStore
 
@@ -60,6 +61,7 @@ def replay(
     Uses a state of its own in a temporary directory. Outputs that retention has removed are
     skipped. `progress` hears (records done, records in all).
     """
+    calm_garbage_collector()
     topics = Topics(pipeline.name)
     found = log.ledger_get(topics.ledger, partition, "commit")
     if found is None:

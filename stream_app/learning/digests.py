@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
 from typing import Any
 
+from stream_app.learning.deep_calls import call_deeply
 from stream_app.learning.pickles import pickles_for
 from stream_app.learning.rebuilders import Rebuilder
 from stream_app.learning.reductions import Maker, Reducers
@@ -30,8 +31,9 @@ def structural_digest(
     by their state, those of distributions without a seed not at all. Raises `DeclarationError` for
     what cannot be pickled.
     """
-    walk = _Walk(pickles_for(extra).reducers)
-    return blake2b(walk.encode(value), digest_size=32).digest()
+    reducers = pickles_for(extra).reducers
+    encoded = call_deeply(lambda: _Walk(reducers).encode(value))
+    return blake2b(encoded, digest_size=32).digest()
 
 
 class DigestSum:

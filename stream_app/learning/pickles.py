@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import functools
 import io
 import pickle
@@ -11,6 +12,7 @@ from typing import Any
 
 from stream_app.errors import DeclarationError, StateUntrusted, StreamAppError
 from stream_app.learning.allowed_globals import INSTANCES, MADE, VALUES
+from stream_app.learning.deep_calls import call_deeply
 from stream_app.learning.opcodes import check_opcodes
 from stream_app.learning.rebuilders import (
     REBUILDERS,
@@ -46,16 +48,19 @@ class ModelPickles:
 
         Raises `DeclarationError` when the value holds something that is not listed.
         """
-        buffer = io.BytesIO()
-        pickler = pickle.Pickler(buffer, protocol=5)
-        pickler.dispatch_table = self.reducers
         try:
-            pickler.dump(value)
+            return call_deeply(functools.partial(self._dumped, value))
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise DeclarationError(
                 f"A {type(value).__name__} cannot be saved exactly: {error}.",
                 attempt="use named functions and classes at the top level of a module",
             ) from error
+
+    def _dumped(self, value: object) -> bytes:
+        buffer = io.BytesIO()
+        pickler = pickle.Pickler(buffer, protocol=5)
+        pickler.dispatch_table = self.reducers
+        pickler.dump(value)
         return buffer.getvalue()
 
     def loads(self, data: bytes) -> object:
@@ -128,6 +133,9 @@ class _Unpickler(pickle.Unpickler):
 
     def _watch(self, thing: Any) -> Any:
         """Remember how something shared looks that BUILD could set attributes of."""
+        if isinstance(thing, type):
+            # Pickle keeps them on the class when it first asks; another thread may just do that.
+            copyreg._slotnames(thing)  # type: ignore[attr-defined]
         if hasattr(thing, "__dict__"):
             self._before.append((thing, _attributes(thing)))
         return thing

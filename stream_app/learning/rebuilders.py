@@ -21,7 +21,7 @@ import numpy as np
 from stream_app.learning.allowed_globals import INSTANCES, METHODS
 
 _MT_WORDS = 624
-_ARRAY_KINDS = "biufcSU"
+ARRAY_KINDS = "biufcSU"
 
 
 class Rebuilder:
@@ -165,7 +165,7 @@ def _scalar(dtype: str, data: bytes) -> object:
 
 def _dtype_name(dtype: str) -> str:
     # Never an object type: its items are pointers, and these bytes would choose them.
-    if type(dtype) is not str or dtype[1:2] not in _ARRAY_KINDS or not dtype[2:].isdigit():
+    if type(dtype) is not str or dtype[1:2] not in ARRAY_KINDS or not dtype[2:].isdigit():
         raise TypeError(f"{dtype!r} is not a type of plain numbers or text")
     return dtype
 

@@ -205,6 +205,11 @@ def _reduce_random_state(thing: np.random.RandomState) -> Reduction:
 def _reduce_array(thing: np.ndarray[Any, Any]) -> Reduction:
     if thing.dtype.kind == "O":
         return rebuilders.object_array, (thing.shape, thing.ravel().tolist())
+    if thing.dtype.kind not in rebuilders.ARRAY_KINDS:
+        raise DeclarationError(
+            f"A model holds an array of {thing.dtype}, which cannot be saved exactly.",
+            attempt="use an array of numbers or text",
+        )
     by_columns = thing.flags.f_contiguous and not thing.flags.c_contiguous
     order: Literal["C", "F"] = "F" if by_columns else "C"
     return rebuilders.array, (thing.dtype.str, thing.shape, order, thing.tobytes(order))

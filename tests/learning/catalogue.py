@@ -499,7 +499,7 @@ def _outputs(model: Any, n: int) -> object:
     raise TypeError("not of this kind")
 
 
-def step_for(make: Callable[[], Any], examples: int = 24) -> Step | None:
+def step_for(make: Callable[[], Any], examples: int = 16) -> Step | None:
     """The first way of showing examples that this model accepts, or None."""
     for step in steps(make()):
         model = make()

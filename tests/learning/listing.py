@@ -96,7 +96,7 @@ class _Recorder(pickle.Unpickler):
         return getattr(owner, name)
 
 
-def used(examples: int = 60) -> tuple[set[str], set[tuple[str, str]]]:
+def used(examples: int = 40) -> tuple[set[str], set[tuple[str, str]]]:
     """The values and methods that trained pickles of the catalogue name."""
     values, methods = set(OTHER_VALUES), {("random:Random", "gauss")}
     pickles = ModelPickles()

@@ -1,1 +1,60 @@
-"""Streaming online learning whose state is a fold of one log."""
+"""Streaming online learning whose state is a fold of one log: what pipeline authors import.
+
+Names are looked up when they are first used, so that importing this package costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stream_app.codec.limits import Limits
+    from stream_app.core.pipeline import DriftMonitor, Labels, Pipeline, Version
+    from stream_app.events import Label, Observation
+    from stream_app.hosts.client import open_log
+    from stream_app.hosts.model_loading import load_model
+    from stream_app.learning.tasks import Binary, Multiclass, Regression
+
+__all__ = [
+    "Binary",
+    "DriftMonitor",
+    "Label",
+    "Labels",
+    "Limits",
+    "Multiclass",
+    "Observation",
+    "Pipeline",
+    "Regression",
+    "Version",
+    "load_model",
+    "open_log",
+]
+
+_HOMES = {
+    "Binary": "learning.tasks",
+    "DriftMonitor": "core.pipeline",
+    "Label": "events",
+    "Labels": "core.pipeline",
+    "Limits": "codec.limits",
+    "Multiclass": "learning.tasks",
+    "Observation": "events",
+    "Pipeline": "core.pipeline",
+    "Regression": "learning.tasks",
+    "Version": "core.pipeline",
+    "load_model": "hosts.model_loading",
+    "open_log": "hosts.client",
+}
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: object = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

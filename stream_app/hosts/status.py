@@ -1,21 +1,29 @@
-"""What a running or resting pipeline looks like from outside: read from the log alone."""
+"""What a running or resting pipeline looks like from outside; disturbs nobody."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 
-from stream_app.core.commit import Commit, decode_commit
+from stream_app.core.commit import Commit, Manifest, decode_commit
 from stream_app.core.log import Log
 from stream_app.core.topics import Topics
-from stream_app.hosts.registration import read_manifest, settings_in_force
+from stream_app.hosts.checkpoints import Checkpoint, look_at
+from stream_app.hosts.log_url import log_path
+from stream_app.hosts.manifests import read_manifest, settings_in_force
 from stream_app.hosts.state_directory import StateDirectory
+from stream_app.storage.lock_holder import Holder, holder_of
 
 
 class PartitionStatus(msgspec.Struct, frozen=True):
-    """One partition: where it stands, and how far behind the log."""
+    """One partition: where it stands, how far behind the log, and who owns it.
+
+    `versions` are learned counts; `not_run` maps versions that left to the offset where they did.
+    `owner` is the process that holds the partition, as the kernel knows it.
+    """
 
     partition: int
     end: int
@@ -28,10 +36,10 @@ class PartitionStatus(msgspec.Struct, frozen=True):
     counters: dict[str, int]
     waiting: int
     early_waiting: int
-    watermark_ms: int
-    owner: str | None
-    state_directory: str
-    checkpoint: int | None
+    watermark_ms: int | None
+    owner: Holder | None
+    checkpoint: Checkpoint
+    checkpoint_problem: str | None
 
 
 class TopicStatus(msgspec.Struct, frozen=True):
@@ -44,7 +52,7 @@ class TopicStatus(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """A pipeline in a log."""
+    """A pipeline in a log; `notes` are sentences about what a person should know."""
 
     pipeline: str
     broker: str
@@ -53,70 +61,119 @@ class Status(msgspec.Struct, frozen=True):
     settings_pending: bool
     partitions: list[PartitionStatus]
     topics: list[TopicStatus]
+    notes: list[str]
     at_ms: int
 
 
-def pipelines(log: Log) -> list[str]:
-    """Return the names of all pipelines in a log."""
-    return sorted(t.removesuffix(".events") for t in log.topics() if t.endswith(".events"))
-
-
-def status(log: Log, pipeline: str, state: StateDirectory, *, log_bytes: int | None) -> Status:
-    """Return a pipeline's status; never opens a live state directory for writing."""
+def status(log: Log, broker: str, pipeline: str, state: StateDirectory) -> Status:
+    """Return a pipeline's status from the log, the locks and the state, read only."""
     manifest = read_manifest(log, pipeline)
-    topics = Topics(pipeline)
+    newest = settings_in_force(log, manifest).plain()
     rows = []
     pending = False
-    newest = settings_in_force(log, manifest)
     for partition in range(manifest.partitions):
-        found = log.ledger_get(topics.ledger, partition, "commit")
+        found = log.ledger_get(Topics(pipeline).ledger, partition, "commit")
         commit = None if found is None else decode_commit(found, f"{pipeline}/{partition}")
         in_force = manifest.settings if commit is None else commit.settings
-        pending = pending or in_force != newest.plain()
-        path = state.partition(log.log_id, pipeline, partition)
-        end = log.bounds(topics.events, partition)[1]
-        rows.append(_partition(manifest.initial_champion, partition, end, commit, path))
+        pending = pending or in_force != newest
+        rows.append(_partition(log, log_path(broker), manifest, partition, commit, state))
     return Status(
         pipeline=pipeline,
         broker=log.url,
         log_id=log.log_id,
-        log_bytes=log_bytes,
+        log_bytes=_bytes(log_path(broker)),
         settings_pending=pending,
         partitions=rows,
         topics=_topics(log, pipeline),
+        notes=_notes(rows, pending),
         at_ms=time.time_ns() // 1_000_000,
     )
 
 
 def _partition(
-    champion: str, partition: int, end: int, commit: Commit | None, path: Path
+    log: Log,
+    file: Path,
+    manifest: Manifest,
+    partition: int,
+    commit: Commit | None,
+    state: StateDirectory,
 ) -> PartitionStatus:
-    next_offset = 0 if commit is None else commit.next_offset
+    topics = Topics(manifest.pipeline)
+    end = log.bounds(topics.events, partition)[1]
+    next_offset = manifest.origins[partition] if commit is None else commit.next_offset
+    seen = look_at(state.partition(log.log_id, manifest.pipeline, partition), manifest, partition)
     return PartitionStatus(
         partition=partition,
         end=end,
         next_offset=next_offset,
         lag=end - next_offset,
-        champion=champion if commit is None else commit.seat.champion,
+        champion=manifest.initial_champion if commit is None else commit.seat.champion,
         versions={} if commit is None else commit.learned,
         failed={} if commit is None else commit.failed,
         not_run={} if commit is None else commit.left,
         counters={} if commit is None else commit.counters,
         waiting=0 if commit is None else commit.waiting,
         early_waiting=0 if commit is None else commit.early_waiting,
-        watermark_ms=0 if commit is None else commit.watermark_ms,
-        owner=None,
-        state_directory=str(path),
-        checkpoint=None,
+        watermark_ms=None if commit is None else commit.watermark_ms,
+        owner=_owner(file, topics.ledger, partition),
+        checkpoint=seen.checkpoint,
+        checkpoint_problem=None if seen.error is None else seen.error.problem,
     )
+
+
+def _owner(file: Path, ledger: str, partition: int) -> Holder | None:
+    """Ask the kernel who holds a partition's lock file."""
+    place = file.resolve()
+    locks = place.with_name(f"{place.name}.locks")
+    return holder_of(locks / f"{quote(ledger, safe='')}@{partition}.lock")
+
+
+def _bytes(file: Path) -> int | None:
+    """Return what the log's files take on disk."""
+    sizes = []
+    for suffix in ("", "-wal"):
+        try:
+            sizes.append(file.with_name(file.name + suffix).stat().st_size)
+        except OSError:
+            continue
+    return sum(sizes) if sizes else None
 
 
 def _topics(log: Log, pipeline: str) -> list[TopicStatus]:
     rows = []
     for topic, partitions in sorted(log.topics().items()):
-        if topic == pipeline or topic.startswith(f"{pipeline}."):
+        if topic.startswith(f"{pipeline}."):
             bounds = [log.bounds(topic, partition) for partition in range(partitions)]
             records = sum(end - start for start, end in bounds)
             removed = sum(start for start, _ in bounds)
             rows.append(TopicStatus(topic, partitions, records, removed))
     return rows
+
+
+def _notes(rows: list[PartitionStatus], pending: bool) -> list[str]:
+    """Say what is not as it should be, and what causes it."""
+    notes = []
+    if pending:
+        notes.append("new settings are in the log and not reached yet")
+    for row in rows:
+        where = f"partition {row.partition}"
+        if row.owner is not None and row.owner.stopped:
+            notes.append(f"{where}: its owner is frozen: {row.owner.attempt}")
+        if row.checkpoint_problem is not None:
+            notes.append(f"{where}: {row.checkpoint_problem}")
+        notes += [f"{where}: version {v} has failed: {why}" for v, why in row.failed.items()]
+        notes += [f"{where}: version {v} is not run since {o}" for v, o in row.not_run.items()]
+        if misplaced := row.counters.get("misplaced"):
+            notes.append(
+                f"{where}: {misplaced} records belong into another partition by their key: their "
+                "producer does not partition by murmur2 (librdkafka clients need "
+                "partitioner=murmur2_random), so labels may miss their observations"
+            )
+        if differ := row.counters.get("keys_differ"):
+            notes.append(
+                f"{where}: {differ} records have another key than their event says (`key`, by "
+                "default the id): their producer must use that as the record's key"
+            )
+        if dropped := row.counters.get("features_dropped"):
+            notes.append(f"{where}: {dropped} undeclared features of odd types were left out")
+    return notes

@@ -49,6 +49,7 @@ class StopFlag:
     def __init__(self) -> None:
         self._event = threading.Event()
         self.signal: int | None = None
+        self.signals = 0
 
     def install(self) -> None:
         """Handle both signals from now on."""
@@ -57,6 +58,7 @@ class StopFlag:
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         self.signal = number
+        self.signals += 1
         self._event.set()
 
     def set(self) -> None:

@@ -1,0 +1,66 @@
+"""`stream-app apply`: changed settings into the log, effective from there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from stream_app.cli import options
+from stream_app.cli.pipeline_argument import declared, pipeline_file
+from stream_app.cli.stdout import emit, emit_json
+from stream_app.cli.table import table_lines
+from stream_app.core.topics import Topics
+from stream_app.hosts.log_url import open_broker
+from stream_app.records import format_position
+
+
+@click.command()
+@pipeline_file
+@click.option("--dry-run", is_flag=True, help="Only show what would change.")
+@click.option(
+    "--by",
+    metavar="WHO",
+    default=lambda: os.environ.get("USER"),
+    help="Who changes it, for the record.  [default: you]",
+)
+@options.as_json
+@options.broker
+@options.state
+@options.logs
+def apply(
+    pipeline: str, dry_run: bool, by: str | None, as_json: bool, broker: str, state: str
+) -> None:
+    """Put PIPELINE's changed settings into its log, in force from there on.
+
+    Everything but the versions' definitions may change: label policy, limits, features, metrics,
+    cadences, alert-only monitors. A running `stream-app run` obeys at once.
+    """
+    plan = declared(pipeline)
+    from stream_app.hosts.applying import changes, put_into_force
+    from stream_app.hosts.state_directory import StateDirectory
+
+    log = open_broker(broker)
+    try:
+        rows = changes(log, plan)
+        places = []
+        if rows and not dry_run:
+            places = put_into_force(log, plan, StateDirectory(Path(state)), by)
+    finally:
+        log.close()
+    topic = Topics(plan.name).events
+    since = [format_position(topic, partition, offset + 1) for partition, offset in places]
+    if as_json:
+        named = [{"setting": path, "log": old, "file": new} for path, old, new in rows]
+        emit_json({"pipeline": plan.name, "changes": named, "in_force_from": since})
+        return
+    if not rows:
+        emit(f"{plan.name}: nothing to apply")
+        return
+    for line in table_lines(("SETTING", "THE LOG HAS", "THE FILE HAS"), rows):
+        emit(line)
+    if dry_run:
+        emit("Nothing was changed (--dry-run).")
+    else:
+        emit(f"In force from {', '.join(since)} on.")

@@ -1,0 +1,112 @@
+"""The commands by name, each imported only when it is used."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from stream_app.cli.hash_seed import fix_hash_seed
+from stream_app.cli.project_settings import project_settings
+
+
+class Listed(NamedTuple):
+    """Where a command is, what it does, and whether models run in it."""
+
+    module: str
+    help: str
+    runs_models: bool = False
+
+
+COMMANDS = {
+    "demo": Listed("demo", "Real flights into a log, live predictions on screen.", True),
+    "run": Listed("run", "Process a pipeline's events live.", True),
+    "produce": Listed("produce", "Append events from JSON lines or CSV."),
+    "consume": Listed("consume", "Print a topic's records as JSON lines."),
+    "status": Listed("status", "Show where pipelines stand, and their figures."),
+    "dead-letters": Listed("dead_letters", "Show refused records, and why."),
+    "apply": Listed("apply", "Put changed settings into the log."),
+    "replay": Listed("replay", "Fold the log again and compare with what was published.", True),
+    "checkpoints": Listed("checkpoints", "Look at the saved state, and verify it."),
+    "schemas": Listed("schemas", "Print the JSON Schemas of all records."),
+}
+
+
+class LazyCommands(click.Group):
+    """A group whose help needs none of its commands' modules."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
+        """Return the names, in the order in which people meet them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import a command; None when there is none of that name."""
+        listed = COMMANDS.get(cmd_name)
+        if listed is None:
+            return None
+        module = import_module(f"stream_app.cli.{listed.module}")
+        command: click.Command = getattr(module, listed.module)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, under the hash seed and with the project's settings that it needs."""
+        name = args[0] if args else ""
+        listed = COMMANDS.get(name)
+        if listed is not None:
+            if listed.runs_models and "--help" not in args:
+                fix_hash_seed()
+            ctx.default_map = {name: project_settings(Path())}
+        elif not name.startswith("-"):
+            ctx.fail(f"there is no command {name!r}; {_near(name)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, listed.help) for name, listed in COMMANDS.items()])
+
+
+def _near(name: str) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, COMMANDS, 1)
+    return f"did you mean {near[0]}?" if near else "--help lists them"
+
+
+def _print_version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"stream-app {version('stream-app')}\n")
+        context.exit()
+
+
+@click.group(
+    cls=LazyCommands,
+    name="stream-app",
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 done, 1 unexpected, 2 usage, 3 a difference was found, 4 the "
+    "surroundings failed, 5 needs a person, 130 Ctrl-C.",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
+@click.pass_context
+def stream_app(context: click.Context) -> None:
+    """Streaming online learning: one event log, models that learn from it, exactly once.
+
+    Start with `stream-app demo`, or `stream-app run flights.py` for a pipeline of your own.
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())

@@ -1,0 +1,139 @@
+"""`stream-app consume`: a topic's records as JSON lines."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from itertools import islice
+
+import click
+import msgspec
+
+from stream_app.cli import options
+from stream_app.cli.stdout import emit, flush
+from stream_app.core.log import Log
+from stream_app.errors import UsageError
+from stream_app.hosts.client import read_records
+from stream_app.hosts.log_url import open_broker
+from stream_app.records import Record, parse_position
+
+
+@click.command()
+@click.argument("topic")
+@click.option("--follow", "-f", is_flag=True, help="Wait for more.")
+@click.option(
+    "--from",
+    "begin",
+    metavar="X",
+    default="earliest",
+    show_default=True,
+    help="earliest, latest, an offset, or a position such as flights.events/0@1234.",
+)
+@click.option("--partition", type=click.IntRange(0), help="Of this partition only.")
+@click.option("--limit", "-n", type=click.IntRange(0), metavar="N", help="At most N records.")
+@click.option("--with-metadata", is_flag=True, help="Wrap each with position, time, key, headers.")
+@options.broker
+@options.logs
+def consume(
+    topic: str,
+    follow: bool,
+    begin: str,
+    partition: int | None,
+    limit: int | None,
+    with_metadata: bool,
+    broker: str,
+) -> None:
+    """Print TOPIC's records as JSON lines, partition by partition.
+
+    Outputs are printed as they are. What is no line of JSON (somebody's broken event) comes as
+    {"encoding": ..., "data": ...}, in base64 unless it is UTF-8.
+    """
+    log = open_broker(broker, read_only=True)
+    try:
+        offsets = _offsets(log, topic, begin, partition)
+        records = read_records(log, topic, offsets, follow=follow)
+        for record in islice(records, limit):
+            value = _line(record)
+            emit(_wrapped(record, value) if with_metadata else value)
+            if follow:
+                flush()
+    finally:
+        log.close()
+
+
+def _offsets(log: Log, topic: str, begin: str, partition: int | None) -> dict[int, int]:
+    count = log.topics().get(topic)
+    if count is None:
+        raise _unknown_topic(log, topic)
+    if "@" in begin:
+        place, partition, offset = _position(begin)
+        if place != topic:
+            raise UsageError(f"{begin} is not in {topic}", attempt=f"--from {topic}/0@0")
+        begin = str(offset)
+    if partition is not None and partition >= count:
+        raise UsageError(
+            f"{topic} has no partition {partition}", attempt=f"a partition from 0 to {count - 1}"
+        )
+    chosen = range(count) if partition is None else [partition]
+    if begin in ("earliest", "latest"):
+        return {p: log.bounds(topic, p)[begin == "latest"] for p in chosen}
+    if not begin.isdigit():
+        raise UsageError(
+            f"--from {begin}: no such place",
+            attempt=f"earliest, latest, an offset, or a position such as {topic}/0@1234",
+        )
+    return dict.fromkeys(chosen, int(begin))
+
+
+def _position(text: str) -> tuple[str, int, int]:
+    try:
+        return parse_position(text)
+    except ValueError as error:
+        raise UsageError(f"--from: {error}", attempt="a position as outputs name it") from None
+
+
+def _unknown_topic(log: Log, topic: str) -> UsageError:
+    from difflib import get_close_matches
+
+    known = sorted(log.topics())
+    near = get_close_matches(topic, known, 3, 0.5)
+    return UsageError(
+        f"{log.url} has no topic {topic!r}",
+        attempt=" or ".join(near) or f"one of {', '.join(known) or 'none: run a pipeline first'}",
+    )
+
+
+def _line(record: Record) -> bytes:
+    """Return a value as one line of JSON; outputs are that already, events may be anything."""
+    value = record.value
+    if not record.topic.endswith(".events"):
+        return value
+    try:
+        text = value.decode()
+        msgspec.json.decode(value)
+    except UnicodeDecodeError:
+        return _data("base64", base64.b64encode(value).decode("ascii"))
+    except (msgspec.MsgspecError, RecursionError):
+        return _data("utf-8", text)
+    return value if b"\n" not in value else msgspec.json.format(value, indent=-1)
+
+
+def _data(encoding: str, data: str) -> bytes:
+    return msgspec.json.encode({"encoding": encoding, "data": data})
+
+
+def _wrapped(record: Record, value: bytes) -> bytes:
+    return msgspec.json.encode(
+        {
+            "position": record.position,
+            "timestamp_ms": record.timestamp_ms,
+            "key": None if record.key is None else record.key.decode("utf-8", "backslashreplace"),
+            "headers": dict(_headers(record)),
+            "value": msgspec.Raw(value),
+        }
+    )
+
+
+def _headers(record: Record) -> Iterator[tuple[str, str]]:
+    for name, value in record.headers:
+        yield name, value.decode("utf-8", "backslashreplace")

@@ -1,0 +1,78 @@
+"""Logs on standard error: facts with an event name and fields, as JSON when nobody watches."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+
+LEVELS = ("debug", "info", "warning", "error")
+FORMATS = ("text", "json")
+_log = logging.getLogger("stream_app")
+
+
+def fact(event: str, **fields: object) -> None:
+    """Log that something is so: a stable event name, and what belongs to it."""
+    _log.info(event, extra={"fields": fields})
+
+
+def set_level(level: str) -> None:
+    """Log this level and graver ones."""
+    _log.setLevel(level.upper())
+
+
+def set_format(form: str | None) -> None:
+    """Send the logs of this process to standard error; JSON lines unless that is a terminal."""
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+    handler = _ToStandardError()
+    text = form == "text" or (form is None and terminal)
+    handler.setFormatter(_Text() if text else _Json())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+
+
+def debugging() -> bool:
+    """Tell whether tracebacks are wanted."""
+    return _log.isEnabledFor(logging.DEBUG)
+
+
+class _ToStandardError(logging.Handler):
+    """Looks standard error up each time: a live display puts itself in its place meanwhile."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            sys.stderr.write(self.format(record) + "\n")
+            sys.stderr.flush()
+        except Exception:
+            self.handleError(record)
+
+
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    return dict(getattr(record, "fields", {}))
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line: dict[str, object] = {
+            "at": f"{at}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            **_fields(record),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+class _Text(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        at = time.strftime("%H:%M:%S", time.localtime(record.created))
+        fields = "  ".join(f"{name}={value}" for name, value in _fields(record).items())
+        event = record.getMessage().replace("_", " ")
+        line = f"{at} {record.levelname.lower():<7} {event}  {fields}".rstrip()
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return line

@@ -1,0 +1,73 @@
+"""The options that several commands share, spelled once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from stream_app.cli.logs import FORMATS, LEVELS, set_format, set_level
+from stream_app.hosts.log_url import DEFAULT_BROKER, DEFAULT_STATE
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def broker(command: Command) -> Command:
+    """`--broker URL`: which log."""
+    return click.option(
+        "--broker",
+        metavar="URL",
+        default=DEFAULT_BROKER,
+        envvar="STREAM_APP_BROKER",
+        show_default=True,
+        show_envvar=True,
+        help="The event log: sqlite:///path, or a path.",
+    )(command)
+
+
+def state(command: Command) -> Command:
+    """`--state DIR`: where checkpoints and keys are."""
+    return click.option(
+        "--state",
+        metavar="DIR",
+        default=DEFAULT_STATE,
+        envvar="STREAM_APP_STATE",
+        show_default=True,
+        show_envvar=True,
+        help="Directory of checkpoints and keys.",
+    )(command)
+
+
+def as_json(command: Command) -> Command:
+    """`--json`: for programs."""
+    return click.option("--json", "as_json", is_flag=True, help="JSON lines, for programs.")(
+        command
+    )
+
+
+def logs(command: Command) -> Command:
+    """`--log-level` and `--log-format`; both are in force as soon as they are read."""
+    level = click.option(
+        "--log-level",
+        type=click.Choice(LEVELS),
+        default="info",
+        envvar="STREAM_APP_LOG_LEVEL",
+        show_default=True,
+        show_envvar=True,
+        expose_value=False,
+        is_eager=True,
+        callback=lambda _context, _option, value: set_level(value),
+        help="debug also shows the traceback of an unexpected error.",
+    )
+    form = click.option(
+        "--log-format",
+        type=click.Choice(FORMATS),
+        envvar="STREAM_APP_LOG_FORMAT",
+        show_envvar=True,
+        expose_value=False,
+        is_eager=True,
+        callback=lambda _context, _option, value: set_format(value),
+        help="By default text on a terminal and JSON lines elsewhere.",
+    )
+    return level(form(command))

@@ -1,0 +1,56 @@
+"""PIPELINE: a file that declares one, or the name of one that the log has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from stream_app.core.log import Log
+from stream_app.errors import UsageError
+from stream_app.hosts.manifests import pipelines, read_manifest
+from stream_app.hosts.pipeline_names import is_spec
+
+if TYPE_CHECKING:
+    from stream_app.core.commit import Manifest
+    from stream_app.core.pipeline import Pipeline
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+HELP = "PIPELINE is file.py, file.py:attribute or module:attribute."
+
+
+def pipeline_file(command: Command) -> Command:
+    """Take PIPELINE, which must be a declaration."""
+    return click.argument("pipeline", metavar="PIPELINE")(command)
+
+
+def pipeline_name(command: Command) -> Command:
+    """Take NAME, a pipeline in the log; a declaration's file will do as well."""
+    return click.argument("name", metavar="NAME")(command)
+
+
+def declared(spec: str) -> Pipeline:
+    """Return the pipeline that a file declares; takes seconds, for River is imported."""
+    from stream_app.hosts.pipeline_file import load_pipeline
+
+    if not is_spec(spec) and Path(f"{spec}.py").is_file():
+        raise UsageError(f"{spec!r} is a name, and a file is wanted", attempt=f"{spec}.py")
+    return load_pipeline(spec)
+
+
+def named(log: Log, text: str) -> Manifest:
+    """Return the manifest of the pipeline that is meant by its name or by its file."""
+    if is_spec(text):
+        return read_manifest(log, declared(text).name)
+    if text not in pipelines(log):
+        from difflib import get_close_matches
+
+        known = pipelines(log)
+        near = get_close_matches(text, known, 1)
+        raise UsageError(
+            f"{log.url} has no pipeline {text!r}",
+            attempt=near[0] if near else f"one of {', '.join(known) or 'none: run one first'}",
+        )
+    return read_manifest(log, text)

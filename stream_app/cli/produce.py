@@ -1,0 +1,244 @@
+"""`stream-app produce`: append events from JSON lines or CSV."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from stream_app.cli import options
+from stream_app.cli.pipeline_argument import declared, named
+from stream_app.cli.progress_bar import progress_bar
+from stream_app.cli.signals import Terminated, held
+from stream_app.cli.stdout import emit, emit_json
+from stream_app.cli.table import count
+from stream_app.errors import SurroundingsError, UsageError
+from stream_app.hosts.log_url import open_broker
+from stream_app.hosts.pipeline_names import is_spec
+
+if TYPE_CHECKING:
+    from stream_app.core.log import Log
+    from stream_app.core.settings import Settings
+    from stream_app.hosts.csv_lines import Columns
+    from stream_app.hosts.producing import Produced, Producer
+
+
+@click.command()
+@click.argument("pipeline", metavar="PIPELINE")
+@click.argument("file", metavar="[FILE]", default="-")
+@click.option("--csv", "as_csv", is_flag=True, help="CSV; a FILE named .csv or .tsv is anyhow.")
+@click.option("--delimiter", metavar="C", help="Of CSV.  [default: , or tab for .tsv]")
+@click.option("--id", "id_", metavar="COLUMN", default="id", show_default=True, help="CSV: the id.")
+@click.option(
+    "--time", "time_", metavar="COLUMN", default="ts_ms", show_default=True, help="CSV: event time."
+)
+@click.option(
+    "--time-unit",
+    type=click.Choice(["ms", "s", "iso"]),
+    default="ms",
+    show_default=True,
+    help="CSV: Unix milliseconds, Unix seconds or ISO 8601 (UTC unless it says otherwise).",
+)
+@click.option("--key", metavar="COLUMN", help="CSV: the key.  [default: key, if there is one]")
+@click.option("--label", metavar="COLUMN", help="CSV: the label.  [default: label, if any]")
+@click.option("--label-time", metavar="COLUMN", help="CSV: when the label became known.")
+@click.option(
+    "--label-delay",
+    metavar="DELAY",
+    help="CSV: how long after: 90s, 15m, 2h, 1d, or a column (seconds; ms if the unit is ms).",
+)
+@click.option(
+    "--feature",
+    "features",
+    multiple=True,
+    metavar="COLUMN",
+    help="CSV: a feature; may be repeated.  [default: all other columns]",
+)
+@click.option(
+    "--rate", type=click.FloatRange(0, min_open=True), metavar="N", help="Events per second."
+)
+@click.option("--strict", is_flag=True, help="Stop at the first line that is refused.")
+@click.option("--send-bad", is_flag=True, help="Send refused lines too: they become dead letters.")
+@click.option("--dry-run", is_flag=True, help="Check every line, append nothing.")
+@click.option("--partitions", type=click.IntRange(1), help="At the first start: how many.")
+@options.as_json
+@options.broker
+@options.state
+@options.logs
+def produce(
+    pipeline: str,
+    file: str,
+    as_csv: bool,
+    delimiter: str | None,
+    id_: str,
+    time_: str,
+    time_unit: str,
+    key: str | None,
+    label: str | None,
+    label_time: str | None,
+    label_delay: str | None,
+    features: tuple[str, ...],
+    rate: float | None,
+    strict: bool,
+    send_bad: bool,
+    dry_run: bool,
+    partitions: int | None,
+    as_json: bool,
+    broker: str,
+    state: str,
+) -> None:
+    """Append the events in FILE (by default standard input) to PIPELINE's log.
+
+    PIPELINE is a file, which starts the pipeline if it is new, or the name of one in the log.
+    FILE has JSON lines with the fields of an observation (id, ts_ms, features, key, label, meta)
+    or a label (id, ts_ms, label, key), or is CSV. Every line passes the same gate as in `run`
+    before it is sent; refused ones are named and left out, and the exit code is 2 then. What is
+    acknowledged is on disk.
+    """
+    if strict and send_bad:
+        raise UsageError("--strict and --send-bad contradict each other", attempt="one of them")
+    from stream_app.hosts.csv_lines import Columns
+    from stream_app.hosts.producing import Producer
+
+    columns = None
+    if as_csv or file.endswith((".csv", ".tsv")):
+        tab = "\t" if file.endswith(".tsv") else ","
+        columns = Columns(
+            id=id_,
+            time=time_,
+            unit=time_unit,  # type: ignore[arg-type]  # click has checked it
+            key=key,
+            label=label,
+            label_time=label_time,
+            label_delay=label_delay,
+            features=features,
+            delimiter=delimiter or tab,
+        )
+    with ExitStack() as stack:
+        descriptor, name = stack.enter_context(_opened(file))
+        log, topic, settings = _destination(pipeline, broker, state, partitions, dry_run)
+        if log is not None:
+            stack.callback(log.close)
+        on_bad = "stop" if strict else "send" if send_bad else "skip"
+        producer = Producer(log, topic, on_bad=on_bad, rate=rate)  # type: ignore[arg-type]
+        try:
+            _send(producer, descriptor, name, settings, columns)
+        except (KeyboardInterrupt, Terminated):
+            last = count(producer.produced.last_line)
+            click.echo(f"Stopped; all that was sent up to line {last} is acknowledged.", err=True)
+            raise
+        finally:
+            _report(producer.produced, as_json=as_json, dry_run=dry_run)
+    if producer.produced.refused > producer.produced.sent_bad:
+        raise UsageError(
+            f"{count(producer.produced.refused)} lines of {name} were refused, the rest was taken",
+            attempt="repair and send those lines, or --send-bad: they become dead letters",
+        )
+
+
+@contextmanager
+def _opened(file: str) -> Iterator[tuple[int, str]]:
+    if file == "-":
+        yield sys.stdin.fileno(), "standard input"
+        return
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise SurroundingsError(
+            f"{file} cannot be read: {error.strerror}.", attempt="look at its name: ls -l"
+        ) from None
+    try:
+        yield descriptor, file
+    finally:
+        os.close(descriptor)
+
+
+def _destination(
+    pipeline: str, broker: str, state: str, partitions: int | None, dry_run: bool
+) -> tuple[Log | None, str, Settings]:
+    """Return (the log, None in a dry run; the topic of events; the settings of the gate)."""
+    from stream_app.core.topics import Topics
+    from stream_app.hosts.manifests import settings_in_force
+
+    if dry_run and is_spec(pipeline):
+        plan = declared(pipeline)
+        return None, Topics(plan.name).events, plan.settings()
+    if is_spec(pipeline):
+        from stream_app.hosts.registration import register
+        from stream_app.hosts.state_directory import StateDirectory
+
+        plan = declared(pipeline)
+        log = open_broker(broker, create=True)
+        keys = StateDirectory(Path(state)).public_keys
+        manifest = register(log, plan, keys, partitions=partitions)
+    else:
+        log = open_broker(broker)
+        manifest = named(log, pipeline)
+    settings = settings_in_force(log, manifest)
+    if dry_run:
+        log.close()
+        return None, Topics(manifest.pipeline).events, settings
+    return log, Topics(manifest.pipeline).events, settings
+
+
+def _send(
+    producer: Producer, descriptor: int, name: str, settings: Settings, columns: Columns | None
+) -> None:
+    from stream_app.hosts.csv_lines import csv_drafts
+    from stream_app.hosts.drafts import EntryGate, labels_in_time
+    from stream_app.hosts.json_lines import json_drafts
+    from stream_app.hosts.line_source import read_lines
+
+    gate = EntryGate(settings)
+    total = os.fstat(descriptor).st_size or None
+    with progress_bar(f"producing {name}", total, of_bytes=True) as advance:
+        lines = read_lines(descriptor, name, idle=lambda: _flush(producer), moved=_sum(advance))
+        if columns is None:
+            drafts = json_drafts(lines, gate)
+        else:
+            drafts = labels_in_time(csv_drafts(lines, columns, gate))
+        try:
+            for draft in drafts:
+                if producer.add(draft):
+                    _flush(producer)
+                    time.sleep(producer.pause_s())
+        except UsageError:
+            _flush(producer)  # what came before the line at fault is good
+            raise
+        _flush(producer)
+
+
+def _flush(producer: Producer) -> None:
+    with held():  # so that what is acknowledged is also counted
+        producer.flush()
+
+
+def _sum(advance: Callable[[int], None]) -> Callable[[int], None]:
+    done = 0
+
+    def moved(more: int) -> None:
+        nonlocal done
+        done += more
+        advance(done)
+
+    return moved
+
+
+def _report(produced: Produced, *, as_json: bool, dry_run: bool) -> None:
+    for bad in produced.bad:
+        field = f"{bad.field}: " if bad.field else ""
+        click.echo(f"line {bad.line}: {bad.reason}: {field}{bad.detail}", err=True)
+    if produced.refused > len(produced.bad):
+        click.echo(f"... and {count(produced.refused - len(produced.bad))} more", err=True)
+    if as_json:
+        emit_json(produced)
+    elif dry_run:
+        emit(f"{count(produced.last_line)} lines checked, {count(produced.refused)} refused")
+    else:
+        emit(f"{count(produced.acknowledged)} events acknowledged in {produced.topic}")

@@ -1,0 +1,104 @@
+"""The whole program: runs one command and turns whatever comes of it into an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from stream_app.cli import signals, stdout
+from stream_app.errors import StreamAppError
+
+DONE, UNEXPECTED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run `stream-app` with these arguments, by default the process's, and end the process."""
+    sys.exit(exit_code(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def exit_code(arguments: list[str]) -> int:
+    """Run one command; errors go to standard error as `Error:` and `Try:`."""
+    signals.install()
+    try:
+        code = _run(arguments)
+        stdout.flush()
+    except BrokenPipeError:
+        stdout.discard()  # the reader has seen enough, as `head` has
+        return DONE
+    except (signals.Terminated, KeyboardInterrupt) as ended:
+        return _ended(INTERRUPTED if isinstance(ended, KeyboardInterrupt) else DONE)
+    except Exception as error:
+        return _failed(error)
+    return code
+
+
+def _failed(error: Exception) -> int:
+    if isinstance(error, click.ClickException):
+        return _say(_sentence(error.format_message()), _usage_attempt(error), USAGE)
+    if isinstance(error, StreamAppError):
+        _show_traceback()
+        return _say(error.problem, error.attempt, error.exit_code)
+    return _unexpected(error)
+
+
+def _run(arguments: list[str]) -> int:
+    from stream_app.cli.commands import stream_app
+
+    try:
+        with stream_app.make_context("stream-app", arguments) as context:
+            returned = stream_app.invoke(context)
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    return returned if isinstance(returned, int) else DONE
+
+
+def _ended(code: int) -> int:
+    """End after a signal; what was said so far is still handed on."""
+    try:
+        stdout.flush()
+    except (BrokenPipeError, StreamAppError):
+        stdout.discard()
+    return code
+
+
+def _usage_attempt(error: click.ClickException) -> str:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"{context.command_path if context else 'stream-app'} --help"
+
+
+def _sentence(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _unexpected(error: Exception) -> int:
+    if _show_traceback():
+        attempt = "the traceback above says where; please report it with the command"
+    else:
+        attempt = "the same command with --log-level debug shows where"
+    return _say(f"unexpected {type(error).__name__}: {error}", attempt, UNEXPECTED)
+
+
+def _show_traceback() -> bool:
+    """Show the traceback at hand, if anybody asked for that."""
+    logs = sys.modules.get("stream_app.cli.logs")
+    if logs is None or not logs.debugging():
+        return False
+    import traceback
+
+    traceback.print_exc()
+    return True
+
+
+def _say(problem: str, attempt: str, code: int) -> int:
+    try:
+        stdout.flush()
+    except (BrokenPipeError, StreamAppError):
+        stdout.discard()
+    click.secho("Error: ", fg="red", bold=True, nl=False, err=True)
+    click.echo(problem, err=True)
+    click.secho("Try: ", fg="green", bold=True, nl=False, err=True)
+    click.echo(attempt, err=True)
+    return code

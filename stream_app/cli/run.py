@@ -1,0 +1,85 @@
+"""`stream-app run`: process a pipeline's events live."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import click
+
+from stream_app.cli import options
+from stream_app.cli.logs import fact
+from stream_app.cli.pipeline_argument import pipeline_file
+
+INTERRUPTED = 130
+
+
+@click.command()
+@pipeline_file
+@options.broker
+@options.state
+@click.option(
+    "--version",
+    "versions",
+    multiple=True,
+    metavar="V",
+    help="Only these versions; may be repeated.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=1,
+    envvar="STREAM_APP_WORKERS",
+    show_default=True,
+    show_envvar=True,
+    help="Processes that share the partitions.",
+)
+@click.option(
+    "--partitions",
+    type=click.IntRange(1),
+    help="At the first start: how many. Later it is fixed.  [default: 1]",
+)
+@click.option("--until-end", is_flag=True, help="Stop at the end that the log has now.")
+@options.logs
+def run(
+    pipeline: str,
+    broker: str,
+    state: str,
+    versions: tuple[str, ...],
+    workers: int,
+    partitions: int | None,
+    until_end: bool,
+) -> int:
+    """Predict, evaluate and learn from PIPELINE's events, live, exactly once.
+
+    PIPELINE is file.py, file.py:attribute or module:attribute. Any number of `produce` and
+    `consume --follow` may work on the same log meanwhile. Ctrl-C and SIGTERM stop cleanly; after
+    any end, kill -9 too, the same command goes on where it was.
+    """
+    from stream_app.cli.run_view import run_view
+    from stream_app.hosts.workers import RunPlan, StopFlag
+    from stream_app.hosts.workers import run as run_pipeline
+
+    plan = RunPlan(
+        spec=pipeline,
+        broker=broker,
+        state=state,
+        versions=versions or None,
+        partitions=partitions,
+        workers=workers,
+        until_end=until_end,
+    )
+    flag = StopFlag()
+    flag.install()
+    began = time.monotonic()
+    fact("run_started", pipeline=pipeline, broker=broker, state=state)
+    with run_view(flag) as view:
+        run_pipeline(plan, view.say, flag)
+    seconds = time.monotonic() - began
+    fact(
+        "run_ended",
+        because="end of the log" if flag.signal is None else signal.Signals(flag.signal).name,
+        records=view.records(),
+        seconds=round(seconds, 1),
+    )
+    return INTERRUPTED if flag.signal == signal.SIGINT else 0

@@ -1,0 +1,145 @@
+"""`stream-app status`: where pipelines stand, and their figures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from stream_app.cli import options
+from stream_app.cli.pipeline_argument import declared
+from stream_app.cli.stdout import emit, emit_json
+from stream_app.cli.table import clock_time, count, duration, size, table_lines
+from stream_app.hosts.log_url import open_broker
+from stream_app.hosts.manifests import pipelines
+from stream_app.hosts.pipeline_names import is_spec
+from stream_app.hosts.state_directory import StateDirectory
+from stream_app.hosts.status import PartitionStatus, Status
+from stream_app.hosts.status import status as status_of
+
+if TYPE_CHECKING:
+    from stream_app.core.pipeline import Pipeline
+
+_STANDS = ("PARTITION", "AT", "LAG", "EVENT TIME", "CHECKPOINT", "OWNER")
+_LABELS = ("PARTITION", "OBSERVED", "JOINED", "WAITING", "TIMED OUT", "LATE", "UNKNOWN", "DEAD")
+_VERSIONS = ("VERSION", "ROLE", "LEARNED", "STATE")
+
+
+@click.command()
+@click.argument("pipeline", metavar="[PIPELINE]", required=False)
+@options.as_json
+@options.broker
+@options.state
+@options.logs
+def status(pipeline: str | None, as_json: bool, broker: str, state: str) -> None:
+    """Show where PIPELINE stands (a name or a file; by default all in the log), running or not.
+
+    With a file, the seeds that were filled in its models are shown too.
+    """
+    plan = declared(pipeline) if pipeline is not None and is_spec(pipeline) else None
+    log = open_broker(broker, read_only=True)
+    try:
+        chosen = pipelines(log) if pipeline is None else [plan.name if plan else pipeline]
+        if not chosen and not as_json:
+            emit(f"{log.url} has no pipelines yet.")
+        for i, name in enumerate(chosen):
+            found = status_of(log, broker, name, StateDirectory(Path(state)))
+            if as_json:
+                seeds = {} if plan is None else {"seeds": plan.seeds()}
+                emit_json({**msgspec.to_builtins(found), **seeds})
+                continue
+            for line in [*([""] if i else []), *_lines(found, plan)]:
+                emit(line)
+    finally:
+        log.close()
+
+
+def _lines(found: Status, plan: Pipeline | None) -> Iterator[str]:
+    log = "" if found.log_bytes is None else f", {size(found.log_bytes)}"
+    yield f"{click.style(found.pipeline, bold=True)} in {found.broker} (log {found.log_id}{log})"
+    yield ""
+    yield from _table(_STANDS, [_stands(row) for row in found.partitions], right=(0, 1, 2))
+    yield ""
+    yield from _table(_LABELS, [_labels(row) for row in found.partitions], right=range(8))
+    yield ""
+    yield from _table(_VERSIONS, _versions(found), right=(2,))
+    yield ""
+    rows = [(topic.topic, count(topic.records), _removed(topic.removed)) for topic in found.topics]
+    yield from _table(("TOPIC", "RECORDS", ""), rows, right=(1,))
+    if plan is not None:
+        yield ""
+        yield from _seeds(plan)
+    for note in found.notes:
+        yield f"{click.style('Note:', fg='yellow')} {note}"
+
+
+def _table(
+    head: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: Iterable[int]
+) -> Iterator[str]:
+    for line in table_lines(head, rows, right=tuple(right)):
+        yield f"  {line}"
+
+
+def _stands(row: PartitionStatus) -> tuple[str, ...]:
+    seen = row.checkpoint
+    checkpoint = "none yet"
+    if seen.next_offset is not None and seen.saved_ms is not None:
+        age = duration(time.time() - seen.saved_ms / 1000)
+        checkpoint = f"at {count(seen.next_offset)}, {age} ago"
+    return (
+        str(row.partition),
+        count(row.next_offset),
+        count(row.lag),
+        "-" if row.watermark_ms is None else clock_time(row.watermark_ms),
+        checkpoint,
+        "nobody runs it" if row.owner is None else row.owner.described,
+    )
+
+
+def _labels(row: PartitionStatus) -> tuple[str, ...]:
+    counters = row.counters
+    names = ("labels_late", "labels_unknown", "dead_letters")
+    return (
+        str(row.partition),
+        count(counters.get("observations", 0)),
+        count(counters.get("labels_joined", 0)),
+        count(row.waiting),
+        count(counters.get("timed_out", 0)),
+        *(count(counters.get(name, 0)) for name in names),
+    )
+
+
+def _versions(found: Status) -> Sequence[tuple[str, ...]]:
+    """Return each version's row, its partitions added up."""
+    learned: dict[str, int] = {}
+    failed: set[str] = set()
+    for row in found.partitions:
+        failed |= set(row.failed)
+        for version, examples in row.versions.items():
+            learned[version] = learned.get(version, 0) + examples
+    champion = found.partitions[0].champion
+    rows = []
+    for version, examples in (learned or {champion: 0}).items():
+        role = "champion" if version == champion else "shadow"
+        rows.append((version, role, count(examples), "failed" if version in failed else "ok"))
+    return rows
+
+
+def _removed(records: int) -> str:
+    return f"and {count(records)} removed by retention" if records else ""
+
+
+def _seeds(plan: Pipeline) -> Iterator[str]:
+    rows = [
+        (version, path, str(seed))
+        for version, seeds in plan.seeds().items()
+        for path, seed in seeds.items()
+    ]
+    if rows:
+        yield from _table(("VERSION", "SEEDED PARAMETER", "SEED"), rows, right=(2,))
+    else:
+        yield "  No seeds had to be filled."

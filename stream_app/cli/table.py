@@ -1,0 +1,64 @@
+"""Rows of text in columns, for people: plain enough for a pipe, and never cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+
+ROWS_MEASURED_MAX = 200
+
+
+def table_lines(
+    head: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()
+) -> Iterator[str]:
+    """Yield lines whose columns line up; `right` numbers the columns that hold figures.
+
+    Only the first rows decide the widths, so that rows may go on for ever; a wider cell later
+    pushes its row out of line.
+    """
+    rows = iter(rows)
+    first = list(islice(rows, ROWS_MEASURED_MAX))
+    widths = [max(map(len, column)) for column in zip(head, *first, strict=True)]
+    for row in chain([head], first, rows):
+        cells = [
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        yield "  ".join(cells).rstrip()
+
+
+def count(number: int) -> str:
+    """Write a count with its thousands set apart."""
+    return f"{number:,}"
+
+
+def duration(seconds: float) -> str:
+    """Write a duration in its largest fitting units: `8 s`, `3 min 20 s`, `5 h 02 min`, `3 d`."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 48 * 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} d"
+
+
+def size(number: int) -> str:
+    """Write a number of bytes in its largest fitting unit."""
+    amount = float(number)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"
+
+
+def clock_time(unix_ms: int) -> str:
+    """Write Unix milliseconds as UTC."""
+    from datetime import UTC, datetime
+
+    try:
+        return f"{datetime.fromtimestamp(unix_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (ValueError, OverflowError, OSError):
+        return f"{unix_ms} ms"

@@ -1,0 +1,49 @@
+"""Compares a declaration's settings with the log's, and puts them into force."""
+
+from __future__ import annotations
+
+from stream_app.core.log import Log
+from stream_app.core.pipeline import Pipeline
+from stream_app.core.settings import differences
+from stream_app.errors import StateUntrusted, UsageError
+from stream_app.hosts.controls import append_settings
+from stream_app.hosts.manifests import read_manifest, settings_in_force
+from stream_app.hosts.state_directory import StateDirectory
+
+# Another task or another number of models is another pipeline.
+_FIXED = ("acceptance.task", "acceptance.model_per")
+
+
+def changes(log: Log, pipeline: Pipeline) -> list[tuple[str, str, str]]:
+    """Return (setting, the log's value, the file's value) of all that differs.
+
+    Raises `UsageError` when one of them can never change.
+    """
+    in_force = settings_in_force(log, read_manifest(log, pipeline.name))
+    rows = differences(in_force, pipeline.settings())
+    for path, old, new in rows:
+        if path.startswith(_FIXED):
+            raise UsageError(
+                f"{path} of {pipeline.name} is {old} and can never become {new}",
+                attempt="undo the change, or give the pipeline a new name",
+            )
+    return rows
+
+
+def put_into_force(
+    log: Log, pipeline: Pipeline, state: StateDirectory, by: str | None
+) -> list[tuple[int, int]]:
+    """Append the file's settings as a signed control; returns its (partition, offset) places.
+
+    Raises `StateUntrusted` when the state's key is not one that the log knows: the control
+    would only become a dead letter.
+    """
+    manifest = read_manifest(log, pipeline.name)
+    if not set(state.public_keys().items()) <= set(manifest.public_keys.items()):
+        raise StateUntrusted(
+            f"the key in {state.root / 'keys'} is not the one that controls of {pipeline.name} "
+            "are signed with.",
+            attempt="--state with the directory that the pipeline was first started with",
+        )
+    old = settings_in_force(log, manifest)
+    return append_settings(log, manifest, state.signing_key(), old, pipeline.settings(), by)

@@ -1,0 +1,134 @@
+"""Looks at saved state without disturbing its owner: where it stands, and whether it is whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from stream_app.codec.blobs import BlobSeal
+from stream_app.core.commit import Manifest
+from stream_app.core.position import Position, read_position
+from stream_app.core.store import StateReader
+from stream_app.errors import StreamAppError
+from stream_app.hosts.state_directory import StateDirectory
+from stream_app.storage.rocksdb_store import RocksdbStore
+
+SCAN_MAX = 1000
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """A partition's saved state; what is not known is None.
+
+    `bytes` is what its directory takes on disk, `saved_ms` when it was last saved. `blobs`
+    counts the sealed blobs that were opened, if that was asked for.
+    """
+
+    partition: int
+    directory: str
+    exists: bool
+    next_offset: int | None = None
+    saved_ms: int | None = None
+    bytes: int = 0
+    versions: list[str] = []
+    rolled_back: bool = False
+    blobs: int | None = None
+
+
+class Looked(msgspec.Struct, frozen=True):
+    """A checkpoint, and what is wrong with it."""
+
+    checkpoint: Checkpoint
+    error: StreamAppError | None
+
+
+def checkpoints(manifest: Manifest, state: StateDirectory, *, verify: bool) -> list[Looked]:
+    """Look at every partition's state; with `verify` every sealed blob is opened too."""
+    rows = []
+    for partition in range(manifest.partitions):
+        path = state.partition(manifest.log_id, manifest.pipeline, partition)
+        seal = state.seal() if verify and path.exists() else None
+        rows.append(look_at(path, manifest, partition, seal))
+    return rows
+
+
+def look_at(path: Path, manifest: Manifest, partition: int, seal: BlobSeal | None = None) -> Looked:
+    """Look at one partition's state; an error that it meets is part of the answer."""
+    seen = Checkpoint(partition, str(path), path.exists())
+    if not seen.exists:
+        return Looked(seen, None)
+    seen = msgspec.structs.replace(seen, saved_ms=_saved_ms(path), bytes=_bytes(path))
+    try:
+        store = RocksdbStore.open(path, read_only=True)
+        try:
+            position = read_position(store)
+            seen = _described(seen, position, rolled_back=store.rolled_back)
+            if seal is not None:
+                context = f"{manifest.log_id}/{manifest.pipeline}/{partition}"
+                blobs = _verified(store, store.families(), seal, context)
+                seen = msgspec.structs.replace(seen, blobs=blobs)
+        finally:
+            store.close()
+    except StreamAppError as error:
+        return Looked(seen, error)
+    return Looked(seen, None)
+
+
+def _described(seen: Checkpoint, position: Position | None, *, rolled_back: bool) -> Checkpoint:
+    if position is None:
+        return msgspec.structs.replace(seen, rolled_back=rolled_back)
+    return msgspec.structs.replace(
+        seen,
+        next_offset=position.next_offset,
+        versions=sorted(position.versions),
+        rolled_back=rolled_back,
+    )
+
+
+def _verified(store: StateReader, families: set[str], seal: BlobSeal, context: str) -> int:
+    """Open every sealed blob; raises `StateUntrusted`. Families are as the core lays them out."""
+    count = 0
+    for family in sorted(families):
+        if family == "acceptance":
+            count += _verify(store, family, b"r", seal, f"{context}/feature monitors".encode())
+        elif family.startswith("version."):
+            place = f"{context}/{family.removeprefix('version.')}/".encode()
+            count += _verify(store, family, b"r", seal, place + b"r")
+            count += _verify_models(store, family, seal, place)
+    return count
+
+
+def _verify(store: StateReader, family: str, key: bytes, seal: BlobSeal, context: bytes) -> int:
+    blob = store.get(family, key)
+    if blob is None:
+        return 0
+    seal.open(context, blob)
+    return 1
+
+
+def _verify_models(store: StateReader, family: str, seal: BlobSeal, place: bytes) -> int:
+    count, start = 0, b"m"
+    while entries := store.scan(family, start, b"n", SCAN_MAX):
+        for key, blob in entries:
+            seal.open(place + key, blob)
+        count += len(entries)
+        start = entries[-1][0] + b"\0"
+    return count
+
+
+def _saved_ms(path: Path) -> int | None:
+    """Return when was saved last: a small file is replaced at every save."""
+    try:
+        return (path / "saves").stat().st_mtime_ns // 1_000_000
+    except OSError:
+        return None
+
+
+def _bytes(path: Path) -> int:
+    total = 0
+    for file in path.rglob("*"):
+        try:
+            total += file.stat().st_size
+        except OSError:
+            continue  # compaction removed it in between
+    return total

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -76,6 +76,7 @@ class RocksdbStore:
     Below `path` are `rocksdb/`, and `saves`: how often was saved, kept outside of RocksDB so that
     a roll-back inside it shows. Reads may run in one thread while another one saves. An image
     holds only what changed, so after a failed save every later one is refused: open again.
+    `reached` is called with the name of every step of a save; crash tests die there.
 
     Every method raises `StateUnavailable` when the disk, a lock or a permission is in the way and
     `StateUntrusted` when what is read is not what was written.
@@ -87,6 +88,7 @@ class RocksdbStore:
         self._directory = path / "rocksdb"
         self._count_outside = SaveCount(path / "saves")
         self._read_only = read_only
+        self.reached: Callable[[str], None] = _nothing
         self._db: Rdict | None = db
         # Two tables, so that no frame of a kept traceback holds a handle, and thereby the lock.
         self._columns: dict[str, Rdict] = {}
@@ -219,9 +221,12 @@ class RocksdbStore:
         self._write_unfinished = True
         with self._named_errors():
             db.write(self._batch(db, image, count))
+            self.reached("batch written")
             # Not a synced write: that would hold the interpreter's lock while the disk works.
             db.flush_wal(True)
+            self.reached("WAL flushed")
             self._count_outside.write(count)
+            self.reached("save counted")
         self._saved_offset, self._save_count = image.next_offset, count
         self._make_files_private()
         self._write_unfinished = False
@@ -385,6 +390,10 @@ class RocksdbStore:
 
     def _named(self, error: Exception) -> StreamAppError:
         return name_rocksdb_error(error, self._path, read_only=self._read_only)
+
+
+def _nothing(_step: str) -> None:
+    """Watch no steps."""
 
 
 def _refuse_missing(path: Path, directory: Path) -> None:

@@ -110,6 +110,7 @@ class _Frame:
         ]
         lines += self._alerts(self._height - len(lines))
         for line in lines:
+            line.rstrip()
             line.no_wrap = True
             line.overflow = "ellipsis"
             line.truncate(self._width)
@@ -175,8 +176,9 @@ class _Frame:
         figures = self._figures
         room = self._width - NAME_WIDTH - 2 * FIGURE_WIDTH - 6
         spark = max(room // 2, 8)
-        head = Text(" " + " " * NAME_WIDTH, "dim")
-        head.append(f"{'ROC AUC':<{FIGURE_WIDTH + spark + 3}}log loss")
+        head = Text(" " * (NAME_WIDTH + 2), "dim")
+        head.append(f"{'ROC AUC, higher is better':<{FIGURE_WIDTH + spark + 3}}")
+        head.append("log loss, lower is better")
         rows = [head]
         scales = {metric: self._scale(metric, spark) for metric in ("ROCAUC", "LogLoss")}
         for name, version in figures.versions.items():
@@ -193,6 +195,8 @@ class _Frame:
                     )
                 )
             rows += self._row(f"{name} champion" if champion else name, champion, cells)
+            if self._tall > 1:
+                rows.append(Text())
         return [*rows, self._base_row(spark)]
 
     def _scale(self, metric: str, spark: int) -> tuple[float, float]:

@@ -40,4 +40,5 @@ pipeline = Pipeline(
         # Delays come in bursts all the time; with so small a delta only storms are news.
         DriftMonitor("feature:dep_delay", drift.ADWIN(delta=1e-30)),
     ],
+    digest_every=25_000,
 )

@@ -72,6 +72,7 @@ class Figures:
         self.versions: dict[str, VersionFigures] = {}
         self.alerts: deque[DriftAlert] = deque(maxlen=KEPT_MAX)
         self.alerts_fired = 0
+        self._new_alerts: list[DriftAlert] = []
         self.newest: Prediction | None = None
         self.base = BaseRate()
         self.base_windows: deque[float] = deque(maxlen=KEPT_MAX)
@@ -101,6 +102,7 @@ class Figures:
             self.versions.setdefault(name, VersionFigures(name))
         shadows = [topics.shadow(name) for name in self.versions if name != self.champion]
         read = [self._follow(t) for t in (topics.evaluations, topics.drift_alerts, *shadows)]
+        self._sort_alerts()
         self._read_newest()
         return self._follow_base() and all(read)
 
@@ -122,10 +124,16 @@ class Figures:
             self._offsets[topic] = records[-1].offset + 1
         return False
 
+    def _sort_alerts(self) -> None:
+        """Bring what came from several topics into the order in which it fired."""
+        alerts = sorted(self._new_alerts, key=lambda alert: alert.source.offset)
+        self._new_alerts.clear()
+        self.alerts_fired += len(alerts)
+        self.alerts.extend(alerts)
+
     def _take(self, output: AnyOutput) -> None:
         if isinstance(output, DriftAlert):
-            self.alerts_fired += 1
-            self.alerts.append(output)
+            self._new_alerts.append(output)
         elif isinstance(output, Evaluation):
             self.versions[output.version].evaluations.append(output)
             if output.version == self.champion:

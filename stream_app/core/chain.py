@@ -28,7 +28,7 @@ class Chain:
         if count:
             self._update(frames)
             # What was restored counts as so many frames; only their bytes matter any more.
-            self._frames = [frames] + [b""] * (count - 1)
+            self._frames += [frames] + [b""] * (count - 1)
 
     def _start(self, base: bytes) -> None:
         self._base = base

@@ -181,9 +181,10 @@ def _bound_by_loader(name: str) -> NoReturn:
     raise TypeError(f"{name} can only be resolved while loading")
 
 
-# Pickle writes each by its name here; `blank` and `made` are bound to a list by every loader.
+# Pickle writes each by its name here; `blank`, `made` and `fill` are bound by every loader.
 blank = Rebuilder("blank", _bound_by_loader)
 made = Rebuilder("made", _bound_by_loader)
+fill = Rebuilder("fill", _bound_by_loader)
 defaultdict = Rebuilder("defaultdict", _defaultdict)
 deque = Rebuilder("deque", _deque)
 counter = Rebuilder("counter", collections.Counter)

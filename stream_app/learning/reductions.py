@@ -20,7 +20,7 @@ from river.proba.base import Distribution
 from stream_app.errors import DeclarationError
 from stream_app.learning import rebuilders
 from stream_app.learning.allowed_globals import INSTANCES, MADE
-from stream_app.learning.rebuilders import UNSEEDED, Rebuilder, UnseededRandom
+from stream_app.learning.rebuilders import UNSEEDED, Rebuilder, UnseededRandom, fill
 
 Reduction = tuple[Any, ...]
 Reducer = Callable[[Any], "Reduction | str"]
@@ -96,7 +96,7 @@ def _is_plain(kind: type) -> bool:
 
 def _plain(maker: Maker) -> Reducer:
     def reduce(thing: Any) -> Reduction:
-        return maker, (), thing.__dict__
+        return maker, (), thing.__dict__, None, None, fill
 
     return reduce
 
@@ -109,7 +109,7 @@ def _distribution(maker: Maker) -> Reducer:
         if thing.seed is None and "_rng" in state:
             state = state.copy()
             state["_rng"] = UNSEEDED
-        return maker, (), state
+        return maker, (), state, None, None, fill
 
     return reduce
 

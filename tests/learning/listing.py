@@ -82,6 +82,8 @@ class _Recorder(pickle.Unpickler):
             return lambda path: (
                 maker(import_listed(path)) if name == "blank" else import_listed(path)
             )
+        if name == "fill" and f"{module}:{name}" in REBUILDERS:
+            return lambda thing, state: thing.__dict__.update(state)
         if f"{module}:{name}" in REBUILDERS:
             return REBUILDERS[f"{module}:{name}"]
         self.values.add(f"{module}:{name}")

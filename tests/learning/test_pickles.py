@@ -412,6 +412,18 @@ CALLS = [
     _ours("blank") + _text("os:system") + b"\x85R",
     _ours("blank") + _text("builtins:type") + b"\x85R",
     _ours("made") + _text("subprocess:Popen") + b"\x85R",
+    # What is no blank instance cannot be filled: a class, a function, a rebuilder, a list.
+    _ours("fill") + _value("river.stats.mean:Mean") + b"}" + _text("x") + b"Ns\x86R",
+    _ours("fill") + _value("copy:deepcopy") + b"}" + _text("x") + b"Ns\x86R",
+    _ours("fill") + _ours("partial") + b"}" + _text("_call") + b"Ns\x86R",
+    _ours("fill") + b"]}" + _text("x") + b"Ns\x86R",
+    _ours("fill") + _blank("river.stats.mean:Mean") + b"]\x86R",
+    _ours("fill")
+    + _blank("river.stats.mean:Mean")
+    + b"}"
+    + _text("__class__")
+    + _value("river.stats.mean:Mean")
+    + b"s\x86R",
     _ours("made") + _text("river.stats.mean:Mean") + b"\x85R",
     _ours("ufunc") + _text("frompyfunc") + b"\x85R",
     _ours("ufunc") + _text("load") + b"\x85R",

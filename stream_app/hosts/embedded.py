@@ -12,6 +12,7 @@ from stream_app.core.commit import Commit, Manifest
 from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.topics import Topics
+from stream_app.errors import LogUntrusted
 from stream_app.hosts.partition_host import PartitionHost, nothing
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.storage.rocksdb_store import RocksdbStore
@@ -55,6 +56,7 @@ def open_hosts(
     try:
         for partition in partitions:
             path = state.partition(manifest.log_id, pipeline.name, partition)
+            _refuse_lost_log(log, manifest, partition, state)
             hosts.append(
                 PartitionHost(
                     log,
@@ -72,6 +74,22 @@ def open_hosts(
             host.close()
         raise
     return hosts
+
+
+def _refuse_lost_log(log: Log, manifest: Manifest, partition: int, state: StateDirectory) -> None:
+    """Refuse to begin a log where state of another one lies: that one was removed or replaced."""
+    name = manifest.pipeline
+    if state.partition(manifest.log_id, name, partition).exists():
+        return
+    others = [log_id for log_id in state.logs_of(name) if log_id != manifest.log_id]
+    if others and log.ledger_get(Topics(name).ledger, partition, "commit") is None:
+        raise LogUntrusted(
+            f"{state.root} has state of {name} from log {', '.join(others)}, but {log.url} is log "
+            f"{manifest.log_id}, in which nothing of {name} was ever processed: the log was "
+            "removed, replaced or moved.",
+            attempt=f"put the log back or name it with --broker; to begin anew, move "
+            f"{state.root / others[0] / name} away or name another directory with --state",
+        )
 
 
 def notices(host: PartitionHost) -> list[Notice]:

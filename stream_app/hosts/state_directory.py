@@ -27,6 +27,10 @@ class StateDirectory(msgspec.Struct, frozen=True):
         """Return a partition's directory."""
         return self.root / log_id / pipeline / lineage / str(partition)
 
+    def logs_of(self, pipeline: str) -> list[str]:
+        """Return the ids of the logs that this directory has state of a pipeline from."""
+        return sorted(path.parent.name for path in self.root.glob(f"*/{pipeline}"))
+
     def seal(self) -> BlobSeal:
         """Return the seal of this state, made at first use."""
         return BlobSeal(load_or_create_seal_key(self.root / "keys" / "seal.key"))

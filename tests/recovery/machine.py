@@ -86,7 +86,7 @@ class Machine(msgspec.Struct, frozen=True):
         memory: Memory = Memory(),  # noqa: B008 - frozen
     ) -> PartitionHost:
         """Open partition 0 as `run` does."""
-        manifest = read_manifest(log, pipeline.name)
+        manifest = register(log, pipeline, self.state.public_keys)
         path = self.state.partition(log.log_id, pipeline.name, 0)
 
         def open_store() -> RocksdbStore:

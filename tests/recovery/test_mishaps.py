@@ -1,0 +1,364 @@
+"""What happens to disks and by people: a named error or a safe rebuild, never an empty model."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import apsw
+import msgspec
+import pytest
+
+from stream_app.core.commit import decode_commit, encode_commit
+from stream_app.core.pipeline import Pipeline
+from stream_app.core.position import POSITION, read_position
+from stream_app.core.store import Image
+from stream_app.errors import (
+    DefinitionDiffers,
+    EnvironmentDiffers,
+    LogBusy,
+    LogUntrusted,
+    PositionMissing,
+    SettingsDiffer,
+    StateUntrusted,
+    StreamAppError,
+)
+from stream_app.hosts.controls import append_settings
+from stream_app.hosts.embedded import Notice, Progress
+from stream_app.hosts.registration import read_manifest
+from stream_app.hosts.workers import RunPlan, StopFlag, run
+from stream_app.storage.rocksdb_store import RocksdbStore
+from tests.recovery.machine import Machine, Outcome, first_difference
+from tests.recovery.owner import owning
+from tests.recovery.pipelines import small
+from tests.recovery.storms import records
+
+HALF = 150
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    """Returns a machine whose log has some 330 records of `small`, nothing of it processed."""
+    made = Machine(tmp_path / "machine")
+    made.root.mkdir()
+    made.begin(small(), records(150))
+    made.state.seal()
+    return made
+
+
+@pytest.fixture
+def undisturbed(machine: Machine, tmp_path: Path) -> Outcome:
+    """Returns what one run over that log publishes."""
+    copy = machine.copy(tmp_path / "undisturbed")
+    copy.run(small())
+    return copy.outcome(small())
+
+
+def _refused(machine: Machine, pipeline: Pipeline, kind: type[StreamAppError]) -> str:
+    """Open, see it refused before anything is published, and return the error's whole text."""
+    before = machine.outcome(pipeline)
+    with pytest.raises(kind) as caught:
+        machine.run(pipeline)
+    assert first_difference(before, machine.outcome(pipeline)) is None
+    assert len(caught.value.attempt) > 10
+    return str(caught.value)
+
+
+def _run(machine: Machine, pipeline: str) -> list[str]:
+    """Run a file that says `pipeline = small(...)` as the command does; returns the notices."""
+    name = f"declared_{abs(hash((machine.root, pipeline)))}"
+    file = machine.root / f"{name}.py"
+    file.write_text(f"from datetime import timedelta\n{IMPORT}\npipeline = {pipeline}\n")
+    said: list[Progress | Notice] = []
+    plan = RunPlan(
+        spec=str(file),
+        broker=str(machine.log_path),
+        state=str(machine.state.root),
+        until_end=True,
+    )
+    run(plan, said.append, StopFlag())
+    return [row.text for row in said if isinstance(row, Notice)]
+
+
+IMPORT = "from tests.recovery.pipelines import small"
+
+
+def _sql(machine: Machine, text: str, *values: object) -> None:
+    """Do to the log's file what no program of ours does."""
+    with closing(apsw.Connection(str(machine.log_path))) as connection:
+        connection.execute(text, values)  # type: ignore[arg-type]
+
+
+# The state directory
+
+
+def test_a_deleted_state_is_built_again_and_said(machine: Machine, undisturbed: Outcome) -> None:
+    machine.run(small(), until=HALF)
+    shutil.rmtree(machine.state_path(small()))
+    notices = _run(machine, "small()")
+    assert notices == [f"there is no checkpoint: learning {HALF} records again from the log"]
+    assert first_difference(undisturbed, machine.outcome(small())) is None
+
+
+def test_state_of_another_log_is_refused(machine: Machine, tmp_path: Path) -> None:
+    machine.run(small(), until=HALF)
+    other = Machine(tmp_path / "other")
+    other.root.mkdir()
+    other.begin(small(), records(150))
+    other.run(small(), until=HALF)
+    path = machine.state_path(small())
+    shutil.rmtree(path)
+    shutil.copytree(other.state_path(small()), path)
+    with closing(machine.log()) as mine, closing(other.log()) as its:
+        text = _refused(machine, small(), StateUntrusted)
+        assert mine.log_id in text
+        assert its.log_id in text
+
+
+def test_state_of_another_definition_is_refused(machine: Machine, tmp_path: Path) -> None:
+    """Log id, pipeline, chain and version names are equal: only the definitions tell."""
+    other = machine.copy(tmp_path / "other")
+    other.run(small(l2=0.5))
+    machine.run(small())
+    path = machine.state_path(small())
+    shutil.rmtree(path)
+    shutil.copytree(other.state_path(small()), path)
+    assert "holds v1 as" in _refused(machine, small(), DefinitionDiffers)
+
+
+def test_state_of_another_river_is_refused(machine: Machine) -> None:
+    machine.run(small(), until=HALF)
+    with closing(RocksdbStore.open(machine.state_path(small()))) as store:
+        position = read_position(store)
+        assert position is not None
+        environment = msgspec.structs.replace(position.environment, river="0.1.0")
+        older = msgspec.structs.replace(position, environment=environment)
+        store.save(Image(HALF, {POSITION: {b"position": older.encode()}}))
+    assert "river 0.1.0" in _refused(machine, small(), EnvironmentDiffers)
+
+
+# The log
+
+
+def test_state_ahead_of_an_older_log_is_refused(machine: Machine, tmp_path: Path) -> None:
+    machine.run(small(), until=HALF)
+    older = machine.copy(tmp_path / "older")
+    machine.run(small())
+    shutil.copy(older.log_path, machine.log_path)
+    text = _refused(machine, small(), StateUntrusted)
+    assert f"ahead of the committed position {HALF}" in text
+
+
+@pytest.mark.parametrize("saved_at", [20, 60], ids=["K before C", "K at C"])
+def test_an_older_log_that_went_on_otherwise_is_refused(
+    saved_at: int, machine: Machine, tmp_path: Path
+) -> None:
+    """Here the positions fit, so that only the chain digest can tell."""
+    rows = records(150, seed=8)
+    older = machine.copy(tmp_path / "older")
+    older.append(small(), rows[::2] + rows[1::2])
+    with closing(machine.log()) as log:
+        end = log.bounds("small.events", 0)[1]
+    machine.append(small(), rows)
+    machine.run(small(), until=end + saved_at)
+    older.run(small(), until=end + 60)
+    shutil.copy(older.log_path, machine.log_path)
+    text = _refused(machine, small(), LogUntrusted)
+    assert f"small.events/0@{end + 60}" in text
+
+
+def test_a_log_with_changed_records_is_refused(machine: Machine) -> None:
+    machine.run(small(), until=HALF, save=False)
+    _sql(
+        machine,
+        "UPDATE records SET value = CAST(replace(CAST(value AS TEXT), 'gale', 'calm') AS BLOB)"
+        " WHERE position & 1099511627775 < ?",
+        HALF,
+    )
+    assert "chain digest differs" in _refused(machine, small(), LogUntrusted)
+
+
+def test_a_log_that_lost_its_end_is_refused(machine: Machine) -> None:
+    machine.run(small())
+    _sql(machine, "UPDATE partitions SET next_offset = 20 WHERE topic = 'small.events'")
+    assert "records are missing" in _refused(machine, small(), LogUntrusted)
+
+
+def test_a_removed_log_is_not_taken_for_a_new_beginning(machine: Machine) -> None:
+    """The state is all that still knows that there was one."""
+    _run(machine, "small()")
+    for file in machine.root.glob("log.db*"):
+        shutil.rmtree(file) if file.is_dir() else file.unlink()
+    with pytest.raises(LogUntrusted, match="was removed, replaced or moved"):
+        _run(machine, "small()")
+    assert machine.outcome(small()).commit is None
+
+
+def test_a_log_replaced_under_a_running_processor_stops_it(
+    machine: Machine, tmp_path: Path
+) -> None:
+    other = machine.copy(tmp_path / "other")
+    with closing(machine.log()) as log, closing(machine.open(log, small())) as host:
+        host.step(100)
+        other.log_path.replace(machine.log_path)
+        with pytest.raises(LogUntrusted):
+            host.step(100)
+
+
+def test_a_lost_commit_record_is_never_taken_as_zero(machine: Machine) -> None:
+    machine.run(small(), until=HALF)
+    _sql(machine, "DELETE FROM ledger WHERE key = 'commit'")
+    assert "a checkpoint but no committed position" in _refused(machine, small(), PositionMissing)
+    shutil.rmtree(machine.state_path(small()))
+    assert "outputs but no committed position" in _refused(machine, small(), PositionMissing)
+
+
+def test_a_lost_ledger_is_never_taken_as_a_first_start(machine: Machine) -> None:
+    machine.run(small(), until=HALF)
+    _sql(machine, "DELETE FROM ledger")
+    shutil.rmtree(machine.state.root / "keys", ignore_errors=True)
+    with pytest.raises(PositionMissing, match="no manifest and no position"):
+        _run(machine, "small()")
+
+
+# The declaration
+
+
+def test_other_settings_are_refused_and_shown_until_they_are_applied(machine: Machine) -> None:
+    machine.run(small(), until=HALF)
+    changed = "small(evaluate_every=20, wait=timedelta(minutes=5))"
+    with pytest.raises(SettingsDiffer) as caught:
+        _run(machine, changed)
+    assert "reporting.evaluate_every: the log has 50, the file 20" in caught.value.problem
+    assert "acceptance.wait_ms: the log has 600000, the file 300000" in caught.value.problem
+    assert "stream-app apply" in caught.value.attempt
+    assert machine.commit(small()).next_offset == HALF
+
+    new = small(evaluate_every=20, wait=timedelta(minutes=5))
+    with closing(machine.log()) as log:
+        manifest = read_manifest(log, "small")
+        key = machine.state.signing_key()
+        append_settings(log, manifest, key, small().settings(), new.settings(), None)
+    machine.append(small(), records(150, seed=9))
+    _run(machine, changed)
+    assert machine.commit(new).settings == new.settings().plain()
+    report = machine.replayed(new)
+    assert report.difference is None
+    assert report.outputs["small.evaluations"] > 8
+
+
+def test_an_added_version_is_said_and_not_run(machine: Machine, undisturbed: Outcome) -> None:
+    machine.run(small(), until=HALF)
+    [notice] = _run(machine, 'small(others=("t1",))')
+    assert "not run: t1" in notice
+    outcome = machine.outcome(small())
+    assert outcome.published.pop("small.shadow.t1") == []
+    assert first_difference(undisturbed, outcome) is None
+
+
+def test_a_version_that_is_left_out_leaves_and_does_not_come_back(
+    machine: Machine, undisturbed: Outcome
+) -> None:
+    both = small(others=("t1",))
+    machine.run(both, until=HALF)
+    shadow = len(machine.outcome(both).published["small.shadow.t1"])
+    machine.run(small(), until=2 * HALF)
+    assert machine.commit(small()).left == {"t1": HALF}
+    [notice] = _run(machine, 'small(others=("t1",))')
+    assert "not run: t1" in notice
+    published = machine.outcome(both).published
+    assert len(published.pop("small.shadow.t1")) == shadow
+    assert machine.commit(small()).left == {"t1": HALF}
+    assert published == undisturbed.published
+    report = machine.replayed(both)
+    assert (report.difference, report.not_compared) == (None, ["t1"])
+
+
+def test_a_version_left_out_of_a_start_that_committed_nothing_is_still_there(
+    machine: Machine, tmp_path: Path
+) -> None:
+    """That start saved a checkpoint without it, which is of no use to the next one."""
+    both = small(others=("t1",))
+    machine.run(both, until=HALF, save=False)
+    undisturbed = machine.copy(tmp_path / "both")
+    undisturbed.run(both)
+    machine.run(small(), until=HALF)
+    notices = _run(machine, 'small(others=("t1",))')
+    assert notices == [f"the checkpoint lacks t1: learning {HALF} records again from the log"]
+    assert first_difference(undisturbed.outcome(both), machine.outcome(both)) is None
+
+
+def test_the_champion_cannot_be_left_out(machine: Machine) -> None:
+    machine.run(small(others=("t1",)), until=HALF)
+    text = _refused(machine, small("v9"), DefinitionDiffers)
+    assert "v1 is the champion" in text
+
+
+def test_a_version_changed_under_its_name_is_refused(machine: Machine) -> None:
+    machine.run(small(), until=HALF)
+    text = _refused(machine, small(l2=0.5), DefinitionDiffers)
+    assert "give the changed model a new version name" in text
+    shutil.rmtree(machine.state_path(small()))
+    _refused(machine, small(l2=0.5), DefinitionDiffers)
+
+
+# The surroundings
+
+
+def test_a_second_owner_is_told_who_the_first_one_is(machine: Machine) -> None:
+    with owning(machine) as owner:
+        text = _refused(machine, small(), LogBusy)
+        assert f"process {owner.pid}" in text
+        assert "stopped" not in text
+    machine.run(small())
+
+
+def test_a_frozen_owner_is_named_and_not_taken_over(machine: Machine) -> None:
+    with owning(machine) as owner:
+        os.kill(owner.pid, signal.SIGSTOP)
+        text = _refused(machine, small(), LogBusy)
+        assert f"process {owner.pid}" in text
+        assert "which is stopped" in text
+        assert f"kill -CONT {owner.pid}" in text
+
+
+def test_a_fenced_processor_publishes_nothing(machine: Machine, undisturbed: Outcome) -> None:
+    """Somebody deleted the lock file, so that two believe the partition to be theirs."""
+    with owning(machine) as owner:
+        assert owner.step() == "100"
+        shutil.rmtree(machine.root / "log.db.locks")
+        state = machine.state_path(small())
+        state.rename(state.with_name("taken from under it"))
+        with closing(machine.log()) as log, closing(machine.open(log, small())) as host:
+            before = machine.outcome(small())
+            assert owner.step() == "Fenced"
+            assert first_difference(before, machine.outcome(small())) is None
+            while host.step():
+                pass
+    assert first_difference(undisturbed, machine.outcome(small())) is None
+
+
+def test_another_river_is_refused_by_name(machine: Machine) -> None:
+    machine.run(small(), until=HALF)
+    commit = machine.commit(small())
+    environment = msgspec.structs.replace(commit.environment, river="0.1.0")
+    value = encode_commit(msgspec.structs.replace(commit, environment=environment))
+    assert decode_commit(value, "here").environment.river == "0.1.0"
+    _sql(machine, "UPDATE ledger SET value = ? WHERE key = 'commit'", value)
+    text = _refused(machine, small(), EnvironmentDiffers)
+    assert "river 0.1.0" in text
+    assert "install river 0.1.0" in text
+
+
+def test_another_cpu_goes_on_and_is_recorded(machine: Machine) -> None:
+    machine.run(small(), until=HALF)
+    commit = machine.commit(small())
+    environment = msgspec.structs.replace(commit.environment, cpu="an abacus")
+    value = encode_commit(msgspec.structs.replace(commit, environment=environment))
+    _sql(machine, "UPDATE ledger SET value = ? WHERE key = 'commit'", value)
+    machine.run(small())
+    assert machine.commit(small()).environment == commit.environment

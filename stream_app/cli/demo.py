@@ -21,6 +21,8 @@ from stream_app.hosts.demo_figures import Figures
 
 DAYS = 45
 DIRECTORY = ".stream-app/demo"
+# Never imported from here: it brings River in, and the worker runs its copy.
+DECLARATION = Path(__file__).with_name("demo_pipeline.py")
 INTERRUPTED = 130
 
 
@@ -68,19 +70,19 @@ def demo(days: int | None, whole_year: bool, directory: Path) -> int:
     """
     if days is not None and whole_year:
         raise click.UsageError("--days and --all exclude each other")
-    plan = DemoPlan(directory, None if whole_year else days or DAYS)
+    plan = DemoPlan(directory, None if whole_year else days or DAYS, DECLARATION)
     stopped = _Stop()
     stopped.install()
     began = time.monotonic()
     with ExitStack() as stack:
         live = sys.stdout.isatty()
         view = stack.enter_context(DemoScreen(plan)) if live else DemoLines(plan)
-        figures = run_demo(plan, show=view.show, stopped=stopped)
-    say(summary(plan, figures, time.monotonic() - began))
-    if stopped():
-        say([f"Stopped {_where(figures)}. To go on from there: {_again(plan)}"])
-        return INTERRUPTED if stopped.signal == signal.SIGINT else 0
-    return 0
+        end = run_demo(plan, show=view.show, stopped=stopped)
+    say(summary(plan, end.figures, time.monotonic() - began))
+    if end.complete:
+        return 0
+    say([f"Stopped {_where(end.figures)}. To go on from there: {_again(plan)}"])
+    return INTERRUPTED if stopped.signal == signal.SIGINT else 0
 
 
 def _where(figures: Figures | None) -> str:

@@ -17,7 +17,7 @@ from stream_app.core.log import Log
 from stream_app.errors import StateUnavailable
 from stream_app.hosts.demo_figures import Figures
 from stream_app.hosts.demo_process import ChildProcess
-from stream_app.hosts.demo_words import AllAppended, Began, Begin, Loaded, Noted
+from stream_app.hosts.demo_words import STOP, AllAppended, Began, Begin, Loaded, Noted
 from stream_app.hosts.log_url import open_broker
 
 REFRESH_S = 0.25
@@ -25,10 +25,14 @@ Show = Callable[[Figures | None, list[str]], None]
 
 
 class DemoPlan(msgspec.Struct, frozen=True):
-    """Where the demo lives, and how many days of 2013 it streams (None: all of them)."""
+    """Where the demo lives, and how many days of 2013 it streams (None: all of them).
+
+    `declaration` is the Python file that declares its pipeline, to be copied into `directory`.
+    """
 
     directory: Path
     days: int | None
+    declaration: Path
 
     @property
     def broker(self) -> str:
@@ -46,13 +50,20 @@ class DemoPlan(msgspec.Struct, frozen=True):
         return self.directory / "flights.py"
 
 
+class DemoEnd(msgspec.Struct, frozen=True):
+    """How a run ended: the last figures if it began at all, and whether the days are over."""
+
+    figures: Figures | None
+    complete: bool
+
+
 def run_demo(
     plan: DemoPlan,
     *,
     show: Show,
     stopped: Callable[[], bool],
-) -> Figures | None:
-    """Stream and learn until the days are over, or until stopped; returns the last figures.
+) -> DemoEnd:
+    """Stream and learn until the days are over, or until stopped.
 
     `show` is called a few times a second, with None until the log is there and with notes that a
     person should read. Raises what the worker or the producer raised, after both have ended.
@@ -96,9 +107,9 @@ class _Demo:
         self._end: int | None = None
 
     def follow(self, stopped: Callable[[], bool]) -> None:
-        """Show how it goes, until all is learned or somebody wants to stop."""
+        """Show how it goes, until all is learned or somebody stops this process or the worker."""
         shown = 0.0
-        while not stopped() and not self._all_learned():
+        while not (stopped() or self._worker.ended or self._all_learned()):
             pipes = [c.pipe for c in (self._worker, self._producer) if not c.ended]
             wait(pipes, timeout=REFRESH_S / 2)
             notes = self._hear()
@@ -133,14 +144,16 @@ class _Demo:
         commit = None if self._figures is None else self._figures.commit
         return self._end is not None and commit is not None and commit.next_offset >= self._end
 
-    def finish(self) -> Figures | None:
+    def finish(self) -> DemoEnd:
         """Stop both children in good order and read the rest of what they published."""
         if self._figures is None:
-            return None
-        self._producer.finish()
-        self._worker.finish()
+            return DemoEnd(None, complete=False)
+        for child in (self._producer, self._worker):
+            child.tell(STOP)
+        for child in (self._producer, self._worker):
+            child.finish()
         self._figures.read_all()
-        return self._figures
+        return DemoEnd(self._figures, self._all_learned())
 
     def close(self) -> None:
         self._producer.close()
@@ -151,12 +164,11 @@ class _Demo:
 
 def _write_pipeline(plan: DemoPlan) -> None:
     """Put the demo's pipeline beside its log, unless there is one already."""
-    source = Path(__file__).parent.parent / "datasets" / "flights_pipeline.py"
     try:
         plan.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not plan.pipeline.exists():
             part = plan.pipeline.with_suffix(".part")
-            part.write_bytes(source.read_bytes())
+            part.write_bytes(plan.declaration.read_bytes())
             part.rename(plan.pipeline)
     except OSError as error:
         raise StateUnavailable(

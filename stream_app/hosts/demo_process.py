@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from stream_app.errors import StreamAppError
-from stream_app.hosts.demo_words import STOP, Ended
+from stream_app.hosts.demo_words import Ended
 
 JOIN_S = 20.0
 
@@ -19,8 +19,8 @@ JOIN_S = 20.0
 class ChildProcess:
     """Runs a function, named as `module:function`, in a spawned process: `work(pipe, *arguments)`.
 
-    It is imported there only. It sends what it has to say through the pipe; the word `STOP`, and
-    the end of the pipe, which is its parent's death, tell it to stop.
+    It is imported there only. It sends what it has to say through the pipe, and takes the word
+    `STOP` and the end of the pipe, which is its parent's death, as the order to stop.
     """
 
     def __init__(self, name: str, work: str, *arguments: object) -> None:
@@ -64,8 +64,7 @@ class ChildProcess:
             self.pipe.send(word)
 
     def finish(self) -> None:
-        """Wait for its end, having told it to stop; raises the error it ended by."""
-        self.tell(STOP)
+        """Wait for its end, once it was told to stop; raises the error it ended by."""
         while not self.ended and self.pipe.poll(JOIN_S):
             self.hear()
         self.close()

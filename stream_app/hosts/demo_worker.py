@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import threading
 import time
 from multiprocessing.connection import Connection
@@ -18,8 +19,9 @@ BUSY_S = 3.0
 
 
 def work(pipe: Connection, pipeline: str, broker: str, state: str) -> None:
-    """Run the pipeline until the pipe says stop, or its other end is gone."""
+    """Run the pipeline until the pipe says stop, its other end is gone, or SIGTERM comes."""
     stopped = StopFlag()
+    signal.signal(signal.SIGTERM, lambda _number, _frame: stopped.set())
     threading.Thread(target=_stop_when_told, args=(pipe, stopped), daemon=True).start()
     pipe.send(Loaded(load_pipeline(pipeline).name))
     plan = RunPlan(spec=pipeline, broker=broker, state=state)

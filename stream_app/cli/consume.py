@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Iterator
 from itertools import islice
 
@@ -14,8 +15,10 @@ from stream_app.cli.stdout import emit, flush
 from stream_app.core.log import Log
 from stream_app.errors import UsageError
 from stream_app.hosts.client import read_records
-from stream_app.hosts.log_url import open_broker
+from stream_app.hosts.log_url import log_path, open_broker
 from stream_app.records import Record, parse_position
+
+LOOK_AGAIN_S = 0.3
 
 
 @click.command()
@@ -45,9 +48,13 @@ def consume(
 ) -> None:
     """Print TOPIC's records as JSON lines, partition by partition.
 
+    With --follow a topic that does not exist yet is waited for.
+
     Outputs are printed as they are. What is no line of JSON (somebody's broken event) comes as
     {"encoding": ..., "data": ...}, in base64 unless it is UTF-8.
     """
+    if follow:
+        _wait_for(broker, topic)
     log = open_broker(broker, read_only=True)
     try:
         offsets = _offsets(log, topic, begin, partition)
@@ -57,6 +64,26 @@ def consume(
             emit(_wrapped(record, value) if with_metadata else value)
             if follow:
                 flush()
+    finally:
+        log.close()
+
+
+def _wait_for(broker: str, topic: str) -> None:
+    """Wait until a log has a topic: whoever makes it may be started after us."""
+    told = False
+    while not _has(broker, topic):
+        if not told:
+            click.echo(f"Waiting for {topic} in {broker}; Ctrl-C ends it.", err=True)
+            told = True
+        time.sleep(LOOK_AGAIN_S)
+
+
+def _has(broker: str, topic: str) -> bool:
+    if not log_path(broker).exists():
+        return False
+    log = open_broker(broker, read_only=True)
+    try:
+        return topic in log.topics()
     finally:
         log.close()
 

@@ -137,8 +137,8 @@ def produce(
             _report(producer.produced, as_json=as_json, dry_run=dry_run)
     if producer.produced.refused > producer.produced.sent_bad:
         raise UsageError(
-            f"{count(producer.produced.refused)} lines of {name} were refused, the rest was taken",
-            attempt="repair and send those lines, or --send-bad: they become dead letters",
+            f"{name}: refused lines: {count(producer.produced.refused)}; the rest was taken",
+            attempt="repair and send just those, or use --send-bad: they become dead letters",
         )
 
 

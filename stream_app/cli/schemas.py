@@ -39,9 +39,10 @@ def _write(directory: Path, texts: dict[str, str]) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         for kind, text in texts.items():
             (directory / f"{kind}.json").write_text(text, "utf-8")
-            emit(str(directory / f"{kind}.json"))
     except OSError as error:
         raise SurroundingsError(
             f"{directory} cannot be written: {error.strerror or error}.",
             attempt="--write with a directory of your own",
         ) from error
+    for kind in texts:
+        emit(str(directory / f"{kind}.json"))

@@ -12,7 +12,7 @@ import msgspec
 
 from stream_app.cli import options
 from stream_app.cli.pipeline_argument import declared
-from stream_app.cli.stdout import emit, emit_json
+from stream_app.cli.stdout import emit, emit_json, styled
 from stream_app.cli.table import clock_time, count, duration, size, table_lines
 from stream_app.hosts.log_url import open_broker
 from stream_app.hosts.manifests import pipelines
@@ -60,7 +60,7 @@ def status(pipeline: str | None, as_json: bool, broker: str, state: str) -> None
 
 def _lines(found: Status, plan: Pipeline | None) -> Iterator[str]:
     log = "" if found.log_bytes is None else f", {size(found.log_bytes)}"
-    yield f"{click.style(found.pipeline, bold=True)} in {found.broker} (log {found.log_id}{log})"
+    yield f"{styled(found.pipeline, bold=True)} in {found.broker} (log {found.log_id}{log})"
     yield ""
     yield from _table(_STANDS, [_stands(row) for row in found.partitions], right=(0, 1, 2))
     yield ""
@@ -74,7 +74,7 @@ def _lines(found: Status, plan: Pipeline | None) -> Iterator[str]:
         yield ""
         yield from _seeds(plan)
     for note in found.notes:
-        yield f"{click.style('Note:', fg='yellow')} {note}"
+        yield f"{styled('Note:', fg='yellow')} {note}"
 
 
 def _table(

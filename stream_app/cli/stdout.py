@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 from stream_app.errors import SurroundingsError
 
@@ -24,6 +25,13 @@ def emit_json(value: object) -> None:
     import msgspec  # here, because --help has no use for it
 
     emit(msgspec.json.encode(value))
+
+
+def styled(text: str, **style: Any) -> str:
+    """Return a text with click's style where a terminal shows it, plain elsewhere."""
+    import click
+
+    return click.style(text, **style) if sys.stdout.isatty() else text
 
 
 def flush() -> None:

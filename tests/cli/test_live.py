@@ -1,0 +1,129 @@
+"""Three terminals on one log at once; how `run` ends; models brought back into a notebook."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from stream_app import load_model, open_log
+from stream_app.errors import StateUnavailable, UsageError
+from tests.cli.conftest import EVENTS, json_lines, observation
+from tests.cli.terminal import PROGRAM, Terminal, assert_error, clean_environment, real
+
+
+def test_run_produce_and_consume_work_on_one_log_at_the_same_time(
+    empty: Path, terminal: Terminal
+) -> None:
+    following = terminal.start(empty, "consume", "shop.predictions", "--follow")
+    running = terminal.start(empty, "run", "shop.py")
+    producing = terminal.start(
+        empty,
+        "produce",
+        "shop.py",
+        "--rate",
+        "100",
+        stdin=json_lines(*(observation(i, label=i % 2 == 0) for i in range(200))),
+    )
+    following.wait_for(lambda: len(following.lines()) >= 20)
+    seen_early = len(following.lines())
+    assert producing.end().code == 0
+    following.wait_for(lambda: len(following.lines()) == 200)
+    assert seen_early < 200  # they came while events were still being sent
+    [found] = terminal.run(empty, "status", "shop", "--json").json()
+    assert found["partitions"][0]["owner"]["pid"] == running.pid
+    assert running.stop(signal.SIGTERM).code == 0
+    following.stop()
+    ids = [json.loads(line)["observation_id"] for line in following.lines()]
+    assert ids == [f"o{i}" for i in range(200)]
+    assert terminal.run(empty, "replay", "shop.py").code == 0
+
+
+def test_a_second_run_of_an_owned_partition_names_the_owner(shop: Path, terminal: Terminal) -> None:
+    running = terminal.start(shop, "run", "shop.py")
+    running.wait_for(lambda: "run_started" in running.err())
+    running.wait_for(lambda: _owner(shop, terminal) == running.pid)
+    assert_error(terminal.run(shop, "run", "shop.py"), 4, str(running.pid))
+    assert running.stop(signal.SIGINT).code == 130
+
+
+def test_the_installed_program_runs_under_a_fixed_hash_seed_and_logs_json(shop: Path) -> None:
+    text = (shop / "shop.py").read_text()
+    (shop / "shop.py").write_text(text + "\nimport os\nprint(os.environ['PYTHONHASHSEED'])\n")
+    ended = real(shop, "run", "shop.py", "--until-end", PYTHONHASHSEED="17")
+    assert (ended.code, ended.out) == (0, "0\n")
+    events = [json.loads(line)["event"] for line in ended.err.splitlines()]
+    assert events == ["run_started", "progress", "run_ended"]
+
+
+def test_a_terminal_gets_text_and_ctrl_c_stops_with_a_checkpoint(
+    shop: Path, terminal: Terminal
+) -> None:
+    running = terminal.start(shop, "run", "shop.py", "--log-format", "text")
+    running.wait_for(lambda: _owner(shop, terminal) == running.pid)
+    ended = running.stop(signal.SIGINT)
+    assert ended.code == 130
+    assert "run ended" in ended.err
+    assert "SIGINT" in ended.err
+
+
+def test_a_loaded_model_says_what_live_would_say_next(shop: Path, terminal: Terminal) -> None:
+    log, state = str(shop / ".stream-app/log.db"), str(shop / ".stream-app/state")
+    by_name = load_model("shop", broker=log, state=state)
+    by_file = load_model(str(shop / "shop.py"), broker=log, state=state)
+    features = {"items": 3, "price": 61.5}
+    expected = by_name.predict_proba_one(features)[True]
+    assert by_file.predict_proba_one(features)[True] == expected
+    event = observation(5000) | {"features": {"price": 61.5, "items": 3, "country": "DE"}}
+    terminal.run(shop, "produce", "shop", stdin=json_lines(event))
+    terminal.run(shop, "run", "shop.py", "--until-end")
+    [prediction] = terminal.run(shop, "consume", "shop.predictions", "--from", str(EVENTS)).json()
+    assert prediction["observation_id"] == "o5000"
+    assert prediction["probability"] == expected
+    shadow = load_model("shop", version="v2", broker=log, state=state)
+    assert type(shadow).__name__ == "Perceptron"
+
+
+def test_a_model_that_is_not_there_is_named(shop: Path) -> None:
+    log, state = str(shop / ".stream-app/log.db"), str(shop / ".stream-app/state")
+    with pytest.raises(UsageError, match="no pipeline 'shpo'"):
+        load_model("shpo", broker=log, state=state)
+    with pytest.raises(UsageError, match="no version 'v9'"):
+        load_model("shop", version="v9", broker=log, state=state)
+    with pytest.raises(UsageError, match="no partition 1"):
+        load_model("shop", partition=1, broker=log, state=state)
+    with pytest.raises(UsageError, match="one model per pipeline"):
+        load_model("shop", key="EWR", broker=log, state=state)
+    with pytest.raises(StateUnavailable, match="no state"):
+        load_model("shop", broker=log, state=str(shop / "elsewhere"))
+
+
+def test_lines_that_come_slowly_are_sent_without_waiting_for_more(shop: Path) -> None:
+    # A pipe that stays open: what came must be in the log before the next line does.
+    log = str(shop / ".stream-app/log.db")
+    with (
+        subprocess.Popen(
+            [PROGRAM, "produce", "shop", "--broker", log],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=clean_environment(),
+        ) as process,
+        open_log(log) as client,
+    ):
+        assert process.stdin is not None
+        before = client.log.bounds("shop.events", 0)[1]
+        process.stdin.write(json_lines(observation(7000)).encode())
+        process.stdin.flush()
+        assert client.log.wait("shop.events", 0, before, timeout_s=30)
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=30)
+        assert (process.returncode, out) == (0, b"1 events acknowledged in shop.events\n")
+
+
+def _owner(directory: Path, terminal: Terminal) -> int | None:
+    [found] = terminal.run(directory, "status", "shop", "--json").json()
+    owner = found["partitions"][0]["owner"]
+    return owner and int(owner["pid"])

@@ -247,8 +247,9 @@ class PartitionProcessor:
             f"version {version.name} of {self._manifest.pipeline}, the champion, failed at "
             f"{where}: "
             f"{version.failed}. Everything before that record is published.",
-            attempt="repair the model's code if the fault is in your own class and start again; "
-            f"the records that it failed on: stream-app dead-letters {self._manifest.pipeline}",
+            attempt=f"stream-app dead-letters {self._manifest.pipeline} to see what it failed on; "
+            "if the cause lies outside of the model, repair that and start again; a repaired model "
+            "is another one and needs a new version name, in this release in a new pipeline",
         )
 
     def _forget(self, seq: int) -> None:

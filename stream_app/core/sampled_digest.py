@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 
 import msgspec
 
@@ -24,10 +25,12 @@ class SampledDigest:
     """A commutative sum over the sampled models' digests, renewed where a model changed.
 
     The sum does not depend on the order of keys, so any two runs agree at the same position.
+    `known` are the user's own classes and functions that models may hold.
     """
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: Models, known: Mapping[str, object]) -> None:
         self._models = models
+        self._known = known
         self._by_key: dict[str, bytes] = {}
         self._total = DigestSum()
         self.changed: set[str] = set()
@@ -55,7 +58,7 @@ class SampledDigest:
         """Return the sum as it is now."""
         for key in sorted(self.changed):
             model = self._models.peek(key)
-            digest = structural_digest((model.learned, model.model))
+            digest = structural_digest((model.learned, model.model), self._known)
             before = self._by_key.get(key)
             if before is not None:
                 self._total.remove(before)

@@ -104,7 +104,7 @@ class VersionFold:
             pickles=plan.pickles,
             live_max=memory.live_max,
         )
-        self._digest = SampledDigest(self.models)
+        self._digest = SampledDigest(self.models, plan.pickles.extra)
         self._waiting: Table[Any] = Table(
             reader, self.family, b"w", _encode, msgspec.msgpack.Decoder().decode
         )
@@ -150,6 +150,9 @@ class VersionFold:
                 self._waiting.add(seq, None)
             learned = self.models.peek(key if self._keyed else "").learned
             return Said(None, None, "failed", learned)
+        if self._keyed:
+            # A prediction may change a model, too: the digest must not depend on what comes after.
+            self._digest.touch(key)
         model = self.models.get(key if self._keyed else "")
         chosen = self._select(features, schema)
         learned = model.learned
@@ -246,7 +249,8 @@ class VersionFold:
             self._digest.touch("")
         resetting = [monitor.state() for monitor in self._resetting]
         rest = (self.models.generation, self.failed, self._in_a_row, resetting)
-        return hashlib.sha256(self._digest.total() + structural_digest(rest)).digest()
+        watched = structural_digest(rest, self.plan.pickles.extra)
+        return hashlib.sha256(self._digest.total() + watched).digest()
 
     def changes(self) -> int:
         """Return how many entries the next checkpoint will write or delete."""

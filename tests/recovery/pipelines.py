@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from river import drift, forest, linear_model, metrics, naive_bayes, preprocessing, tree
+from river import base, drift, forest, linear_model, metrics, naive_bayes, preprocessing, tree
 
 from stream_app.codec.limits import Limits
 from stream_app.core.pipeline import DriftMonitor, Labels, Pipeline, Version
 from stream_app.learning.tasks import Binary
+from tests.recovery.brittle import Brittle, Gusty
 
 FEATURES = {"wind": float, "load": float | None, "kind": str}
 
@@ -54,6 +55,7 @@ by_key = Pipeline(
             features=["wind", "load", "rare"],
         ),
         "bayes": Version(naive_bayes.GaussianNB(), features=["wind", "load"]),
+        "gusty": Version(Gusty()),
     },
     initial_champion="linear",
     model_per="key",
@@ -86,6 +88,27 @@ def small(
         initial_champion=version,
         evaluate_every=evaluate_every,
         digest_every=100,
+    )
+
+
+def brittle(
+    champion: str = "brittle", *, others: tuple[str, ...] = (), model: base.Classifier | None = None
+) -> Pipeline:
+    """Return a pipeline of a model that raises, as champion or beside others."""
+    versions = {
+        "brittle": Version(model if model is not None else Brittle()),
+        "steady": Version(linear_model.LogisticRegression(), features=["wind"]),
+    }
+    return Pipeline(
+        "frail",
+        task=Binary(),
+        features={"wind": float, "fault": str | None},
+        metrics=metrics.Accuracy(),
+        versions={name: versions[name] for name in (champion, *others)},
+        initial_champion=champion,
+        limits=Limits(failures_max=5),
+        evaluate_every=10,
+        digest_every=10,
     )
 
 

@@ -90,7 +90,7 @@ IMPORT = "from tests.recovery.pipelines import small"
 def _sql(machine: Machine, text: str, *values: object) -> None:
     """Do to the log's file what no program of ours does."""
     with closing(apsw.Connection(str(machine.log_path))) as connection:
-        connection.execute(text, values)  # type: ignore[arg-type]
+        connection.execute(text, values)
 
 
 # The state directory

@@ -64,7 +64,10 @@ class Binary(Classification):
         )
 
     def publish(self, said: Said) -> tuple[object, object]:
-        """Return (label or declared word, probability of the positive class or None)."""
+        """Return (label or declared word, probability of the positive class or None).
+
+        Raises `ValueError` for what is neither class, and for a probability that is no number.
+        """
         if type(said) is not dict:
             return self._word(said), None
         if not said:
@@ -77,6 +80,8 @@ class Binary(Classification):
     def _word(self, label: object) -> object:
         if label is None:
             return None
+        if label not in (True, False):  # NaN and any word are true in Python
+            raise ValueError(f"the model said {str(label)[:64]!r}")
         if self.positive is None:
             return bool(label)
         return self.positive if label else self.negative

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+
+Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -15,15 +19,15 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     row before its version is failed.
     """
 
-    value_bytes_max: int = 64 * 1024
-    features_max: int = 1000
-    name_chars_max: int = 256
-    string_chars_max: int = 1024
-    meta_bytes_max: int = 1024
-    magnitude_max: float = 1e15
+    value_bytes_max: Count = 64 * 1024
+    features_max: Count = 1000
+    name_chars_max: Count = 256
+    string_chars_max: Count = 1024
+    meta_bytes_max: Count = 1024
+    magnitude_max: Annotated[float, msgspec.Meta(gt=0)] = 1e15
     ts_min_ms: int = 94_694_400_000  # 1973-01-01: smaller values are seconds, not milliseconds
-    ts_ahead_max_ms: int = 86_400_000
+    ts_ahead_max_ms: Count = 86_400_000
 
-    ids_max: int = 100_000
-    early_max: int = 10_000
-    failures_max: int = 10
+    ids_max: Count = 100_000
+    early_max: Count = 10_000
+    failures_max: Count = 10

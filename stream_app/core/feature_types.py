@@ -5,14 +5,15 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, cast
 
 from stream_app.errors import DeclarationError
 
+FeatureKind = Literal["float", "int", "bool", "str", "float?", "int?", "bool?", "str?"]
 _NAMES: dict[object, str] = {float: "float", int: "int", bool: "bool", str: "str"}
 
 
-def feature_types(declared: object) -> dict[str, str] | None:
+def feature_types(declared: object) -> dict[str, FeatureKind] | None:
     """Return names with "float", "int", "bool" or "str", "?" behind what may be absent.
 
     Raises `DeclarationError` for any other type.
@@ -31,7 +32,7 @@ def feature_types(declared: object) -> dict[str, str] | None:
     return {str(name): _type(str(name), hint, False) for name, hint in sorted(declared.items())}
 
 
-def _key(name: str, hint: Any, optional: bool) -> str:
+def _key(name: str, hint: Any, optional: bool) -> FeatureKind:
     # Where annotations are postponed, `__optional_keys__` knows nothing of these two.
     marker = typing.get_origin(hint)
     if marker in (typing.NotRequired, typing.Required):
@@ -39,7 +40,7 @@ def _key(name: str, hint: Any, optional: bool) -> str:
     return _type(name, hint, optional)
 
 
-def _type(name: str, hint: Any, optional: bool) -> str:
+def _type(name: str, hint: Any, optional: bool) -> FeatureKind:
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         members = [member for member in typing.get_args(hint) if member is not type(None)]
         optional = optional or len(members) < len(typing.get_args(hint))
@@ -49,4 +50,4 @@ def _type(name: str, hint: Any, optional: bool) -> str:
             f"features.{name}: {hint!r} is no type of a feature",
             attempt="float, int, bool or str, with `| None` for what may be absent",
         )
-    return _NAMES[hint] + ("?" if optional else "")
+    return cast("FeatureKind", _NAMES[hint] + ("?" if optional else ""))

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Literal
 
+import msgspec
+
 from stream_app.codec.limits import Limits
 from stream_app.core.evaluate import evaluate
 from stream_app.core.feature_types import feature_types
@@ -100,7 +102,7 @@ class Pipeline:
         self.task = _checked_task(task)
         self.features = feature_types(features)
         self.labels = labels if labels is not None else Labels()
-        self.limits = limits if limits is not None else Limits()
+        self.limits = _checked_limits(limits if limits is not None else Limits())
         self.model_per = _one_of("model_per", model_per, ("pipeline", "partition", "key"))
         self.seed = seed
         self.evaluate_every = _positive("evaluate_every", evaluate_every)
@@ -313,6 +315,21 @@ def _checked_task(task: object) -> Task:
         f"task: expected a task, got {task!r}",
         attempt="task=Binary(), Multiclass() or Regression()",
     )
+
+
+def _checked_limits(limits: object) -> Limits:
+    if not isinstance(limits, Limits):
+        raise DeclarationError(
+            f"limits: expected Limits, got {limits!r}", attempt="limits=Limits(ids_max=10_000)"
+        )
+    try:
+        return msgspec.convert(msgspec.to_builtins(limits), Limits)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).partition(" - at `$.")
+        raise DeclarationError(
+            f"limits.{where.rstrip('`')}: {what}",
+            attempt=f"a number of that kind; the default is Limits().{where.rstrip('`')}",
+        ) from None
 
 
 def _one_of(path: str, value: Any, allowed: tuple[str, ...]) -> Any:

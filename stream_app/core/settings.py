@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from stream_app.codec.limits import Limits
+from stream_app.core.feature_types import FeatureKind
 
 ModelPer = Literal["pipeline", "partition", "key"]
+Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class MonitorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -24,8 +26,8 @@ class AcceptanceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     """What decides which records are events and which labels join."""
 
     task: dict[str, str]
-    features: dict[str, str] | None
-    wait_ms: int
+    features: dict[str, FeatureKind] | None
+    wait_ms: Count
     model_per: ModelPer
     limits: Limits
 
@@ -34,8 +36,8 @@ class ReportingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     """What is reported, and how often; no part of a version's fold."""
 
     metrics: dict[str, Any]
-    evaluate_every: int
-    digest_every: int
+    evaluate_every: Count
+    digest_every: Count
     monitors: list[MonitorSettings]
 
 

@@ -188,21 +188,23 @@ class Acceptance:
     def set_time(self, ts_ms: int) -> list[int]:
         """Obey a `time` control: everything due by then times out at once."""
         self.watermark.set(ts_ms)
-        expired = self._expire()
-        while self.ids.overdue(self.watermark.now_ms):
-            expired += self._expire()
-        while dropped := self.early.expire(self.watermark.now_ms, 1000):
+        now_ms = self.watermark.now_ms
+        expired = self._time_out(self.ids.expire_all(now_ms))
+        while dropped := self.early.expire(now_ms, 1000):
             self.counters.labels_unknown += dropped
         return expired
 
     def _expire(self) -> list[int]:
         now_ms = self.watermark.now_ms
-        expired = self.ids.expire(now_ms)
+        expired = self._time_out(self.ids.expire(now_ms))
+        if self.early:
+            self.counters.labels_unknown += self.early.expire(now_ms, EARLY_PER_RECORD)
+        return expired
+
+    def _time_out(self, expired: list[int]) -> list[int]:
         for seq in expired:
             self._parked.pop(seq)
         self.counters.timed_out += len(expired)
-        if self.early:
-            self.counters.labels_unknown += self.early.expire(now_ms, EARLY_PER_RECORD)
         return expired
 
     def changes(self) -> int:

@@ -132,9 +132,15 @@ class Identities:
             expired += self._expire_segment(now_ms)
         return expired
 
-    def overdue(self, now_ms: int) -> bool:
-        """Tell whether `expire` has more to do."""
-        return bool(self._due) and self._due[0][0] < now_ms
+    def expire_all(self, now_ms: int) -> list[int]:
+        """Time out whatever is due; returns the sequence numbers.
+
+        Forgets nothing: how often this goes round depends on a schedule that a restart renews.
+        """
+        expired: list[int] = []
+        while self._due and self._due[0][0] < now_ms:
+            expired += self._expire_segment(now_ms)
+        return expired
 
     def _expire_segment(self, now_ms: int) -> list[int]:
         """Time out what is due in the segment that is due first.

@@ -49,17 +49,20 @@ class Table(Generic[V]):
 
     def pop(self, key: int) -> V | None:
         """Remove and return a value; None when there is none."""
-        value = self._live.pop(key, None)
         if key in self._dirty:
             self._dirty.remove(key)
-            return value
+            return self._live.pop(key)
         if key in self._gone:
             return None
-        if value is None:
-            value = self._read(key)
-        if value is not None:
+        if key in self._live:
+            # The value itself may be None; the store has a row for it all the same.
             self._gone.add(key)
-        return value
+            return self._live.pop(key)
+        found = self._read(key)
+        if found is None:
+            return None
+        self._gone.add(key)
+        return self._decode(found)
 
     def changes(self) -> int:
         """Return how many entries the next checkpoint will write or delete."""
@@ -83,13 +86,11 @@ class Table(Generic[V]):
         """Take note that what was handed out is in the store now."""
         self._unsaved.clear()
 
-    def _read(self, key: int) -> V | None:
+    def _read(self, key: int) -> bytes | None:
         name = self._name(key)
         if name in self._unsaved:
-            value = self._unsaved[name]
-        else:
-            value = self._reader.get(self._family, name)
-        return None if value is None else self._decode(value)
+            return self._unsaved[name]
+        return self._reader.get(self._family, name)
 
     def _name(self, key: int) -> bytes:
         return self._prefix + key.to_bytes(8, "big")

@@ -84,9 +84,10 @@ def summary(plan: DemoPlan, figures: Figures | None, seconds: float) -> list[Tex
     return [
         "",
         Text(f"The flights of New York until {when(commit.watermark_ms)}", _HEAD),
-        f"{counters['records']:,} events in the log are learned; this run took {seconds:.0f} s. "
+        f"{counters['records']:,} events are learned; this run took {seconds:.0f} s. "
+        f"Drift alerts: {figures.alerts_fired}.",
         f"Labels: {counters['labels_joined']:,} joined, {commit.waiting:,} waiting, "
-        f"{counters['timed_out']:,} timed out. Drift alerts: {figures.alerts_fired}.",
+        f"{counters['timed_out']:,} timed out.",
         "",
         *_table(figures),
         "",
@@ -135,9 +136,9 @@ def _places(plan: DemoPlan) -> list[Text | str]:
     log = plan.directory / "log.db"
     size = sum(path.stat().st_size for path in (log, log.with_name("log.db-wal")) if path.exists())
     return [
-        f"log     {log} ({size / 1e6:,.0f} MB): every event and every output",
-        f"state   {plan.state}: the models; delete it, and it is learned again from the log",
-        f"models  {plan.pipeline}: the pipeline's declaration, yours to read and to change",
+        f"log     {log} ({size / 1e6:,.0f} MB): all events and outputs",
+        f"state   {plan.state}: the models, rebuilt from the log if lost",
+        f"models  {plan.pipeline}: the pipeline, yours to read and to edit",
     ]
 
 

@@ -57,6 +57,7 @@ def start(folder: Path, *words: str, **environment: str) -> subprocess.Popen[str
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
 
 
@@ -107,7 +108,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     killed_at = committed(folder)
     process = start(folder)
     wait_until(folder, killed_at + 1, process)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     stopped = finish(process)
     stopped_at = committed(folder)
     finished = finish(start(folder))

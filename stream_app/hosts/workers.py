@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
 import signal
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -37,10 +39,14 @@ class RunPlan(msgspec.Struct, frozen=True):
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """How a worker process ended: in good order, or by an error."""
+    """How a worker process ended: in good order, or by an error.
+
+    `trace` is the traceback of an error that nobody expected.
+    """
 
     worker: int
     error: StreamAppError | None
+    trace: str = ""
 
 
 class StopFlag:
@@ -131,6 +137,9 @@ def _supervise(
     context = multiprocessing.get_context("spawn")
     pipes: list[Connection] = []
     processes = []
+    # A terminal's Ctrl-C goes to all processes, and the parent decides what it means. Ignored
+    # signals are inherited: a worker that is still importing must not die of one.
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     for i, share in enumerate(shares):
         ours, theirs = context.Pipe()
         process = context.Process(
@@ -140,6 +149,7 @@ def _supervise(
         theirs.close()
         pipes.append(ours)
         processes.append(process)
+    signal.signal(signal.SIGINT, handler)
     first: StreamAppError | None = None
     told = False
     open_pipes = dict(enumerate(pipes))
@@ -177,6 +187,8 @@ def _hear(pipe: Connection, worker: int, say: Say) -> tuple[StreamAppError | Non
             True,
         )
     if isinstance(said, Ended):
+        if said.trace:
+            logging.getLogger("stream_app").debug(said.trace)
         return said.error, True
     say(said)
     return None, False
@@ -198,7 +210,6 @@ def _child(
     pipe: Connection,
 ) -> None:
     """Be one worker; the parent's death ends it as a stop does."""
-    # A terminal's Ctrl-C goes to all processes; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     flag = StopFlag()
     signal.signal(signal.SIGTERM, flag._handle)
@@ -211,8 +222,15 @@ def _child(
         return flag()
 
     error: StreamAppError | None = None
+    trace = ""
     try:
         _work(plan, partitions, until, pipe.send, stopped)
     except StreamAppError as known:
         error = known
-    pipe.send(Ended(worker, error))
+    except Exception as unexpected:
+        trace = traceback.format_exc()
+        error = StreamAppError(
+            f"worker {worker}: unexpected {type(unexpected).__name__}: {unexpected}",
+            attempt="the same command with --log-level debug shows where",
+        )
+    pipe.send(Ended(worker, error, trace))

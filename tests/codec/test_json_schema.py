@@ -33,7 +33,7 @@ DIRECTORY = Path(__file__).parents[2] / "schemas"
 class Fragile(dummy.StatisticRegressor):
     """Raises when it meets a zero."""
 
-    def learn_one(self, x: dict[Any, Any], y: Any) -> None:
+    def learn_one(self, x: Any, y: Any) -> None:
         if x["x"] == 0.0:
             raise ZeroDivisionError("zero")
         super().learn_one(x, y)

@@ -15,6 +15,7 @@ from stream_app.core.processor import PartitionProcessor
 from stream_app.core.recovery import recover
 from stream_app.core.rehearsal import SEAL, rehearsal_manifest
 from stream_app.core.store import Image
+from stream_app.core.table import Table
 from stream_app.events import Label, Observation
 from stream_app.outputs import StateDigest
 from stream_app.records import Output, Record
@@ -121,3 +122,22 @@ def _sparse() -> Pipeline:
 
 def _filler(begin: int, end: int) -> list[Observation | Label]:
     return [Observation(f"f{n}", 2, {"wind": 0.0}, key="k1") for n in range(begin, end)]
+
+
+def test_a_row_that_an_image_carried_away_is_found_before_it_is_saved() -> None:
+    """Nothing is kept in memory here but what the store cannot have yet."""
+    store = MemoryStore()
+    table = Table[str](store, "f", b"r", str.encode, bytes.decode, cached_max=0)
+    for number in range(3):
+        table.add(number, f"row {number}")
+    first: dict[bytes, bytes | None] = {}
+    table.collect(first)
+    assert table.pop(0) == "row 0"
+    assert table.pop(0) is None
+    store.save(Image(1, {"f": first}))
+    table.saved()
+    assert table.pop(1) == "row 1"
+    second: dict[bytes, bytes | None] = {}
+    table.collect(second)
+    # On its way to the disk, too, is that two of them are gone.
+    assert [table.pop(number) for number in range(3)] == [None, None, "row 2"]

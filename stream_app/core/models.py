@@ -43,6 +43,7 @@ class Models:
         prototype: bytes,
         pickles: ModelPickles,
         live_max: int,
+        copies: bool = False,
     ) -> None:
         self._reader = reader
         self._family = family
@@ -52,6 +53,7 @@ class Models:
         self._prototype = prototype
         self._pickles = pickles
         self._live_max = live_max
+        self._copies = copies
         self.generation = 0
         self._live: dict[str, UndoableModel] = {}
         self._changed: set[str] = set()
@@ -75,7 +77,9 @@ class Models:
 
     def _bring(self, key: str) -> UndoableModel:
         learned, image = self._bytes(key)
-        model = self._live[key] = UndoableModel(self._task, image, learned, self._pickles)
+        model = self._live[key] = UndoableModel(
+            self._task, image, learned, self._pickles, copies=self._copies
+        )
         return model
 
     def _bytes(self, key: str) -> tuple[int, bytes]:

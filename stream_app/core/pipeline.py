@@ -292,7 +292,7 @@ class Pipeline:
             task=self.task,
             prototype=pickles.dumps(prepared.prototype),
             features=names,
-            copies=bool(prepared.known),
+            copies=prepared.changes_features,
             monitors=monitors,
             pickles=pickles,
             keyed=self.model_per == "key",

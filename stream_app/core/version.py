@@ -33,7 +33,7 @@ class VersionPlan(msgspec.Struct, frozen=True):
 
     `features` are the names it takes out of all accepted ones, None for whatever there is;
     `monitors` reset the models and are part of the definition; `pickles` knows the user's own
-    classes. `copies` says that the model holds code of users, which may change what it is given.
+    classes. `copies` says that the model may change the features it is given.
     """
 
     name: str
@@ -103,6 +103,7 @@ class VersionFold:
             prototype=plan.prototype,
             pickles=plan.pickles,
             live_max=memory.live_max,
+            copies=plan.copies,
         )
         self._digest = SampledDigest(self.models, plan.pickles.extra)
         self._waiting: Table[Any] = Table(
@@ -139,7 +140,7 @@ class VersionFold:
         names = self.plan.features
         if names is not None and schema != self._whole:
             return {name: features[name] for name in names if name in features}
-        return features.copy() if self.plan.copies else features
+        return features
 
     def predict(
         self, seq: int, key: str, features: dict[str, Feature], schema: int, waits: bool

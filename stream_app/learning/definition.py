@@ -16,6 +16,7 @@ from stream_app.learning.description import (
     shortest,
     users_own,
 )
+from stream_app.learning.nodes import objects_in
 from stream_app.learning.refusals import (
     refuse_no_object,
     refuse_trained,
@@ -51,6 +52,17 @@ class Prepared(msgspec.Struct, frozen=True):
     seeds: dict[str, int]
     switched_off: list[str]
     known: dict[str, object]
+
+    @property
+    def changes_features(self) -> bool:
+        """Whether the model may change the mapping of features that a call gives it.
+
+        Users' code may do anything; of River's classes one does.
+        """
+        renames = any(
+            node["object"] == "river.compose:Renamer" for _, node in objects_in(self.tree)
+        )
+        return renames or bool(self.known)
 
 
 def prepare(model: Any, *, seed: int, path: str = "model") -> Prepared:

@@ -17,6 +17,9 @@ from stream_app.learning.tasks import Task
 from stream_app.learning.tasks.task import Said
 
 _PREDICTED = object()
+# Looking at an instance's `__dict__`, as a dump must, leaves it in a slower form for ever (Python
+# 3.11 and 3.12). A model that is cheap to load is therefore replaced by its own image.
+RELOAD_BYTES_MAX = 32 * 1024
 
 
 class ModelRaised(Exception):
@@ -29,14 +32,18 @@ class ModelRaised(Exception):
 class UndoableModel:
     """One model, the number of examples it has learned, and the way back from a failed call.
 
+    `copies` says that the model may change the features it is given, so each call gets a copy.
+
     MemoryError and RecursionError depend on the machine, so they are never undone: they leave
     `predict` and `learn` as they are, and the process must end.
     """
 
     __slots__ = (
+        "_copies",
         "_image",
         "_journal",
         "_learn",
+        "_note",
         "_pickles",
         "_predict",
         "_task",
@@ -44,19 +51,41 @@ class UndoableModel:
         "model",
     )
 
-    def __init__(self, task: Task, image: bytes, learned: int, pickles: ModelPickles) -> None:
+    def __init__(
+        self,
+        task: Task,
+        image: bytes,
+        learned: int,
+        pickles: ModelPickles,
+        *,
+        copies: bool = False,
+    ) -> None:
         self._task = task
+        self._copies = copies
         self._pickles = pickles
         self.learned = learned
         self._load(image)
 
     def _load(self, image: bytes) -> None:
         self._image = image
-        self._journal: list[tuple[dict[str, Any], object]] = []
+        # Features and label of each call in turn, flat: a tuple for each would cost more.
+        self._journal: list[Any] = []
+        self._note = self._journal.append
+        self._use(image)
+
+    def _use(self, image: bytes) -> None:
         model: Any = self._pickles.loads(image)
         self.model = model
         self._predict: Callable[[dict[str, Any]], Said] = self._task.predictor(model)
         self._learn: Callable[[dict[str, Any], LabelValue], object] = model.learn_one
+        if self._copies:
+            self._copy_first()
+
+    def _copy_first(self) -> None:
+        # Code of users may change what it is given; the journal must hold what was given.
+        predict, learn = self._predict, self._learn
+        self._predict = lambda features: predict(features.copy())
+        self._learn = lambda features, label: learn(features.copy(), label)
 
     def predict(self, features: dict[str, Any]) -> Said:
         """Return what the model says; raises `ModelRaised`."""
@@ -67,7 +96,8 @@ class UndoableModel:
         except Exception as error:
             self._undo()
             raise ModelRaised(error) from error
-        self._journal.append((features, _PREDICTED))
+        self._note(features)
+        self._note(_PREDICTED)
         return said
 
     def learn(self, features: dict[str, Any], label: LabelValue) -> None:
@@ -79,12 +109,13 @@ class UndoableModel:
         except Exception as error:
             self._undo()
             raise ModelRaised(error) from error
-        self._journal.append((features, label))
+        self._note(features)
+        self._note(label)
         self.learned += 1
 
     def calls_since_image(self) -> int:
         """Return the length of the journal, which the caller bounds by taking images."""
-        return len(self._journal)
+        return len(self._journal) // 2
 
     def image_bytes(self) -> int:
         """Return the size of the last image."""
@@ -95,16 +126,19 @@ class UndoableModel:
         if self._journal:
             self._image = self._pickles.dumps(self.model)
             self._journal.clear()
+            if len(self._image) <= RELOAD_BYTES_MAX:
+                self._use(self._image)
         return self._image
 
     def _undo(self) -> None:
         journal = self._journal
         self._load(self._image)
-        for features, label in journal:
+        for features, label in zip(journal[::2], journal[1::2], strict=True):
             if label is _PREDICTED:
                 self._predict(features)
             else:
-                self._learn(features, label)  # type: ignore[arg-type]
+                self._learn(features, label)
         self._journal = journal
+        self._note = journal.append
         # The next failure must not pay for this journal again.
         self.image()

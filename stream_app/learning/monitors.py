@@ -46,11 +46,17 @@ class Monitor:
         return self._fired()
 
     def _fired(self) -> Firing | None:
-        after = sum(self._newest) / len(self._newest)
+        newest = list(self._newest)
+        after = _mean(newest)
         before = self._older_sum / self._older if self._older else None
+        if before is None:
+            # Too early for a mean of older values: the older half of these tells the direction.
+            half = len(newest) // 2
+            direction = _direction(_mean(newest[:half] or newest), _mean(newest[half:]))
+        else:
+            direction = _direction(before, after)
         self._older_sum, self._older = 0.0, 0
         self._newest.clear()
-        direction: Literal["rise", "fall"] = "fall" if before and after < before else "rise"
         if self._rises_only and direction == "fall":
             return None
         return Firing(direction, before, after)
@@ -67,3 +73,11 @@ class Monitor:
         monitor._older_sum, monitor._older = state[3:5]
         monitor._newest = deque(state[5])
         return monitor
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _direction(before: float, after: float) -> Literal["rise", "fall"]:
+    return "fall" if after < before else "rise"

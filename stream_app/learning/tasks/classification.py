@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from river import base
+from river.active.base import ActiveLearningClassifier
 
 from stream_app.errors import DeclarationError
 from stream_app.events import LabelValue
@@ -20,6 +21,11 @@ class Classification(Task):
             raise DeclarationError(
                 f"{type(model).__name__} is no classifier, which task {self.name} needs",
                 attempt="a River classifier as the last step of the model",
+            )
+        if isinstance(model, ActiveLearningClassifier):
+            raise DeclarationError(
+                f"{type(model).__name__} asks for labels, and says more than a prediction",
+                attempt="the classifier inside it: labels come with the log here",
             )
         if has_probabilities(model):
             return model.predict_proba_one  # type: ignore[return-value]

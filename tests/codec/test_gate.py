@@ -50,6 +50,7 @@ def pipeline(features: object = Flight, task: Task | None = None, **limits: Any)
         features=features,
         labels=Labels(wait=timedelta(hours=1)),
         limits=Limits(**bounds),
+        metrics={},
         versions={"v1": Version(models[task.name])},
     )
 

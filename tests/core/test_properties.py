@@ -8,6 +8,7 @@ from datetime import timedelta
 from functools import cache
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -47,13 +48,13 @@ def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @cache
-def bare() -> Pipeline:
+def bare(ids_max: int = 9) -> Pipeline:
     """Return a pipeline whose model costs nothing: acceptance is what is looked at."""
     return Pipeline(
         "bare",
         task=Regression(),
         labels=Labels(wait=timedelta(milliseconds=WAIT_MS)),
-        limits=LIMITS,
+        limits=msgspec.structs.replace(LIMITS, ids_max=ids_max),
         metrics={},
         versions={"v1": Version(dummy.StatisticRegressor(stats.Mean()))},
     )
@@ -123,7 +124,7 @@ def long_history(seed: int, labels: list[Any], events: int = 150) -> list[Any]:
     now, rows = 1000, list[Any]()
     names = [f"i{n}" for n in range(draw.choice([12, 40, 1000]))]
     for i in range(events):
-        now = max(0, now + draw.choice([0, 0, 1, 1, 2, 3, 10, -20, 60 if i % 9 == 0 else 1]))
+        now = max(0, now + draw.choice([0, 0, 1, 1, 2, 3, 10, -20, 90 if i % 30 > 20 else 1]))
         key = draw.choice(SAMPLED)
         kind = draw.choices(["observation", "label", "inline", "time"], [8, 8, 4, 1])[0]
         if kind == "time":
@@ -134,8 +135,8 @@ def long_history(seed: int, labels: list[Any], events: int = 150) -> list[Any]:
         else:
             level = 3.0 if i * 3 > events else -1.0
             features: dict[str, Any] = {"a": draw.gauss(level, 1.0), "b": draw.gauss(-level, 0.5)}
-            if draw.random() < 0.2:
-                features[draw.choice("cde")] = draw.choice([1, 2.5, True])
+            if draw.random() < 0.3:
+                features[draw.choice("cdefghijklmnopq")] = draw.choice([1, 2.5, True])
             label = draw.choice(labels) if kind == "inline" else None
             name = f"i{i}" if len(names) > 100 else draw.choice(names)
             rows.append(Observation(name, now, features, key, label))
@@ -159,16 +160,21 @@ def written(pipeline: Pipeline, events: list[Any]) -> History:
 # --- acceptance ---------------------------------------------------------------------------------
 
 
+windows = st.sampled_from([5, 9, 60])
+
+
 @few
-@given(histories(st.integers(0, 2)), cuts())
-def test_acceptance_agrees_with_a_simple_reference(events: list[Any], steps: list[Step]) -> None:
-    check_against_reference(events, steps)
+@given(windows, histories(st.integers(0, 2)), cuts())
+def test_acceptance_agrees_with_a_simple_reference(
+    ids_max: int, events: list[Any], steps: list[Step]
+) -> None:
+    check_against_reference(ids_max, events, steps)
 
 
-def check_against_reference(events: list[Any], steps: list[Step]) -> None:
-    outcome = written(bare(), events).fold(steps)
+def check_against_reference(ids_max: int, events: list[Any], steps: list[Step]) -> None:
+    outcome = written(bare(ids_max), events).fold(steps)
     reference = Reference(
-        wait_ms=WAIT_MS, ids_max=LIMITS.ids_max, early_max=LIMITS.early_max, segment=SEGMENT
+        wait_ms=WAIT_MS, ids_max=ids_max, early_max=LIMITS.early_max, segment=SEGMENT
     )
     for event in events:
         reference.take(event)
@@ -185,11 +191,11 @@ def check_against_reference(events: list[Any], steps: list[Step]) -> None:
 
 
 @few
-@given(seeds, cuts())
+@given(windows, seeds, cuts())
 def test_acceptance_agrees_with_the_reference_on_long_histories(
-    seed: int, steps: list[Step]
+    ids_max: int, seed: int, steps: list[Step]
 ) -> None:
-    check_against_reference(long_history(seed, [0, 1, 2]), steps)
+    check_against_reference(ids_max, long_history(seed, [0, 1, 2]), steps)
 
 
 @few

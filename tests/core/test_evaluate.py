@@ -1,0 +1,158 @@
+"""A notebook's figure is the figure that live shows: digit for digit River's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any
+
+import pytest
+from river import (
+    datasets,
+    evaluate,
+    forest,
+    linear_model,
+    metrics,
+    naive_bayes,
+    neighbors,
+    preprocessing,
+    tree,
+)
+
+from stream_app.core.evaluate import as_events
+from stream_app.core.pipeline import Labels, Pipeline, Version
+from stream_app.events import Label
+from stream_app.learning.tasks import Binary, Multiclass, Regression, Task
+from stream_app.outputs import Evaluation
+from stream_app.testing import Driver
+
+N = 200
+BEGIN = datetime(2013, 1, 1, tzinfo=UTC)
+
+MODELS: dict[str, dict[str, Callable[[], Any]]] = {
+    "binary": {
+        "linear": lambda: preprocessing.StandardScaler() | linear_model.LogisticRegression(),
+        "tree": lambda: tree.HoeffdingTreeClassifier(grace_period=30),
+        "bayes": naive_bayes.GaussianNB,
+        "forest": lambda: forest.ARFClassifier(n_models=3, seed=1),
+    },
+    "multiclass": {
+        "bayes": naive_bayes.GaussianNB,
+        "tree": lambda: tree.HoeffdingTreeClassifier(grace_period=30),
+        "knn": lambda: (
+            preprocessing.StandardScaler()
+            | neighbors.KNNClassifier(n_neighbors=3, engine=neighbors.LazySearch(window_size=50))
+        ),
+    },
+    "regression": {
+        "linear": lambda: preprocessing.StandardScaler() | linear_model.LinearRegression(),
+        "tree": lambda: tree.HoeffdingTreeRegressor(grace_period=20),
+    },
+}
+METRICS: dict[str, Callable[[], Any]] = {
+    "binary": lambda: (
+        metrics.ROCAUC(n_thresholds=100) + metrics.LogLoss() + metrics.Accuracy() + metrics.F1()
+    ),
+    "multiclass": lambda: metrics.Accuracy() + metrics.MacroF1() + metrics.CrossEntropy(),
+    "regression": lambda: metrics.MAE() + metrics.RMSE() + metrics.R2(),
+}
+TASKS: dict[str, Task] = {
+    "binary": Binary(),
+    "multiclass": Multiclass(),
+    "regression": Regression(),
+}
+CLOCKS: dict[str, tuple[Any, Any]] = {
+    # what River is told: (moment, delay)
+    "at once": (None, None),
+    "later": (None, 20),
+    "by a clock": ("at", timedelta(hours=3)),
+    "by a function": (lambda x: BEGIN + timedelta(hours=x["n"]), timedelta(hours=7)),
+    "each in its time": ("at", lambda _x, y: timedelta(minutes=30 + len(str(y)) * 41)),
+}
+
+
+def rows(task: str) -> Iterator[tuple[dict[Any, Any], Any]]:
+    """Return a real data set in canonical feature order, with a running number."""
+    real: Any = {
+        "binary": datasets.Phishing(),
+        "multiclass": datasets.ImageSegments(),
+        "regression": datasets.ChickWeights(),
+    }[task]
+    for n, (x, y) in enumerate(real):
+        if n == N:
+            return
+        yield dict(sorted({**x, "n": n}.items())), y
+
+
+def timed(task: str, moment: Any) -> Iterator[tuple[dict[str, Any], Any]]:
+    """Return the rows with a time among the features, when the clock asks for one."""
+    for x, y in rows(task):
+        if moment == "at":
+            x = {**x, "at": BEGIN + timedelta(minutes=20 * x["n"] + x["n"] % 7)}  # noqa: PLW2901
+        yield x, y
+
+
+@cache
+def pipeline(task: str, *names: str, evaluate_every: int = 7) -> Pipeline:
+    return Pipeline(
+        "p",
+        task=TASKS[task],
+        labels=Labels(wait=timedelta(days=30)),
+        metrics=METRICS[task](),
+        versions={name: Version(MODELS[task][name]()) for name in names},
+        initial_champion=names[0],
+        seed=1,
+        evaluate_every=evaluate_every,
+    )
+
+
+def rivers_own(task: str, name: str, clock: str) -> Any:
+    """Return River's own figure; its model must not see the moment, so it is discarded first."""
+    moment, delay = CLOCKS[clock]
+    if moment == "at":
+        # The same instants through a function, because a string stays among River's features.
+        moment = lambda x: BEGIN + timedelta(minutes=20 * x["n"] + x["n"] % 7)  # noqa: E731
+    return evaluate.progressive_val_score(
+        rows(task), MODELS[task][name](), METRICS[task](), moment=moment, delay=delay
+    )
+
+
+CASES = [
+    (task, name, clock)
+    for task, models in MODELS.items()
+    for clock in CLOCKS
+    for name in models
+    # A forest is slow; how labels come is the same for it as for a tree.
+    if name != "forest" or clock in ("at once", "later")
+]
+
+
+@pytest.mark.parametrize(("task", "name", "clock"), CASES)
+def test_evaluate_equals_rivers_own_figure(task: str, name: str, clock: str) -> None:
+    moment, delay = CLOCKS[clock]
+    ours = pipeline(task, name).evaluate(timed(task, moment), moment=moment, delay=delay)
+    assert list(ours.get()) == list(rivers_own(task, name, clock).get())
+    assert [type(part).__name__ for part in ours] == [
+        type(part).__name__ for part in METRICS[task]()
+    ]
+
+
+@pytest.mark.parametrize("task", list(TASKS))
+def test_what_is_published_ends_at_the_same_figures(task: str) -> None:
+    moment, delay = CLOCKS["each in its time"]
+    events = list(as_events(timed(task, moment), moment, delay))
+    labels = sum(isinstance(event, Label) for event in events)
+    names = list(MODELS[task])[:3]
+    with Driver(pipeline(task, *names, evaluate_every=labels)) as driver:
+        driver.send(*events)
+        for name in names:
+            topic = "evaluations" if name == names[0] else f"shadow.{name}"
+            [last] = (o for o in driver.outputs(topic) if isinstance(o, Evaluation))
+            assert (last.learned, last.version) == (labels, name)
+            totals = [value.total for value in last.metrics.values()]
+            ours = pipeline(task, *names).evaluate(
+                timed(task, moment), version=name, moment=moment, delay=delay
+            )
+            assert totals == list(ours.get())
+            assert totals == list(rivers_own(task, name, "each in its time").get())

@@ -22,9 +22,7 @@ from pathlib import Path
 
 from river import linear_model, metrics, preprocessing
 
-from stream_app.core.pipeline import Labels, Pipeline, Version
-from stream_app.events import Label, Observation
-from stream_app.learning.tasks import Binary
+from stream_app import Binary, Label, Labels, Observation, Pipeline, Version
 from stream_app.codec.encode import encode_event
 from stream_app.core.rehearsal import rehearsal_processor
 from stream_app.events import Event
@@ -134,9 +132,7 @@ def embedded(events: list[Event], folder: Path) -> tuple[Clock, Clock]:
     log.append("bench.events", [encode_event(event) for event in events])
     until = {0: log.bounds("bench.events", 0)[1]}
     hosts = open_hosts(log, declared, manifest, state, [0])
-    live = timed(
-        lambda: run_hosts(log, declared, hosts, stopped=lambda: False, until=until)
-    )
+    live = timed(lambda: run_hosts(log, declared, hosts, stopped=lambda: False, until=until))
     hosts[0].close()
     again = timed(lambda: replay(log, declared, manifest, 0))
     log.close()

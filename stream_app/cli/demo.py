@@ -8,7 +8,6 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 
 import click
 
@@ -18,29 +17,13 @@ from stream_app.cli.demo_screen import DemoScreen
 from stream_app.cli.demo_summary import program, say, summary, when
 from stream_app.hosts.demo import DemoPlan, run_demo
 from stream_app.hosts.demo_figures import Figures
+from stream_app.hosts.stop_flag import StopFlag
 
 DAYS = 45
 DIRECTORY = ".stream-app/demo"
 # Never imported from here: it brings River in, and the worker runs its copy.
 DECLARATION = Path(__file__).with_name("demo_pipeline.py")
 INTERRUPTED = 130
-
-
-class _Stop:
-    """Set by Ctrl-C and SIGTERM; what runs ends in good order."""
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-
-    def install(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._handle)
-
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
-        self.signal = number
-
-    def __call__(self) -> bool:
-        return self.signal is not None
 
 
 @click.command()
@@ -71,7 +54,7 @@ def demo(days: int | None, whole_year: bool, directory: Path) -> int:
     if days is not None and whole_year:
         raise click.UsageError("--days and --all exclude each other")
     plan = DemoPlan(directory, None if whole_year else days or DAYS, DECLARATION)
-    stopped = _Stop()
+    stopped = StopFlag()
     stopped.install()
     began = time.monotonic()
     with ExitStack() as stack:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from stream_app.core.log import Log
     from stream_app.core.pipeline import Pipeline
     from stream_app.hosts.replay import ReplayReport
-    from stream_app.hosts.workers import StopFlag
+    from stream_app.hosts.stop_flag import StopFlag
 
 SHOWN_CHARS_MAX = 300
 
@@ -37,7 +37,7 @@ def replay(pipeline: str, as_json: bool, broker: str) -> int:
     published. Writes nothing to the log. Exit code 3 when there is a difference.
     """
     from stream_app.hosts.manifests import read_manifest
-    from stream_app.hosts.workers import StopFlag
+    from stream_app.hosts.stop_flag import StopFlag
 
     plan = declared(pipeline)
     flag = StopFlag()

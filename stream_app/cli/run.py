@@ -57,7 +57,8 @@ def run(
     any end, kill -9 too, the same command goes on where it was.
     """
     from stream_app.cli.run_view import run_view
-    from stream_app.hosts.workers import RunPlan, StopFlag
+    from stream_app.hosts.stop_flag import StopFlag
+    from stream_app.hosts.workers import RunPlan
     from stream_app.hosts.workers import run as run_pipeline
 
     plan = RunPlan(

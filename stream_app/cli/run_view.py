@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from stream_app.cli.logs import fact
 from stream_app.cli.table import count, duration
 from stream_app.hosts.embedded import Notice, Progress
-from stream_app.hosts.workers import StopFlag
+from stream_app.hosts.stop_flag import StopFlag
 
 if TYPE_CHECKING:
     from rich.live import Live

@@ -12,7 +12,8 @@ from stream_app.errors import LogBusy
 from stream_app.hosts.demo_words import Began, Loaded, Noted
 from stream_app.hosts.embedded import Notice, Progress
 from stream_app.hosts.pipeline_file import load_pipeline
-from stream_app.hosts.workers import RunPlan, StopFlag, run
+from stream_app.hosts.stop_flag import StopFlag
+from stream_app.hosts.workers import RunPlan, run
 
 # The worker of a demo that was killed a moment ago needs some time to notice.
 BUSY_S = 3.0

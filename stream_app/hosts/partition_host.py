@@ -18,7 +18,7 @@ from stream_app.core.memory import Memory
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.position import POSITION, read_position
 from stream_app.core.processor import Batch, PartitionProcessor
-from stream_app.core.recovery import Recovery, recover
+from stream_app.core.recovery import Recovery, recover, require_unbroken
 from stream_app.core.store import StateStore
 from stream_app.core.topics import Topics
 from stream_app.errors import LogUntrusted, PositionMissing
@@ -249,9 +249,12 @@ class PartitionHost:
             if offset >= until:
                 return []
             records_max = min(records_max, until - offset)
-        records = self._log.read(
-            self._topics.events, self.partition, offset, records_max=records_max
-        )
+        topic = self._topics.events
+        records = self._log.read(topic, self.partition, offset, records_max=records_max)
+        if records and records[0].offset > offset:
+            # A hole as Kafka's logs have, or retention was quicker than we are.
+            where = f"{self._manifest.pipeline}/{self.partition}"
+            require_unbroken(where, self._log.bounds(topic, self.partition)[0], offset)
         if until is not None:
             records = [record for record in records if record.offset < until]
         return records

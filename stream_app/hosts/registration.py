@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 import msgspec
 
-from stream_app.core.commit import SEMANTICS, Manifest, decode_manifest
+from stream_app.core.commit import SEMANTICS, Manifest
 from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.recovery import check_settings
-from stream_app.core.settings import Settings, read_settings
+from stream_app.core.settings import Settings
 from stream_app.core.topics import Topics
-from stream_app.errors import LogUntrusted, PositionMissing, UsageError
+from stream_app.errors import PositionMissing, UsageError
+from stream_app.hosts.manifests import read_manifest, settings_in_force
 
 
 def register(
@@ -29,8 +30,7 @@ def register(
     Processes that start at once agree. Raises `UsageError` and `NeedsPerson` errors.
     """
     topics = Topics(pipeline.name)
-    found = log.ledger_get(topics.ledger, 0, "manifest")
-    if found is None:
+    if log.ledger_get(topics.ledger, 0, "manifest") is None:
         count = partitions or 1
         _check_partitions(pipeline, count)
         _refuse_orphans(log, pipeline)
@@ -46,11 +46,6 @@ def register(
             settings=(settings or pipeline.settings()).plain(),
         )
         log.ledger_put(topics.ledger, 0, "manifest", msgspec.json.encode(manifest), expected=None)
-        found = log.ledger_get(topics.ledger, 0, "manifest")
-    if found is None:
-        raise LogUntrusted(
-            f"the manifest of {pipeline.name} in {log.url} vanished.", attempt="start again"
-        )
     manifest = read_manifest(log, pipeline.name)
     if partitions is not None and partitions != manifest.partitions:
         raise UsageError(
@@ -60,34 +55,6 @@ def register(
     _check_partitions(pipeline, manifest.partitions)
     log.create_topics(dict.fromkeys(topics.all(pipeline.versions), manifest.partitions))
     return manifest
-
-
-def read_manifest(log: Log, pipeline: str) -> Manifest:
-    """Return the manifest of a pipeline that was started before; raises named errors."""
-    found = log.ledger_get(Topics(pipeline).ledger, 0, "manifest")
-    if found is None:
-        names = sorted(
-            topic.removesuffix(".events") for topic in log.topics() if topic.endswith(".events")
-        )
-        known = f"; it has {', '.join(names)}" if names else "; it has no pipelines"
-        raise UsageError(
-            f"{log.url} has no pipeline {pipeline!r}{known}",
-            attempt="stream-app run FILE or stream-app produce FILE ... to start it",
-        )
-    manifest = decode_manifest(found, f"{pipeline} in {log.url}")
-    if manifest.log_id != log.log_id or manifest.pipeline != pipeline:
-        raise LogUntrusted(
-            f"the manifest of {pipeline} in {log.url} is of {manifest.pipeline} in log "
-            f"{manifest.log_id}; this is log {log.log_id}.",
-            attempt="restore the log from a backup: its ledger was copied from elsewhere",
-        )
-    return manifest
-
-
-def settings_in_force(log: Log, manifest: Manifest) -> Settings:
-    """Return the newest settings in the log; the fold reaches them at their position."""
-    newest = log.ledger_get(Topics(manifest.pipeline).ledger, 0, "settings")
-    return read_settings(msgspec.json.decode(newest)) if newest else manifest.first_settings()
 
 
 def require_settings(log: Log, manifest: Manifest, pipeline: Pipeline) -> None:

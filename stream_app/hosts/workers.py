@@ -6,12 +6,10 @@ import contextlib
 import logging
 import multiprocessing
 import signal
-import threading
 import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from types import FrameType
 
 import msgspec
 
@@ -22,6 +20,7 @@ from stream_app.hosts.log_url import open_broker
 from stream_app.hosts.pipeline_file import load_pipeline
 from stream_app.hosts.registration import register, require_settings
 from stream_app.hosts.state_directory import StateDirectory
+from stream_app.hosts.stop_flag import StopFlag
 
 Say = Callable[[Progress | Notice], None]
 
@@ -47,33 +46,6 @@ class Ended(msgspec.Struct, frozen=True):
     worker: int
     error: StreamAppError | None
     trace: str = ""
-
-
-class StopFlag:
-    """Set by SIGTERM and SIGINT, read between two steps: a signal never tears a model."""
-
-    def __init__(self) -> None:
-        self._event = threading.Event()
-        self.signal: int | None = None
-        self.signals = 0
-
-    def install(self) -> None:
-        """Handle both signals from now on."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._handle)
-
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
-        self.signal = number
-        self.signals += 1
-        self._event.set()
-
-    def set(self) -> None:
-        """Stop as if a signal had come."""
-        self._event.set()
-
-    def __call__(self) -> bool:
-        """Tell whether to stop."""
-        return self._event.is_set()
 
 
 def run(plan: RunPlan, say: Say, stopped: StopFlag) -> None:

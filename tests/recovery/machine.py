@@ -13,8 +13,9 @@ from stream_app.core.commit import Commit, Manifest, decode_commit
 from stream_app.core.memory import Memory
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.topics import Topics
+from stream_app.hosts.manifests import read_manifest
 from stream_app.hosts.partition_host import Pace, PartitionHost, nothing
-from stream_app.hosts.registration import read_manifest, register
+from stream_app.hosts.registration import register
 from stream_app.hosts.replay import ReplayReport, replay
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.records import NewRecord

@@ -29,8 +29,9 @@ from stream_app.errors import (
 )
 from stream_app.hosts.controls import append_settings
 from stream_app.hosts.embedded import Notice, Progress
-from stream_app.hosts.registration import read_manifest
-from stream_app.hosts.workers import RunPlan, StopFlag, run
+from stream_app.hosts.manifests import read_manifest
+from stream_app.hosts.stop_flag import StopFlag
+from stream_app.hosts.workers import RunPlan, run
 from stream_app.storage.rocksdb_store import RocksdbStore
 from tests.recovery.machine import Machine, Outcome, first_difference
 from tests.recovery.owner import owning
@@ -362,3 +363,31 @@ def test_another_cpu_goes_on_and_is_recorded(machine: Machine) -> None:
     _sql(machine, "UPDATE ledger SET value = ? WHERE key = 'commit'", value)
     machine.run(small())
     assert machine.commit(small()).environment == commit.environment
+
+
+def test_records_removed_before_they_were_processed_are_missed(machine: Machine) -> None:
+    """A hole in what is learned would be silent: reading just begins later."""
+    machine.run(small(), until=HALF)
+    with closing(machine.log()) as log:
+        log.retain("small.events", 0, from_offset=HALF + 1)
+    assert f"begins at offset {HALF + 1}" in _refused(machine, small(), LogUntrusted)
+
+
+def test_records_removed_from_under_a_processor_that_lags_stop_it(machine: Machine) -> None:
+    with closing(machine.log()) as log, closing(machine.open(log, small())) as host:
+        host.step(100)
+        log.retain("small.events", 0, from_offset=101)
+        before = machine.outcome(small())
+        with pytest.raises(LogUntrusted, match="begins at offset 101"):
+            host.step(100)
+        assert first_difference(before, machine.outcome(small())) is None
+
+
+def test_removing_what_was_processed_and_saved_costs_nothing(
+    machine: Machine, undisturbed: Outcome
+) -> None:
+    machine.run(small(), until=HALF)
+    with closing(machine.log()) as log:
+        log.retain("small.events", 0, from_offset=HALF)
+    machine.run(small())
+    assert first_difference(undisturbed, machine.outcome(small())) is None

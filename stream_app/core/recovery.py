@@ -61,15 +61,20 @@ def recover(
     if commit is not None:
         commit.environment.check(this_environment(), f"the state of {where}")
     position, rebuild = _position(manifest, partition, saved, hosted, committed)
-    if position.next_offset < log_start and position.next_offset < committed:
-        raise LogUntrusted(
-            f"the log of {where} begins at offset {log_start} now, but the state is only known up "
-            f"to {position.next_offset}: the records between are gone.",
-            attempt="restore the state directory or the older part of the log from a backup",
-        )
+    require_unbroken(where, log_start, position.next_offset)
     start = Start(position, committed, seat, hosted, left)
     chain = bytes.fromhex(commit.chain) if commit is not None else None
     return Recovery(start, chain, rebuild if committed > origin else None, not_hosted)
+
+
+def require_unbroken(where: str, log_start: int, next_offset: int) -> None:
+    """Raise `LogUntrusted` when records from `next_offset` on are no longer in the log."""
+    if next_offset < log_start:
+        raise LogUntrusted(
+            f"the log of {where} begins at offset {log_start} now, but the state is only known up "
+            f"to {next_offset}: the records between are gone.",
+            attempt="restore the state directory or the older part of the log from a backup",
+        )
 
 
 def _hosted(

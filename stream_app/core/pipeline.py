@@ -50,6 +50,11 @@ class Version:
 
     def __init__(self, model: Any, *, features: Iterable[str] | None = None) -> None:
         self.model = model
+        if isinstance(features, str):
+            raise DeclarationError(
+                f"Version.features: {features!r} is one string, not names",
+                attempt=f"features=[{features!r}]",
+            )
         self.features = None if features is None else tuple(features)
 
 
@@ -101,16 +106,25 @@ class Pipeline:
         self.name = _checked_name("name", name)
         self.task = _checked_task(task)
         self.features = feature_types(features)
-        self.labels = labels if labels is not None else Labels()
+        self.labels: Labels = _expect(
+            "labels",
+            Labels() if labels is None else labels,
+            Labels,
+            "labels=Labels(wait=timedelta(days=2))",
+        )
         self.limits = _checked_limits(limits if limits is not None else Limits())
         self.model_per = _one_of("model_per", model_per, ("pipeline", "partition", "key"))
-        self.seed = seed
+        self.seed: int = _expect("seed", seed, int, "seed=1")
         self.evaluate_every = _positive("evaluate_every", evaluate_every)
         self.digest_every = _positive("digest_every", digest_every)
-        self.versions = dict(versions)
+        self.versions: dict[str, Version] = dict(
+            _expect("versions", versions, Mapping, 'versions={"v1": Version(model)}')
+        )
         self._prepared = self._prepare_versions()
         self.initial_champion = self._champion(initial_champion)
-        self._drift = self._prepare_drift(list(drift))
+        self._drift = self._prepare_drift(
+            list(_expect("drift", drift, Iterable, 'drift=[DriftMonitor("error", drift.ADWIN())]'))
+        )
         self._metrics = self._prepare_metrics(metrics)
         self.known: dict[str, object] = {}
         for prepared in [*self._prepared.values(), *self._metrics.values()]:
@@ -330,6 +344,12 @@ def _checked_limits(limits: object) -> Limits:
             f"limits.{where.rstrip('`')}: {what}",
             attempt=f"a number of that kind; the default is Limits().{where.rstrip('`')}",
         ) from None
+
+
+def _expect(path: str, value: Any, kind: Any, attempt: str) -> Any:
+    if isinstance(value, kind) and not isinstance(value, bool):
+        return value
+    raise DeclarationError(f"{path}: expected {kind.__name__}, got {value!r}", attempt=attempt)
 
 
 def _one_of(path: str, value: Any, allowed: tuple[str, ...]) -> Any:

@@ -58,7 +58,7 @@ def check_metric(name: str, metric: Any, task: Task, models: Mapping[str, Any]) 
             f"{path}: {type(metric).__name__} cannot score task {task.name}",
             attempt=f"a metric for {task.name}, such as {', '.join(task.default_metrics())}",
         )
-    if not isinstance(metric.clone().get(), int | float):
+    if not _has_number(metric):
         raise DeclarationError(
             f"{path}: {type(metric).__name__} has no single number to report",
             attempt="metrics whose get() is a number",
@@ -66,6 +66,13 @@ def check_metric(name: str, metric: Any, task: Task, models: Mapping[str, Any]) 
     if task.metric_family == "classification" and not metric.requires_labels:
         for version, model in models.items():
             _check_probabilities(path, metric, version, model)
+
+
+def _has_number(metric: Any) -> bool:
+    try:
+        return isinstance(metric.clone().get(), int | float)
+    except NotImplementedError:  # River's ClassificationReport is a text
+        return False
 
 
 def _fits(metric: Any, task: Task) -> bool:

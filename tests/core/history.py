@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -37,8 +38,12 @@ class Entry(NamedTuple):
     hole: int = 0
 
 
-class Outcome(NamedTuple):
-    """All that a fold shows: outputs by topic, chain, digests, counters, rows in the store."""
+@dataclass(frozen=True)
+class Outcome:
+    """All that a fold shows: outputs by topic, chain, digests, counters.
+
+    `rows` is what the store holds at the end; no part of what makes two outcomes equal.
+    """
 
     outputs: dict[str, list[tuple[bytes | None, bytes, Headers]]]
     next_offset: int
@@ -48,6 +53,7 @@ class Outcome(NamedTuple):
     counters: Counters
     waiting: int
     early: int
+    rows: dict[str, dict[bytes, bytes]] = field(compare=False)
 
 
 class History:
@@ -147,6 +153,10 @@ class _Fold:
             processor.acceptance.counters,
             processor.acceptance.ids.waiting,
             len(processor.acceptance.early),
+            {
+                family: dict(self._store.scan(family, b"", None, 1 << 30))
+                for family in self._store.families()
+            },
         )
 
 

@@ -258,6 +258,14 @@ def test_a_prediction_that_nobody_can_use_is_a_failure_too() -> None:
         assert driver.counters.dead_letters == 0
 
 
+def test_a_null_prediction_that_waited_leaves_nothing_in_the_store() -> None:
+    history = History(pipeline({"v1": Counting()}))
+    history.add(Observation("x", 1, {"bad": "predict"}), Label("x", 2, True))
+    outcome = history.fold([1, "save", "crash", 1, "save"])
+    assert outcome.counters.labels_joined == 1
+    assert not [key for key in outcome.rows["version.v1"] if key.startswith(b"w")]
+
+
 def test_undoing_makes_the_calls_again_with_the_features_as_they_were_given() -> None:
     greedy = Greedy() | linear_model.LogisticRegression()
     events: list[Any] = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -180,7 +181,7 @@ class Acceptance:
         self.counters.labels_conflicting += 1
         return False
 
-    def pass_time(self, ts_ms: int) -> list[int]:
+    def pass_time(self, ts_ms: int) -> Sequence[int]:
         """Move event time on after a record was applied; returns what timed out by that."""
         self.watermark.advance(ts_ms)
         return self._expire()
@@ -194,8 +195,10 @@ class Acceptance:
             self.counters.labels_unknown += dropped
         return expired
 
-    def _expire(self) -> list[int]:
+    def _expire(self) -> Sequence[int]:
         now_ms = self.watermark.now_ms
+        if self.ids.rests(now_ms) and not self.early:
+            return ()
         expired = self._time_out(self.ids.expire(now_ms))
         if self.early:
             self.counters.labels_unknown += self.early.expire(now_ms, EARLY_PER_RECORD)

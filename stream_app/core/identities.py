@@ -132,6 +132,13 @@ class Identities:
             expired += self._expire_segment(now_ms)
         return expired
 
+    def rests(self, now_ms: int) -> bool:
+        """Tell, as cheaply as can be, that `expire` has nothing to do."""
+        due = self._due
+        return not (due and due[0][0] < now_ms) and (
+            (self._first + 1) << _SHIFT > self.next_seq - self.ids_max
+        )
+
     def expire_all(self, now_ms: int) -> list[int]:
         """Time out whatever is due; returns the sequence numbers.
 

@@ -31,6 +31,7 @@ from stream_app.events import Refusal
 from stream_app.records import Output, Record, format_position
 
 PLACES_MAX = 100_000
+LOOK_EVERY = 0xFF  # a mask: once in 256 records
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -78,7 +79,6 @@ class PartitionProcessor:
         self._start = start
         self._poisoned = False
         self._silent = False
-        self._until_changes_looked_at = 0
         self.next_offset = start.position.next_offset
         self._chain = Chain(*start.position.chain)
         self._settings = read_settings(start.position.settings)
@@ -166,16 +166,13 @@ class PartitionProcessor:
             if counters.records % self._digest_every == 0:
                 self._state_digests(record)
             self.next_offset = offset + 1
-            if self._changes() > self._memory.changes_max:
+            # Looked at now and then: how much a batch may put into memory before it ends.
+            if not counters.records & LOOK_EVERY and self._changes() > self._memory.changes_max:
                 break
         return None
 
     def _changes(self) -> int:
-        """Return how much a checkpoint would write, looked at once in 256 records."""
-        self._until_changes_looked_at -= 1
-        if self._until_changes_looked_at > 0:
-            return 0
-        self._until_changes_looked_at = 256
+        """Return how much a checkpoint would write."""
         return self.acceptance.changes() + sum(version.changes() for version in self.versions)
 
     def _apply(self, admitted: Admitted, record: Record) -> None:
@@ -207,9 +204,10 @@ class PartitionProcessor:
                 self._emitter.prediction(version, record, event, key, said)
             if version.failures or version.fired:
                 self._caused(version, record, event, event.id)
-        for fired in self._reporting.watch(features):
-            if not silent:
-                self._emitter.drift_alert(record, event, fired, None)
+        if self._reporting.watches_features:
+            for fired in self._reporting.watch(features):
+                if not silent:
+                    self._emitter.drift_alert(record, event, fired, None)
         if label is None:
             return
         joined = Joined(seq, event.id, key, features, schema, label, delay_ms)
@@ -347,7 +345,6 @@ class PartitionProcessor:
             version.models.trim()
         outputs = self._emitter.outputs
         self._emitter.outputs = []
-        self._until_changes_looked_at = 0
         return Batch(outputs, self._commit(), self._changes() > self._memory.changes_max, stop)
 
     def _commit(self) -> Commit:

@@ -43,6 +43,11 @@ class Reporting:
             for m in settings.monitors
         ]
 
+    @property
+    def watches_features(self) -> bool:
+        """Whether there are feature monitors."""
+        return bool(self._features)
+
     def prequential(self) -> Prequential:
         """Return an empty evaluation."""
         return Prequential(self._metrics)
@@ -53,8 +58,6 @@ class Reporting:
 
     def watch(self, features: Mapping[str, Any]) -> list[Fired]:
         """Show an accepted observation's features to their monitors; returns what fired."""
-        if not self._features:
-            return []
         fired = []
         for monitor in self._features:
             value = features.get(monitor.feature)

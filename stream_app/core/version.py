@@ -135,12 +135,12 @@ class VersionFold:
         whole = names is not None and declared is not None and {*declared} <= {*names}
         self._whole = since if whole else -2
 
-    def _select(self, features: Features, schema: int) -> Features:
+    def _select(self, features: Features) -> Features:
         """Return the version's own features, in canonical order."""
         names = self.plan.features
-        if names is not None and schema != self._whole:
-            return {name: features[name] for name in names if name in features}
-        return features
+        if names is None:
+            return features
+        return {name: features[name] for name in names if name in features}
 
     def predict(
         self, seq: int, key: str, features: dict[str, Feature], schema: int, waits: bool
@@ -155,7 +155,7 @@ class VersionFold:
             # A prediction may change a model, too: the digest must not depend on what comes after.
             self._digest.touch(key)
         model = self.models.get(key if self._keyed else "")
-        chosen = self._select(features, schema)
+        chosen = features if schema == self._whole else self._select(features)
         learned = model.learned
         try:
             said = model.predict(chosen)
@@ -194,14 +194,15 @@ class VersionFold:
     def _score_and_learn(self, joined: Joined, said: Any) -> None:
         label = joined.label
         self.prequential.score(label, said, joined.delay_ms)
-        if said is not None and said != {}:
+        if (self.monitors or self._error_monitors) and said is not None and said != {}:
             self._watch_error(label, said)
         if self.failed is not None:
             return
         key = joined.key if self._keyed else ""
         model = self.models.get(key)
         try:
-            model.learn(self._select(joined.features, joined.schema), label)
+            features = joined.features
+            model.learn(features if joined.schema == self._whole else self._select(features), label)
         except ModelRaised as raised:
             self._fail("learn", str(raised))
         else:
@@ -221,8 +222,6 @@ class VersionFold:
             self.failed = f"{call} raised {self._in_a_row[call]} times in a row, last {detail}"
 
     def _watch_error(self, label: LabelValue, said: Any) -> None:
-        if not (self.monitors or self._error_monitors):
-            return
         error = self.plan.task.error(label, said)
         for monitor in self.monitors:
             firing = monitor.update(error)

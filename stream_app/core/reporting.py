@@ -11,7 +11,8 @@ from stream_app.core.settings import ReportingSettings
 from stream_app.core.store import StateReader
 from stream_app.core.version import Fired
 from stream_app.learning.definition import build
-from stream_app.learning.monitors import Monitor
+from stream_app.learning.metric_checks import require_metric
+from stream_app.learning.monitors import Monitor, require_detector
 from stream_app.learning.pickles import ModelPickles
 from stream_app.learning.prequential import Prequential
 
@@ -29,7 +30,9 @@ class Reporting:
     def change(self, settings: ReportingSettings) -> None:
         """Put other settings into force; reporting state starts empty there."""
         metrics = {
-            name: build(tree, self._known, path=f"metrics.{name}")
+            name: require_metric(
+                f"metrics.{name}", build(tree, self._known, path=f"metrics.{name}")
+            )
             for name, tree in settings.metrics.items()
         }
         monitors = self._build(settings)
@@ -38,10 +41,12 @@ class Reporting:
         self._features = [monitor for monitor in monitors if monitor.watches != "error"]
 
     def _build(self, settings: ReportingSettings) -> list[Monitor]:
-        return [
-            Monitor(m.name, m.watches, build(m.detector, self._known, path=f"drift.{m.name}"))
-            for m in settings.monitors
-        ]
+        monitors = []
+        for declared in settings.monitors:
+            path = f"drift.{declared.name}"
+            detector = require_detector(path, build(declared.detector, self._known, path=path))
+            monitors.append(Monitor(declared.name, declared.watches, detector))
+        return monitors
 
     @property
     def watches_features(self) -> bool:

@@ -68,6 +68,13 @@ def check_metric(name: str, metric: Any, task: Task, models: Mapping[str, Any]) 
             _check_probabilities(path, metric, version, model)
 
 
+def require_metric(path: str, made: object) -> Any:
+    """Return what settings in the log say is a metric; raises `DeclarationError` if it is none."""
+    if not isinstance(made, metrics.base.Metric):
+        raise DeclarationError(f"{path}: {made!r} is no metric", attempt="stream-app apply FILE")
+    return made
+
+
 def _has_number(metric: Any) -> bool:
     try:
         return isinstance(metric.clone().get(), int | float)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, Literal, NamedTuple
 
+from stream_app.errors import DeclarationError
+
 NEWEST = 100
 
 
@@ -73,6 +75,15 @@ class Monitor:
         monitor._older_sum, monitor._older = state[3:5]
         monitor._newest = deque(state[5])
         return monitor
+
+
+def require_detector(path: str, made: object) -> Any:
+    """Return what settings in the log say is a detector; raises `DeclarationError` if none."""
+    if not hasattr(made, "drift_detected"):
+        raise DeclarationError(
+            f"{path}: {made!r} is no drift detector", attempt="stream-app apply FILE"
+        )
+    return made
 
 
 def _mean(values: list[float]) -> float:

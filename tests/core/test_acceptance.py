@@ -181,16 +181,13 @@ def test_the_schedule_of_a_restart_decides_as_the_old_one_would(
     history.add(Observation("c", T0 + 1, {}), Observation("d", T0 + 9 * HOUR, {}))
     history.add(Label("a", T0, 1.0))
     history.add(*(Observation(f"n{i}", T0 + 2 * HOUR, {}) for i in range(4)))
-    outcome = history.fold()
-    assert outcome == history.fold([5, "save", 1, "crash"])
-    reached = next(i for i in range(5, 10) if history_until(history, i).counters.timed_out)
-    assert history_until(history, reached, restart=True).counters.timed_out == 1
-
-
-def history_until(history: History, count: int, restart: bool = False) -> Any:
-    shorter = History(history.pipeline)
-    shorter.entries = history.entries[:count]
-    return shorter.fold([count - 1, "save", "crash"] if restart else [])
+    for count in range(5, len(history.entries) + 1):
+        shorter = History(history.pipeline)
+        shorter.entries = history.entries[:count]
+        undisturbed = shorter.fold()
+        for stop in range(1, count):
+            assert shorter.fold([stop, "save", "crash"]) == undisturbed
+    assert undisturbed.counters.timed_out == 1
 
 
 def test_what_came_and_went_leaves_nothing_in_the_store() -> None:

@@ -40,3 +40,18 @@ class Greedy(base.Transformer):
         if x.get("bad"):
             raise ZeroDivisionError("bad")
         return {"b": x["b"]}
+
+
+class Exhausting(base.Classifier):
+    """Runs out of something of the machine's when it learns."""
+
+    def __init__(self, error: str = "memory") -> None:
+        self.error = error
+
+    def predict_proba_one(self, x: dict[Any, Any], **kwargs: Any) -> dict[Any, float]:
+        return {True: 1.0}
+
+    def learn_one(self, x: dict[Any, Any], y: Any) -> None:
+        if self.error == "memory":
+            raise MemoryError
+        raise RecursionError if self.error == "recursion" else KeyboardInterrupt

@@ -13,14 +13,14 @@ import msgspec
 
 from stream_app.codec.blobs import BlobSeal
 from stream_app.codec.decode import Admitted, IncomingControl, IncomingLabel
-from stream_app.codec.partitioning import partition_of
-from stream_app.codec.signatures import canonical, key_name_of, verify
 from stream_app.core.acceptance import FAMILY, Acceptance, Joined
+from stream_app.core.authority import check_signature
 from stream_app.core.chain import Chain
 from stream_app.core.commit import SEMANTICS, Commit, Manifest, Seat, VersionCommit
 from stream_app.core.emitter import Emitter, label_counts
 from stream_app.core.environment import this_environment
 from stream_app.core.memory import Memory
+from stream_app.core.placement import Placement
 from stream_app.core.position import POSITION, Position
 from stream_app.core.reporting import Reporting
 from stream_app.core.settings import Settings, differences, read_settings
@@ -30,7 +30,6 @@ from stream_app.errors import StreamAppError, VersionFailed
 from stream_app.events import Refusal
 from stream_app.records import Output, Record, format_position
 
-PLACES_MAX = 100_000
 LOOK_EVERY = 0xFF  # a mask: once in 256 records
 
 
@@ -93,7 +92,7 @@ class PartitionProcessor:
         self.versions = [self._fold(plan, reader, seal, context) for plan in plans]
         self._digest_every = self._settings.reporting.digest_every
         self._evaluate_every = self._settings.reporting.evaluate_every
-        self._key_partitions: dict[str, int] = {}
+        self._placement = Placement(partition, manifest.partitions)
 
     def _fold(
         self, plan: VersionPlan, reader: StateReader, seal: BlobSeal, context: str
@@ -181,7 +180,7 @@ class PartitionProcessor:
         if kind is IncomingControl:
             self._control(event, record)
             return
-        self._check_key(admitted.key, record)
+        self._placement.check(admitted.key, record, self.acceptance.counters)
         if kind is IncomingLabel:
             joined = self.acceptance.label(admitted, record)
             if joined is not None:
@@ -254,23 +253,8 @@ class PartitionProcessor:
         for version in self.versions:
             version.forget(seq)
 
-    def _check_key(self, key: str, record: Record) -> None:
-        """Count records whose key or place is not what Kafka's default partitioner makes of it."""
-        counters = self.acceptance.counters
-        if record.key != key.encode():
-            counters.keys_differ += 1
-        partitions = self._manifest.partitions
-        if partitions > 1:
-            place = self._key_partitions.get(key)
-            if place is None:
-                if len(self._key_partitions) > PLACES_MAX:
-                    self._key_partitions.clear()
-                place = self._key_partitions[key] = partition_of(key.encode(), partitions)
-            if place != self._partition:
-                counters.misplaced += 1
-
     def _control(self, event: IncomingControl, record: Record) -> None:
-        self._check_signature(event, record)
+        check_signature(event, record, self._manifest)
         if event.id in self._controls:
             return
         if event.action == "settings":
@@ -287,24 +271,12 @@ class PartitionProcessor:
         self._controls.add(event.id)
         self.acceptance.counters.controls += 1
 
-    def _check_signature(self, event: IncomingControl, record: Record) -> None:
-        if event.sig is None:
-            raise Refusal("unsigned", "sig", "a control needs an ed25519 signature")
-        name = key_name_of(event.sig)
-        public = self._manifest.public_keys.get(name or "")
-        if public is None:
-            raise Refusal("unknown_key", "sig", f"no public key {name!r} in the manifest")
-        document = msgspec.json.decode(record.value)
-        message = canonical(document, self._manifest.pipeline, self._manifest.log_id)
-        if not verify(bytes.fromhex(public), message, event.sig):
-            raise Refusal("bad_signature", "sig", "the signature is not of this control and log")
-
     def _change_settings(self, event: IncomingControl, record: Record) -> None:
         try:
             settings = read_settings(event.settings)
             self._check_settings(settings)
             self._reporting.change(settings.reporting)
-        except (msgspec.MsgspecError, StreamAppError) as error:
+        except (msgspec.MsgspecError, StreamAppError, TypeError, ValueError) as error:
             raise Refusal("bad_settings", "settings", str(error)[:300]) from None
         self._settings = settings
         self._settings_since = record.offset + 1

@@ -20,7 +20,7 @@ from stream_app.core.settings import (
     Settings,
 )
 from stream_app.core.version import VersionPlan
-from stream_app.errors import DeclarationError
+from stream_app.errors import DeclarationError, StateUntrusted
 from stream_app.learning.definition import Prepared, build, definition_digest, prepare
 from stream_app.learning.metric_checks import check_metric, named_metrics
 from stream_app.learning.monitors import Monitor
@@ -300,11 +300,19 @@ class Pipeline:
             return [Monitor(n, w, build(p.tree, p.known)) for n, w, p in resetting]
 
         pickles = ModelPickles(self.known)
+        prototype = pickles.dumps(prepared.prototype)
+        try:
+            pickles.loads(prototype)
+        except StateUntrusted as error:
+            raise DeclarationError(
+                f'versions["{name}"].model: cannot be restored from its own bytes: {error.problem}',
+                attempt="another River model, or functions and classes at the top of a module",
+            ) from None
         return VersionPlan(
             name=name,
             definition=definition_digest(definition),
             task=self.task,
-            prototype=pickles.dumps(prepared.prototype),
+            prototype=prototype,
             features=names,
             copies=prepared.changes_features,
             monitors=monitors,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import Any, Literal, NamedTuple
 
@@ -87,7 +88,8 @@ def require_detector(path: str, made: object) -> Any:
 
 
 def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
+    # Exact, where the plain sum is another one in newer Pythons.
+    return math.fsum(values) / len(values)
 
 
 def _direction(before: float, after: float) -> Literal["rise", "fall"]:

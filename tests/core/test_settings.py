@@ -15,7 +15,7 @@ from stream_app.core.pipeline import DriftMonitor, Labels, Pipeline, Version
 from stream_app.core.rehearsal import any_time
 from stream_app.core.settings import Settings, differences, read_settings
 from stream_app.core.topics import Topics
-from stream_app.events import Control, Observation
+from stream_app.events import Control, Label, Observation
 from stream_app.hosts.controls import signed
 from stream_app.hosts.registration import register
 from stream_app.hosts.replay import replay
@@ -107,6 +107,18 @@ def test_who_waits_keeps_the_wait_it_was_given() -> None:
 def test_a_change_of_settings_is_the_same_across_restarts(steps: list[Any]) -> None:
     history = changed_history()
     assert history.fold(steps) == history.fold()
+
+
+def test_who_waits_is_learned_with_the_features_that_its_version_selects() -> None:
+    # Declared less from here on: "all that is declared" is then what v2 selects, and was more.
+    before, after = {"a": float, "b": float}, {"a": float}
+    history = History(declare(features=before))
+    history.add(Observation("x", 1, {"a": 1.0, "b": 2.0}))
+    history.add_settings(declare(features=after).settings(), 2)
+    history.add(Label("x", 3, True))
+    calm = History(declare(features=before))
+    calm.add(Observation("x", 1, {"a": 1.0, "b": 2.0}), Label("x", 3, True))
+    assert history.fold().versions == calm.fold().versions
 
 
 def test_replay_finds_no_difference_across_a_change_of_settings() -> None:

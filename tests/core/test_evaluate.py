@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from river import (
     datasets,
+    ensemble,
     evaluate,
     forest,
+    imblearn,
     linear_model,
     metrics,
     naive_bayes,
@@ -20,12 +24,17 @@ from river import (
     tree,
 )
 
+from stream_app.codec.encode import encode_event
 from stream_app.core.evaluate import as_events
 from stream_app.core.pipeline import Labels, Pipeline, Version
+from stream_app.errors import UsageError
 from stream_app.events import Label
+from stream_app.hosts.embedded import open_hosts, run_hosts
+from stream_app.hosts.registration import register
+from stream_app.hosts.state_directory import StateDirectory
 from stream_app.learning.tasks import Binary, Multiclass, Regression, Task
-from stream_app.outputs import Evaluation
-from stream_app.testing import Driver
+from stream_app.outputs import AnyOutput, Evaluation
+from stream_app.storage.sqlite_log import SqliteLog
 
 N = 200
 BEGIN = datetime(2013, 1, 1, tzinfo=UTC)
@@ -138,21 +147,73 @@ def test_evaluate_equals_rivers_own_figure(task: str, name: str, clock: str) -> 
     ]
 
 
+def last_totals(outputs: Iterable[bytes], version: str, labels: int) -> list[float | None]:
+    """Return the totals of the one evaluation, which covers every label."""
+    decoded = [msgspec.json.decode(value, type=AnyOutput) for value in outputs]
+    [last] = [o for o in decoded if isinstance(o, Evaluation)]
+    assert (last.learned, last.version) == (labels, version)
+    return [value.total for value in last.metrics.values()]
+
+
 @pytest.mark.parametrize("task", list(TASKS))
-def test_what_is_published_ends_at_the_same_figures(task: str) -> None:
+def test_what_runs_on_the_log_of_a_disk_publishes_the_same_figures(
+    task: str, tmp_path: Path
+) -> None:
     moment, delay = CLOCKS["each in its time"]
     events = list(as_events(timed(task, moment), moment, delay))
     labels = sum(isinstance(event, Label) for event in events)
     names = list(MODELS[task])[:3]
-    with Driver(pipeline(task, *names, evaluate_every=labels)) as driver:
-        driver.send(*events)
-        for name in names:
-            topic = "evaluations" if name == names[0] else f"shadow.{name}"
-            [last] = (o for o in driver.outputs(topic) if isinstance(o, Evaluation))
-            assert (last.learned, last.version) == (labels, name)
-            totals = [value.total for value in last.metrics.values()]
-            ours = pipeline(task, *names).evaluate(
-                timed(task, moment), version=name, moment=moment, delay=delay
-            )
-            assert totals == list(ours.get())
-            assert totals == list(rivers_own(task, name, "each in its time").get())
+    whole = pipeline(task, *names, evaluate_every=labels)
+    log, state = SqliteLog.open(tmp_path / "log.db", create=True), StateDirectory(tmp_path)
+    manifest = register(log, whole, state.public_keys)
+    log.append("p.events", [encode_event(event) for event in events])
+    hosts = open_hosts(log, whole, manifest, state, [0])
+    run_hosts(log, whole, hosts, stopped=lambda: False, until={0: len(events)})
+    for name in names:
+        topic = "p.evaluations" if name == names[0] else f"p.shadow.{name}"
+        outputs = [record.value for record in log.read(topic, 0, 0, records_max=10_000)]
+        totals = last_totals(outputs, name, labels)
+        assert totals == list(rivers_own(task, name, "each in its time").get())
+    for host in hosts:
+        host.close()
+    log.close()
+
+
+def test_evaluate_names_the_record_that_a_pipeline_refuses() -> None:
+    declared = Pipeline(
+        "p",
+        task=Binary(),
+        features={"a": float},
+        versions={"v1": Version(naive_bayes.GaussianNB())},
+    )
+    with pytest.raises(UsageError, match=r"record 1 is refused \(wrong_type\): features\.a"):
+        declared.evaluate([({"a": 1.0}, True), ({"a": "x"}, True)])
+    with pytest.raises(UsageError, match="'v2' is no version"):
+        declared.evaluate([], version="v2")
+
+
+def test_a_sampler_says_what_the_classifier_inside_it_says() -> None:
+    # River overrides predict_one here; the label that counts is still the most probable one.
+    model = imblearn.RandomUnderSampler(
+        linear_model.LogisticRegression(), {False: 0.4, True: 0.6}, seed=1
+    )
+    declared = Pipeline(
+        "p", task=Binary(), metrics=metrics.Accuracy(), versions={"v1": Version(model)}
+    )
+    ours = declared.evaluate(rows("binary"))
+    theirs = evaluate.progressive_val_score(rows("binary"), model.clone(), metrics.Accuracy())
+    assert ours.get() == theirs.get()
+
+
+def test_a_vote_without_probabilities_is_scored_by_its_label() -> None:
+    def vote() -> Any:
+        return ensemble.VotingClassifier(
+            [linear_model.LogisticRegression(), naive_bayes.GaussianNB()]
+        )
+
+    declared = Pipeline(
+        "p", task=Binary(), metrics=metrics.Accuracy(), versions={"v1": Version(vote())}
+    )
+    ours = declared.evaluate(rows("binary"))
+    theirs = evaluate.progressive_val_score(rows("binary"), vote(), metrics.Accuracy())
+    assert ours.get() == theirs.get()

@@ -24,7 +24,7 @@ from stream_app.learning.prequential import Prequential
 from stream_app.learning.tasks import Task
 from stream_app.learning.undo import ModelRaised
 
-_encode = msgspec.msgpack.Encoder(enc_hook=lambda value: value.item()).encode
+_encode = msgspec.msgpack.Encoder().encode
 Features = dict[str, Any]
 
 
@@ -119,6 +119,7 @@ class VersionFold:
         self._whole = -2
         self._failures_max = 1
         self.learned = 0
+        self._plain = plan.task.plain
         self._publish = plan.task.publish
         self._keyed = plan.keyed
         self._said: Any = None
@@ -158,9 +159,7 @@ class VersionFold:
         chosen = features if schema == self._whole else self._select(features)
         learned = model.learned
         try:
-            said = model.predict(chosen)
-            if isinstance(said, dict) and type(said) is not dict:
-                said = dict(said)  # some of River's say a Counter
+            said = self._plain(model.predict(chosen))
             prediction, probability = self._publish(said)
         except ModelRaised as raised:
             said, result = None, self._no_prediction(str(raised), learned)

@@ -9,6 +9,7 @@ new feature while it predicts makes an entry for it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 from stream_app.events import LabelValue
@@ -82,9 +83,10 @@ class UndoableModel:
             self._copy_first()
 
     def _copy_first(self) -> None:
-        # Code of users may change what it is given; the journal must hold what was given.
+        # Code of users may change what it is given; the journal must hold what was given. It may
+        # also go on writing into what it said, which must be kept as it was published.
         predict, learn = self._predict, self._learn
-        self._predict = lambda features: predict(features.copy())
+        self._predict = lambda features: copy(predict(features.copy()))
         self._learn = lambda features, label: learn(features.copy(), label)
 
     def predict(self, features: dict[str, Any]) -> Said:

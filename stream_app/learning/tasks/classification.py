@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 from river import base
 from river.active.base import ActiveLearningClassifier
 
 from stream_app.errors import DeclarationError
 from stream_app.events import LabelValue
-from stream_app.learning.tasks.task import Predictor, Said, Task
+from stream_app.learning.tasks.task import Predictor, Said, Task, finite
+
+_PLAIN = (bool, str, int, type(None))
 
 
 class Classification(Task):
@@ -31,9 +36,31 @@ class Classification(Task):
             return model.predict_proba_one  # type: ignore[return-value]
         return model.predict_one  # type: ignore[return-value]
 
+    def plain(self, said: Said) -> Said:
+        """Return a class, or floats by class: some of River's say a Counter, users' anything."""
+        if not isinstance(said, dict):
+            return said if type(said) in _PLAIN else _plain_class(said)
+        if type(said) is dict:
+            for name, probability in said.items():
+                if type(probability) is not float or type(name) not in _PLAIN:
+                    break
+            else:
+                return said
+        return {_plain_class(name): finite(said[name]) for name in said}
+
     def error(self, label: LabelValue, said: Said) -> float:
         """Return 1.0 for a wrong class, else 0.0."""
         return 0.0 if most_probable(said) == label else 1.0
+
+
+def _plain_class(said: Any) -> Any:
+    """Return a class in Python's own type; raises `ValueError` for what is none."""
+    item = said.item() if isinstance(said, np.generic) else said
+    if type(item) in _PLAIN:
+        return item
+    if isinstance(item, str):
+        return str(item)
+    raise ValueError(f"the model said {str(said)[:64]!r}")
 
 
 def has_probabilities(model: base.Classifier) -> bool:

@@ -46,6 +46,10 @@ class Regression(Task):
             )
         return model.predict_one  # type: ignore[return-value]
 
+    def plain(self, said: Said) -> Said:
+        """Return a float: users' models say fractions and NumPy's numbers, too."""
+        return said if type(said) is float or said is None else finite(said)
+
     def publish(self, said: Said) -> tuple[object, object]:
         """Return (number, None)."""
         return (None if said is None else finite(said)), None

@@ -46,6 +46,13 @@ class Task(ABC):
         """
 
     @abstractmethod
+    def plain(self, said: Said) -> Said:
+        """Return what a model said in Python's own types, as it is kept until its label comes.
+
+        Raises `ValueError` or `TypeError` for what no model of this task may say.
+        """
+
+    @abstractmethod
     def publish(self, said: Said) -> tuple[object, object]:
         """Return (prediction, probability or probabilities or None) as an output shows them."""
 
@@ -56,7 +63,10 @@ class Task(ABC):
 
 def finite(value: Any) -> float:
     """Return a model's number; raises `ValueError` for NaN and infinities, which nobody can use."""
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        raise ValueError("the model said an integer beyond all floats") from None
     if number - number != 0.0:
         raise ValueError(f"the model said {number}")
     return number

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from river import base
+
+from stream_app import Binary, Multiclass, Pipeline, Regression, Version
+from stream_app.learning.tasks import Task
+from stream_app.outputs import Evaluation, ModelFailure, Prediction
+from stream_app.testing import Driver, Label, Observation
+
+# What a test has users' models say; not a parameter, which would have to be describable.
+ANSWERS: dict[str, Any] = {
+    "fraction": Fraction(1, 3),
+    "decimal": Decimal("0.25"),
+    "beyond 64 bits": 10**30,
+    "beyond floats": 10**400,
+    "numpy": np.float32(0.5),
+    "fractions": {True: Fraction(1, 3), False: Fraction(2, 3)},
+    "integers": {True: 10**400, False: 0},
+    "numpy's": {np.bool_(True): np.float64(0.25), np.bool_(False): np.float64(0.75)},
+    "words": {np.str_("x"): np.float64(0.75), np.str_("y"): 0.25},
+    "tuples": {(1,): 1.0},
+}
+
+
+class Number(base.Regressor):
+    def __init__(self, answer: str) -> None:
+        self.answer = answer
+
+    def learn_one(self, x: Any, y: Any) -> None:
+        pass
+
+    def predict_one(self, x: Any) -> Any:
+        return ANSWERS[self.answer]
+
+
+class Shares(base.Classifier):
+    def __init__(self, answer: str) -> None:
+        self.answer = answer
+
+    def learn_one(self, x: Any, y: Any) -> None:
+        pass
+
+    def predict_proba_one(self, x: Any, **kwargs: Any) -> Any:
+        return ANSWERS[self.answer]
+
+
+class Reused(base.Classifier):
+    """Says the same dict every time, and writes into it as it learns."""
+
+    def __init__(self) -> None:
+        self.said = {True: 0.5, False: 0.5}
+
+    def learn_one(self, x: Any, y: Any) -> None:
+        self.said[True] *= 0.5
+        self.said[False] = 1.0 - self.said[True]
+
+    def predict_proba_one(self, x: Any, **kwargs: Any) -> Any:
+        return self.said
+
+
+CASES: list[tuple[Task, Any, Any]] = [
+    (Regression(), Number("fraction"), 1 / 3),
+    (Regression(), Number("decimal"), 0.25),
+    (Regression(), Number("beyond 64 bits"), 1e30),
+    (Regression(), Number("beyond floats"), None),
+    (Regression(), Number("numpy"), 0.5),
+    (Binary(), Shares("fractions"), False),
+    (Binary(), Shares("integers"), None),
+    (Binary(), Shares("numpy's"), False),
+    (Multiclass(), Shares("words"), "x"),
+    (Multiclass(), Shares("tuples"), None),
+]
+
+
+@pytest.mark.parametrize(("task", "model", "published"), CASES)
+def test_an_odd_answer_is_published_scored_and_saved_or_is_a_failure(
+    task: Task, model: Any, published: Any
+) -> None:
+    # An answer that is only met in a checkpoint, or in a metric, would end every start at once.
+    label: Any = {"binary": True, "multiclass": "x", "regression": 1.0}[task.name]
+    pipeline = Pipeline("odd", task=task, versions={"v1": Version(model)}, evaluate_every=1)
+    with Driver(pipeline) as driver:
+        *failures, said = driver.send(Observation("a", 0, {"f": 1.0}))
+        assert isinstance(said, Prediction)
+        assert said.prediction == published
+        assert [type(row) for row in failures] == ([ModelFailure] if published is None else [])
+        driver.checkpoint()
+        driver.crash()
+        [scored] = driver.send(Label("a", 1, label))
+        assert isinstance(scored, Evaluation)
+        assert scored.scored == (published is not None)
+
+
+@pytest.mark.parametrize("crashes", [False, True])
+def test_what_was_published_is_scored_though_the_model_wrote_into_it_since(crashes: bool) -> None:
+    pipeline = Pipeline("odd", task=Binary(), versions={"v1": Version(Reused())}, evaluate_every=2)
+    with Driver(pipeline) as driver:
+        driver.send(Observation("a", 0, {"f": 1.0}), Observation("b", 1, {"f": 1.0}))
+        if crashes:
+            driver.checkpoint()
+            driver.crash()
+        [scored] = driver.send(Label("a", 2, True), Label("b", 3, True))
+    assert isinstance(scored, Evaluation)
+    # Both were published as 0.5; ln 2 each.
+    assert scored.metrics["LogLoss"].total == pytest.approx(0.6931471805599453)

@@ -6,7 +6,9 @@ from typing import Annotated
 
 import msgspec
 
-Count = Annotated[int, msgspec.Meta(ge=1)]
+# Numbers must fit into 64 bits, also when times and waits are added up.
+_HUGE = 1 << 62
+Count = Annotated[int, msgspec.Meta(ge=1, le=_HUGE)]
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -24,8 +26,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     name_chars_max: Count = 256
     string_chars_max: Count = 1024
     meta_bytes_max: Count = 1024
-    magnitude_max: Annotated[float, msgspec.Meta(gt=0)] = 1e15
-    ts_min_ms: int = 94_694_400_000  # 1973-01-01: smaller values are seconds, not milliseconds
+    magnitude_max: Annotated[float, msgspec.Meta(gt=0, le=1e18)] = 1e15
+    # 1973-01-01: smaller values are seconds, not milliseconds
+    ts_min_ms: Annotated[int, msgspec.Meta(ge=-_HUGE, le=_HUGE)] = 94_694_400_000
     ts_ahead_max_ms: Count = 86_400_000
 
     ids_max: Count = 100_000

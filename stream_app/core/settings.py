@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 
-from stream_app.codec.limits import Limits
+from stream_app.codec.limits import Count, Limits
 from stream_app.core.feature_types import FeatureKind
 
 ModelPer = Literal["pipeline", "partition", "key"]
-Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class MonitorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

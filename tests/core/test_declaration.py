@@ -193,6 +193,11 @@ MISTAKES: dict[str, tuple[Callable[[], object], str, str]] = {
     "digest_every": (lambda: declare(digest_every=1.5), "digest_every: 1.5", "1 or more"),
     "no limits": (lambda: declare(limits={"ids_max": 1}), "limits: expected Limits", "Limits("),
     "ids_max": (lambda: declare(limits=Limits(ids_max=0)), "limits.ids_max: Expected", "Limits()"),
+    "magnitude_max": (
+        lambda: declare(limits=Limits(magnitude_max=1e30)),
+        "limits.magnitude_max: Expected `float` <= 1e+18",
+        "Limits()",
+    ),
     "early_max": (lambda: declare(limits=Limits(early_max=-1)), "limits.early_max: ", "Limits()"),
     "failures_max": (
         lambda: declare(limits=Limits(failures_max="3")),  # type: ignore[arg-type]

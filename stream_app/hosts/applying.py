@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from stream_app.core.commit import Manifest, decode_commit
 from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.settings import differences
+from stream_app.core.topics import Topics
 from stream_app.errors import StateUntrusted, UsageError
 from stream_app.hosts.controls import append_settings
 from stream_app.hosts.manifests import read_manifest, settings_in_force
@@ -17,10 +19,11 @@ _FIXED = ("acceptance.task", "acceptance.model_per")
 def changes(log: Log, pipeline: Pipeline) -> list[tuple[str, str, str]]:
     """Return (setting, the log's value, the file's value) of all that differs.
 
-    Raises `UsageError` when one of them can never change.
+    Raises `UsageError` when one of them can never change, or a version would become another.
     """
-    in_force = settings_in_force(log, read_manifest(log, pipeline.name))
-    rows = differences(in_force, pipeline.settings())
+    manifest = read_manifest(log, pipeline.name)
+    _refuse_other_versions(log, manifest, pipeline)
+    rows = differences(settings_in_force(log, manifest), pipeline.settings())
     for path, old, new in rows:
         if path.startswith(_FIXED):
             raise UsageError(
@@ -28,6 +31,25 @@ def changes(log: Log, pipeline: Pipeline) -> list[tuple[str, str, str]]:
                 attempt="undo the change, or give the pipeline a new name",
             )
     return rows
+
+
+def _refuse_other_versions(log: Log, manifest: Manifest, pipeline: Pipeline) -> None:
+    """Raise `UsageError` for a file that the log's versions could not run with afterwards."""
+    declared = pipeline.definitions()
+    for partition in range(manifest.partitions):
+        found = log.ledger_get(Topics(pipeline.name).ledger, partition, "commit")
+        if found is None:
+            continue
+        commit = decode_commit(found, f"{pipeline.name}/{partition}")
+        for name, version in commit.versions.items():
+            if declared.get(name, version.definition) != version.definition:
+                raise UsageError(
+                    f"version {name} of {pipeline.name} in the file is not the one in the log, "
+                    "and would not run with these settings",
+                    attempt=f"declare {name} as it was; where the pipeline's features change, a "
+                    "version that takes all of them names those that it had: "
+                    "Version(model, features=[...])",
+                )
 
 
 def put_into_force(

@@ -184,6 +184,18 @@ def test_apply_shows_a_changed_setting_and_puts_it_into_force(
     assert found["partitions"][0]["counters"]["controls"] == 1
 
 
+def test_apply_refuses_settings_that_the_versions_in_the_log_could_not_run_with(
+    shop: Path, terminal: Terminal
+) -> None:
+    # Such a control could not be taken back: no file would have both its settings and versions.
+    (shop / "shop.py").write_text(
+        DECLARATION.replace("evaluate_every=50", "evaluate_every=60").replace("l2=0.1", "l2=0.2")
+    )
+    assert_error(terminal.run(shop, "apply", "shop.py"), 2, "v1", "features=")
+    (shop / "shop.py").write_text(DECLARATION)
+    assert terminal.run(shop, "run", "shop.py", "--until-end").code == 0
+
+
 def test_apply_with_the_state_of_others_needs_a_person(shop: Path, terminal: Terminal) -> None:
     (shop / "shop.py").write_text(DECLARATION.replace("evaluate_every=50", "evaluate_every=60"))
     assert_error(terminal.run(shop, "apply", "shop.py", "--state", "elsewhere"), 5, "--state")

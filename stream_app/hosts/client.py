@@ -14,6 +14,7 @@ from stream_app.core.topics import Topics
 from stream_app.errors import UsageError
 from stream_app.events import Control, Event
 from stream_app.hosts.log_url import DEFAULT_BROKER, open_broker
+from stream_app.hosts.manifests import pipelines
 from stream_app.outputs import AnyOutput
 from stream_app.records import Record, format_position
 
@@ -69,11 +70,11 @@ class LogClient:
     def _pipeline(self, name: str | None) -> str:
         if name is not None:
             return name
-        found = [t.removesuffix(".events") for t in self.log.topics() if t.endswith(".events")]
+        found = pipelines(self.log)
         if len(found) == 1:
             return found[0]
         raise UsageError(
-            f"{self.log.url} has {len(found)} pipelines: {', '.join(sorted(found)) or 'none'}",
+            f"{self.log.url} has {len(found)} pipelines: {', '.join(found) or 'none'}",
             attempt='send(..., pipeline="name"); stream-app run FILE starts a pipeline',
         )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from urllib.parse import quote
 
 import msgspec
 
@@ -16,6 +15,7 @@ from stream_app.hosts.log_url import log_path
 from stream_app.hosts.manifests import read_manifest, settings_in_force
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.storage.lock_holder import Holder, holder_of
+from stream_app.storage.partition_lock import lock_file
 
 
 class PartitionStatus(msgspec.Struct, frozen=True):
@@ -115,17 +115,10 @@ def _partition(
         waiting=0 if commit is None else commit.waiting,
         early_waiting=0 if commit is None else commit.early_waiting,
         watermark_ms=None if commit is None else commit.watermark_ms,
-        owner=_owner(file, topics.ledger, partition),
+        owner=holder_of(lock_file(file, topics.ledger, partition)),
         checkpoint=seen.checkpoint,
         checkpoint_problem=None if seen.error is None else seen.error.problem,
     )
-
-
-def _owner(file: Path, ledger: str, partition: int) -> Holder | None:
-    """Ask the kernel who holds a partition's lock file."""
-    place = file.resolve()
-    locks = place.with_name(f"{place.name}.locks")
-    return holder_of(locks / f"{quote(ledger, safe='')}@{partition}.lock")
 
 
 def _bytes(file: Path) -> int | None:

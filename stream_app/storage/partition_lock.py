@@ -36,13 +36,13 @@ class PartitionLock:
         self._descriptor: int | None = descriptor
 
     @classmethod
-    def take(cls, directory: Path, ledger: str, partition: int) -> PartitionLock:
+    def take(cls, log: Path, ledger: str, partition: int) -> PartitionLock:
         """Take the lock, without waiting.
 
         Raises `LogBusy` naming the process that has it, and `LogUnavailable` when the lock file
         cannot be made.
         """
-        path = directory.resolve() / f"{quote(ledger, safe='')}@{partition}.lock"
+        path = lock_file(log, ledger, partition)
         with _held_guard:
             if _held.get(path) == os.getpid():
                 raise _busy(ledger, partition, process(os.getpid()), "this same process, ")
@@ -63,6 +63,13 @@ class PartitionLock:
             del _held[self._path]
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def lock_file(log: Path, ledger: str, partition: int) -> Path:
+    """Return the file that is locked by who owns a partition of the log in file `log`."""
+    directory = log.resolve()
+    directory = directory.with_name(f"{directory.name}.locks")
+    return directory / f"{quote(ledger, safe='')}@{partition}.lock"
 
 
 def _lock(path: Path) -> int | None:

@@ -210,8 +210,7 @@ class SqliteLog:
         """Take this ledger's partition over; raises `LogBusy` while another owner lives."""
         self._require_own_process()
         self._require_usable(self._writer)
-        directory = self._path.with_name(self._path.name + ".locks")
-        lock = PartitionLock.take(directory, ledger, partition)
+        lock = PartitionLock.take(self._path, ledger, partition)
         try:
             with self._writing() as connection:
                 epoch = tables.row(connection, schema.RAISE_EPOCH, (ledger, partition))[0]

@@ -1,7 +1,8 @@
 """One partition's fold: records in; outputs, a commit record and sometimes an image out.
 
-It decides and never does: no clock, no disk, no log. A host publishes outputs and commit as one
-atomic transaction, and saves the image after that.
+It decides and never does: no clock, no log, and of the disk only what was saved is read, through
+`StateReader`. A host publishes outputs and commit as one atomic transaction, and saves the image
+after that.
 """
 
 from __future__ import annotations

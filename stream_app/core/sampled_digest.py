@@ -66,7 +66,7 @@ class SampledDigest:
             self._by_key[key] = digest
             self._unwritten.add(key)
         self.changed.clear()
-        return bytes.fromhex(self._total.hexdigest())
+        return self._total.total.to_bytes(32, "big")
 
     def collect(self, writes: dict[bytes, bytes | None]) -> None:
         """Hand the digests that changed to a checkpoint."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any, Literal
 
 import msgspec
@@ -45,10 +44,6 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     acceptance: AcceptanceSettings
     reporting: ReportingSettings
-
-    def digest(self) -> str:
-        """Return the settings' identity."""
-        return hashlib.sha256(canonical_json(self)).hexdigest()
 
     def plain(self) -> dict[str, Any]:
         """Return the settings as JSON has them."""

@@ -235,7 +235,6 @@ def test_settings_travel_as_json_and_come_back_equal() -> None:
     settings = declare(**CHANGED).settings()
     again = read_settings(msgspec.json.decode(msgspec.json.encode(settings.plain())))
     assert again == settings
-    assert again.digest() == settings.digest()
 
 
 def test_differences_name_every_setting_by_its_path() -> None:

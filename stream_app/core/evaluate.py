@@ -54,6 +54,12 @@ def evaluate(
     _check(pipeline, processor.process(batch))
     fold = next(fold for fold in processor.versions if fold.name == name)
     fold.prequential.flush()
+    for metric, total in fold.prequential.totals.items():
+        if total is None:
+            raise UsageError(
+                f"{metric} has no value for an example of this dataset, or for what {name} said",
+                attempt="metrics= with a metric that is defined for all of them",
+            )
     return summed(list(fold.prequential.totals.values()))
 
 

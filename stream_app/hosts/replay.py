@@ -16,7 +16,7 @@ from stream_app.core.pipeline import Pipeline
 from stream_app.core.processor import PartitionProcessor
 from stream_app.core.recovery import recover
 from stream_app.core.topics import Topics
-from stream_app.errors import LogUntrusted
+from stream_app.errors import LogUntrusted, PositionMissing
 from stream_app.hosts.embedded import calm_garbage_collector
 from stream_app.records import Output, Record, format_position
 from stream_app.storage.rocksdb_store import RocksdbStore
@@ -65,6 +65,7 @@ def replay(
     topics = Topics(pipeline.name)
     found = log.ledger_get(topics.ledger, partition, "commit")
     if found is None:
+        _require_nothing_published(log, topics.predictions, partition)
         return ReplayReport(partition, 0, manifest.origins[partition], {}, 0, 0, [], None)
     commit = decode_commit(found, f"{pipeline.name}/{partition}")
     with tempfile.TemporaryDirectory(prefix="stream-app-replay-") as folder:
@@ -73,6 +74,15 @@ def replay(
             return _Replay(log, pipeline, manifest, partition, commit, store).run(progress, stopped)
         finally:
             store.close()
+
+
+def _require_nothing_published(log: Log, topic: str, partition: int) -> None:
+    if topic in log.topics() and log.bounds(topic, partition)[1] > 0:
+        raise PositionMissing(
+            f"{topic}/{partition} in {log.url} has outputs but no committed position, so there is "
+            "nothing to say up to where they should be.",
+            attempt="restore the log from a backup",
+        )
 
 
 class _Replay:

@@ -199,10 +199,13 @@ def _child(
         _work(plan, partitions, until, pipe.send, stopped)
     except StreamAppError as known:
         error = known
+    except BrokenPipeError:
+        return  # the parent is gone in the middle of a word; nobody is there to be told
     except Exception as unexpected:
         trace = traceback.format_exc()
         error = StreamAppError(
             f"worker {worker}: unexpected {type(unexpected).__name__}: {unexpected}",
             attempt="the same command with --log-level debug shows where",
         )
-    pipe.send(Ended(worker, error, trace))
+    with contextlib.suppress(BrokenPipeError):  # the parent is gone
+        pipe.send(Ended(worker, error, trace))

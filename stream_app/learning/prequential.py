@@ -20,12 +20,14 @@ BUFFER_MAX = 10_000
 class Prequential:
     """A version's metrics, in total and over the window since the previous evaluation.
 
-    `prototypes` maps names to untouched River metrics.
+    `prototypes` maps names to untouched River metrics. One that cannot score an example (the
+    logarithm of a negative number, a square beyond all floats) is None from there on: a figure
+    over some of the examples would be wrong, and a figure must not stop the models.
     """
 
     def __init__(self, prototypes: Mapping[str, Any]) -> None:
         self._prototypes = {name: metric.clone() for name, metric in prototypes.items()}
-        self.totals = {name: metric.clone() for name, metric in prototypes.items()}
+        self.totals: dict[str, Any] = {name: metric.clone() for name, metric in prototypes.items()}
         self.scored = 0
         self.unscored = 0
         self._classes: set[Any] = set()
@@ -63,7 +65,12 @@ class Prequential:
             return
         self._window_scored += len(buffer)
         for name, total in self.totals.items():
-            fold(total, self._window[name], buffer)
+            if total is None:
+                continue
+            try:
+                fold(total, self._window[name], buffer)
+            except (ArithmeticError, ValueError):
+                self.totals[name] = None
         for classes in (self._classes, self._window_classes):
             if len(classes) < 2:
                 classes.update(label for label, _, _ in buffer)
@@ -71,12 +78,14 @@ class Prequential:
         self._buffer = []
 
     def values(self) -> dict[str, tuple[float | None, float | None]]:
-        """Return (total, window) of every metric; None where nothing was scored."""
+        """Return (total, window) of every metric; None where it has no value."""
         self.flush()
         return {
             name: (
                 _value(total, self.scored, self._classes),
-                _value(self._window[name], self._window_scored, self._window_classes),
+                None
+                if total is None
+                else _value(self._window[name], self._window_scored, self._window_classes),
             )
             for name, total in self.totals.items()
         }
@@ -117,9 +126,12 @@ class Prequential:
 
 
 def _value(metric: Any, scored: int, classes: set[Any]) -> float | None:
-    if not scored:
+    if not scored or metric is None:
         return None
     if isinstance(metric, metrics.ROCAUC | metrics.RollingROCAUC) and len(classes) < 2:
         return None
-    value = float(metric.get())
+    try:
+        value = float(metric.get())
+    except (ArithmeticError, ValueError):
+        return None
     return value if math.isfinite(value) else None

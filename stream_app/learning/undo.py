@@ -26,7 +26,7 @@ RELOAD_BYTES_MAX = 32 * 1024
 class ModelRaised(Exception):
     """A model's call raised; the model is as it was before the call."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: BaseException) -> None:
         super().__init__(f"{type(error).__name__}: {str(error)[:300]}")
 
 
@@ -36,7 +36,8 @@ class UndoableModel:
     `copies` says that the model may change the features it is given, so each call gets a copy.
 
     MemoryError and RecursionError depend on the machine, so they are never undone: they leave
-    `predict` and `learn` as they are, and the process must end.
+    `predict` and `learn` as they are, and the process must end. A model that calls `exit()` has
+    raised like any other: it must not end the process as if all were done.
     """
 
     __slots__ = (
@@ -95,7 +96,7 @@ class UndoableModel:
             said = self._predict(features)
         except (MemoryError, RecursionError):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._undo()
             raise ModelRaised(error) from error
         self._note(features)
@@ -108,7 +109,7 @@ class UndoableModel:
             self._learn(features, label)
         except (MemoryError, RecursionError):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._undo()
             raise ModelRaised(error) from error
         self._note(features)

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from river import base
+from river import base, metrics
 
 from stream_app import Binary, Multiclass, Pipeline, Regression, Version
+from stream_app.errors import UsageError
 from stream_app.learning.tasks import Task
 from stream_app.outputs import Evaluation, ModelFailure, Prediction
 from stream_app.testing import Driver, Label, Observation
@@ -25,6 +26,8 @@ ANSWERS: dict[str, Any] = {
     "numpy's": {np.bool_(True): np.float64(0.25), np.bool_(False): np.float64(0.75)},
     "words": {np.str_("x"): np.float64(0.75), np.str_("y"): 0.25},
     "tuples": {(1,): 1.0},
+    "negative": -5.0,
+    "square beyond floats": 1e200,
 }
 
 
@@ -62,6 +65,22 @@ class Reused(base.Classifier):
 
     def predict_proba_one(self, x: Any, **kwargs: Any) -> Any:
         return self.said
+
+
+class Quitting(base.Regressor):
+    """Asks for the process to end, as code of users at times does."""
+
+    def __init__(self, when: str) -> None:
+        self.when = when
+
+    def learn_one(self, x: Any, y: Any) -> None:
+        if self.when == "learn":
+            raise SystemExit(0)
+
+    def predict_one(self, x: Any) -> Any:
+        if self.when == "predict":
+            raise SystemExit(0)
+        return 1.0
 
 
 CASES: list[tuple[Task, Any, Any]] = [
@@ -109,3 +128,34 @@ def test_what_was_published_is_scored_though_the_model_wrote_into_it_since(crash
     assert isinstance(scored, Evaluation)
     # Both were published as 0.5; ln 2 each.
     assert scored.metrics["LogLoss"].total == pytest.approx(0.6931471805599453)
+
+
+@pytest.mark.parametrize("answer", ["negative", "square beyond floats"])
+def test_a_metric_that_cannot_score_an_answer_is_null_and_stops_nobody(answer: str) -> None:
+    both = metrics.RMSLE() + metrics.RMSE() + metrics.MAE()
+    model = Version(Number(answer))
+    pipeline = Pipeline(
+        "odd", task=Regression(), versions={"v1": model}, metrics=both, evaluate_every=1
+    )
+    lost = "RMSLE" if answer == "negative" else "RMSE"
+    with Driver(pipeline) as driver:
+        for name in ("a", "b"):  # before and after a restart
+            driver.send(Observation(name, 0, {"f": 1.0}))
+            [scored] = driver.send(Label(name, 1, 1.0))
+            assert isinstance(scored, Evaluation)
+            assert scored.metrics[lost].total is scored.metrics[lost].window is None
+            assert scored.metrics["MAE"].total is not None
+            driver.checkpoint()
+            driver.crash()
+    with pytest.raises(UsageError, match=lost):
+        pipeline.evaluate([({"f": 1.0}, 1.0)])
+
+
+@pytest.mark.parametrize("when", ["predict", "learn"])
+def test_a_model_that_asks_for_the_end_has_raised(when: str) -> None:
+    # Taken at its word, `run` would end with 0 as if all were done, at every start.
+    pipeline = Pipeline("odd", task=Regression(), versions={"v1": Version(Quitting(when))})
+    with Driver(pipeline) as driver:
+        outputs = driver.send(Observation("a", 0, {"f": 1.0}), Label("a", 1, 1.0))
+    [failure] = [row for row in outputs if isinstance(row, ModelFailure)]
+    assert (failure.call, "SystemExit" in failure.detail) == (when, True)

@@ -213,6 +213,8 @@ def test_a_log_replaced_under_a_running_processor_stops_it(
 def test_a_lost_commit_record_is_never_taken_as_zero(machine: Machine) -> None:
     machine.run(small(), until=HALF)
     _sql(machine, "DELETE FROM ledger WHERE key = 'commit'")
+    with pytest.raises(PositionMissing, match="outputs but no committed position"):
+        machine.replayed(small())
     assert "a checkpoint but no committed position" in _refused(machine, small(), PositionMissing)
     shutil.rmtree(machine.state_path(small()))
     assert "outputs but no committed position" in _refused(machine, small(), PositionMissing)

@@ -70,7 +70,7 @@ def demo(days: int | None, whole_year: bool, directory: Path) -> int:
 
 def _where(figures: Figures | None) -> str:
     if figures is None or figures.commit is None:
-        return "before the first flight"
+        return "before it had begun"
     return f"at {when(figures.commit.watermark_ms)}"
 
 

@@ -136,8 +136,9 @@ def produce(
         finally:
             _report(producer.produced, as_json=as_json, dry_run=dry_run)
     if producer.produced.refused > producer.produced.sent_bad:
+        taken = "; the rest was taken" if producer.produced.acknowledged else ""
         raise UsageError(
-            f"{name}: refused lines: {count(producer.produced.refused)}; the rest was taken",
+            f"{name}: refused lines: {count(producer.produced.refused)}{taken}",
             attempt="repair and send just those, or use --send-bad: they become dead letters",
         )
 
@@ -239,6 +240,6 @@ def _report(produced: Produced, *, as_json: bool, dry_run: bool) -> None:
     if as_json:
         emit_json(produced)
     elif dry_run:
-        emit(f"{count(produced.last_line)} lines checked, {count(produced.refused)} refused")
+        emit(f"{count(produced.last_line)} lines read, {count(produced.refused)} refused")
     else:
         emit(f"{count(produced.acknowledged)} events acknowledged in {produced.topic}")

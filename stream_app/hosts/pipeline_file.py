@@ -59,16 +59,19 @@ def _import_file(path: Path, spec: str) -> ModuleType:
 
 
 def _import_module(place: str, spec: str) -> ModuleType:
+    nothing = UsageError(
+        f"{spec!r} names neither a file nor a module that can be imported",
+        attempt="file.py, file.py:attribute or module:attribute",
+    )
+    if not all(part.isidentifier() for part in place.split(".")):
+        raise nothing  # a path: Python would speak of packages and relative imports
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:
         return importlib.import_module(place)
     except ModuleNotFoundError as error:
         if error.name and (place == error.name or place.startswith(f"{error.name}.")):
-            raise UsageError(
-                f"{spec!r} names neither a file nor a module that can be imported",
-                attempt="file.py, file.py:attribute or module:attribute",
-            ) from None
+            raise nothing from None
         raise _broken(error, spec) from error
     except Exception as error:
         raise _broken(error, spec) from error

@@ -25,6 +25,11 @@ def named_metrics(declared: object, task: Task) -> dict[str, Any]:
     parts = list(declared) if isinstance(declared, metrics.base.Metrics) else [declared]
     named: dict[str, Any] = {}
     for part in parts:
+        if not isinstance(part, metrics.base.Metric):
+            raise DeclarationError(
+                f"metrics: {part!r} is no River metric",
+                attempt="metrics=metrics.ROCAUC(n_thresholds=100) + metrics.LogLoss()",
+            )
         name = type(part).__name__
         if name in named:
             raise DeclarationError(

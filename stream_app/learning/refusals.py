@@ -49,10 +49,10 @@ def refuse_no_object(tree: Json, path: str) -> None:
     if isinstance(tree, dict) and "object" in tree:
         return
     named = tree.get("name") if isinstance(tree, dict) else None
-    what = f"{named} is a class or a function" if named else f"{tree!r} is no object of River"
+    what = f"{named} is a class or a function" if named else f"{tree!r} is no object"
     raise DeclarationError(
-        f"{path}: {what}, and a model is wanted.",
-        attempt="construct one, as in linear_model.LogisticRegression().",
+        f"{path}: {what}, and an object of River is wanted.",
+        attempt="construct one, as in linear_model.LogisticRegression() or drift.ADWIN().",
     )
 
 

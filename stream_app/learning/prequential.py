@@ -35,8 +35,13 @@ class Prequential:
         self._empty_window()
 
     def start_window(self) -> None:
-        """Forget the window: the next one starts with the next example."""
-        self.flush()
+        """Forget the window: the next one starts with the next example.
+
+        Asks for the figures although nobody may read them, as when records are learned again:
+        some metrics (MacroF1) write an entry for a class when they are asked, and the order of
+        entries decides last bits later.
+        """
+        self.values()
         self._empty_window()
 
     def _empty_window(self) -> None:

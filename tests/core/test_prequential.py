@@ -142,3 +142,18 @@ def test_an_evaluation_comes_every_declared_interval_and_covers_it() -> None:
         assert figures[1].id == "p/v1/0@15/evaluation"
         assert figures[0].metrics["loss"].total == figures[0].metrics["loss"].window
         assert figures[1].metrics["loss"].total != figures[1].metrics["loss"].window
+
+
+def test_a_window_that_nobody_asks_for_leaves_the_totals_as_one_that_is_published() -> None:
+    """MacroF1 makes entries as it is asked; their order decides the last bits of later figures."""
+    asked, silent = (Prequential({"MacroF1": metrics.MacroF1()}) for _ in range(2))
+    for report in (asked, silent):
+        report.score("a", "b", 0)
+        if report is asked:
+            report.values()
+        report.start_window()
+        report.score("c", "c", 0)
+        report.score("b", "a", 0)
+        report.flush()
+    rows = [list(report.totals["MacroF1"].cm.sum_row) for report in (asked, silent)]
+    assert rows[0] == rows[1]

@@ -156,7 +156,8 @@ class Gate:
         ts_ms = event.ts_ms
         if not self._ts_min_ms <= ts_ms <= record.timestamp_ms + self._ahead_ms:
             self._refuse_time(ts_ms, record.timestamp_ms)
-        key = self._names(event, key)
+        if key is None or not 0 < len(key) <= self._name_chars_max >= len(event.id) > 0:
+            key = self._names(event, key)
         if label is not None:
             label = self._label_gate(label)
         return Admitted(event, key, features, label, self._schema)

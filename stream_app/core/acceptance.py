@@ -84,7 +84,7 @@ class Acceptance:
         label_gate = tasks.load(settings.task).label
         self.gate = Gate(settings.limits, settings.features, label_gate, since)
         self._wait_ms = settings.wait_ms
-        self.ids.ids_max = settings.limits.ids_max
+        self.ids.bound(settings.limits.ids_max)
         self.early.early_max = settings.limits.early_max
 
     def observe(self, admitted: Admitted, record: Record) -> tuple[int, LabelValue | None, int]:
@@ -93,16 +93,17 @@ class Acceptance:
         Returns (sequence number, label if it is already known, delay of that label in ms).
         """
         event: Any = admitted.event
-        ids = self.ids
+        ids, counters = self.ids, self.counters
         if ids.find(event.id) is not None:
             raise Refusal("duplicate", "id", f"{event.id!r} was accepted before")
-        self.counters.observations += 1
-        self.counters.features_dropped += admitted.dropped
+        counters.observations += 1
+        if admitted.dropped:
+            counters.features_dropped += admitted.dropped
         label, delay_ms = admitted.label, 0
-        if self.early:
+        if self.early.by_id:
             label, delay_ms = self._early_label(event, label)
         if label is not None:
-            self.counters.labels_joined += 1
+            counters.labels_joined += 1
             return ids.add(event.id, (label,), 0), label, delay_ms
         now_ms = self.watermark.now_ms
         ts_ms = event.ts_ms
@@ -183,8 +184,10 @@ class Acceptance:
 
     def pass_time(self, ts_ms: int) -> Sequence[int]:
         """Move event time on after a record was applied; returns what timed out by that."""
-        self.watermark.advance(ts_ms)
-        return self._expire()
+        now_ms = self.watermark.advance(ts_ms)
+        if self.ids.rests(now_ms) and not self.early.by_id:
+            return ()
+        return self._expire(now_ms)
 
     def set_time(self, ts_ms: int) -> list[int]:
         """Obey a `time` control: everything due by then times out at once."""
@@ -195,13 +198,9 @@ class Acceptance:
             self.counters.labels_unknown += dropped
         return expired
 
-    def _expire(self) -> Sequence[int]:
-        now_ms = self.watermark.now_ms
-        if self.ids.rests(now_ms) and not self.early:
-            return ()
+    def _expire(self, now_ms: int) -> Sequence[int]:
         expired = self._time_out(self.ids.expire(now_ms))
-        if self.early:
-            self.counters.labels_unknown += self.early.expire(now_ms, EARLY_PER_RECORD)
+        self.counters.labels_unknown += self.early.expire(now_ms, EARLY_PER_RECORD)
         return expired
 
     def _time_out(self, expired: list[int]) -> list[int]:

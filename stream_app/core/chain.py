@@ -6,9 +6,8 @@ every record would cost more than hashing it.
 
 from __future__ import annotations
 
-import hashlib
 import struct
-from typing import Any
+from hashlib import sha256
 
 from stream_app.records import Record
 
@@ -21,40 +20,37 @@ _join = b"".join
 class Chain:
     """SHA-256 over the records since the origin; equal for equal records, however batched."""
 
-    __slots__ = ("_base", "_frames", "_hash", "_update")
+    __slots__ = ("_base", "_count", "_note", "_parts")
 
     def __init__(self, base: bytes = ORIGIN, frames: bytes = b"", count: int = 0) -> None:
         self._start(base)
-        if count:
-            self._update(frames)
-            # What was restored counts as so many frames; only their bytes matter any more.
-            self._frames += [frames] + [b""] * (count - 1)
+        self._count = count
+        self._note(frames)
 
     def _start(self, base: bytes) -> None:
         self._base = base
-        self._hash: Any = hashlib.sha256(base)
-        self._update = self._hash.update
-        self._frames: list[bytes] = []
+        self._count = 0
+        # The bytes of the unfinished block in pieces, hashed when it is full.
+        self._parts: list[bytes] = []
+        self._note = self._parts.append
 
     def add(self, record: Record) -> None:
         """Take one more record in: its offset, append time, key and value."""
-        key, value = record.key, record.value
+        key, value, note = record.key, record.value, self._note
         if key is None:
-            parts = (_frame(record.offset, record.timestamp_ms, -1, len(value)), value)
-            frame = _join(parts)
+            note(_frame(record.offset, record.timestamp_ms, -1, len(value)))
         else:
-            head = _frame(record.offset, record.timestamp_ms, len(key), len(value))
-            frame = _join((head, key, value))
-        self._update(frame)
-        frames = self._frames
-        frames.append(frame)
-        if len(frames) == BLOCK:
-            self._start(self._hash.digest())
+            note(_frame(record.offset, record.timestamp_ms, len(key), len(value)))
+            note(key)
+        note(value)
+        self._count += 1
+        if self._count == BLOCK:
+            self._start(self.digest())
 
     def digest(self) -> bytes:
         """Return the digest over all records so far."""
-        return bytes(self._hash.copy().digest())
+        return sha256(self._base + _join(self._parts)).digest()
 
     def state(self) -> tuple[bytes, bytes, int]:
         """Return what `Chain(*state)` goes on from."""
-        return self._base, _join(self._frames), len(self._frames)
+        return self._base, _join(self._parts), self._count

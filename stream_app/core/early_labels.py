@@ -22,29 +22,29 @@ class EarlyLabel(msgspec.Struct, frozen=True, gc=False):
 
 
 class EarlyLabels:
-    """At most `early_max` labels by id; at the bound the oldest is dropped."""
+    """At most `early_max` labels; at the bound the oldest is dropped. `by_id` is for reading."""
 
     def __init__(self, early_max: int) -> None:
         self.early_max = early_max
-        self._labels: dict[str, EarlyLabel] = {}
+        self.by_id: dict[str, EarlyLabel] = {}
         self._added: dict[int, str] = {}
         self._gone: set[int] = set()
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return len(self.by_id)
 
     def get(self, observation_id: str) -> EarlyLabel | None:
         """Return the label that waits for an observation, or None."""
-        return self._labels.get(observation_id)
+        return self.by_id.get(observation_id)
 
     def add(self, observation_id: str, early: EarlyLabel) -> None:
         """Keep a label."""
-        self._labels[observation_id] = early
+        self.by_id[observation_id] = early
         self._added[early.offset] = observation_id
 
     def pop(self, observation_id: str) -> EarlyLabel | None:
         """Remove and return the label that waits for an observation, or None."""
-        early = self._labels.get(observation_id)
+        early = self.by_id.get(observation_id)
         if early is not None:
             self._remove(observation_id)
         return early
@@ -52,17 +52,17 @@ class EarlyLabels:
     def expire(self, now_ms: int, at_most: int) -> int:
         """Drop up to `at_most` of the oldest labels that are overdue or beyond the bound."""
         dropped = 0
-        while dropped < at_most and self._labels:
-            oldest = next(iter(self._labels))
-            overdue = self._labels[oldest].deadline_ms < now_ms
-            if not overdue and len(self._labels) <= self.early_max:
+        while dropped < at_most and self.by_id:
+            oldest = next(iter(self.by_id))
+            overdue = self.by_id[oldest].deadline_ms < now_ms
+            if not overdue and len(self.by_id) <= self.early_max:
                 break
             self._remove(oldest)
             dropped += 1
         return dropped
 
     def _remove(self, observation_id: str) -> None:
-        offset = self._labels.pop(observation_id).offset
+        offset = self.by_id.pop(observation_id).offset
         if self._added.pop(offset, None) is None:
             self._gone.add(offset)
 
@@ -80,14 +80,14 @@ class EarlyLabels:
         self._gone.clear()
 
     def _encode(self, name: str) -> bytes:
-        early = self._labels[name]
+        early = self.by_id[name]
         return _encode((name, early.label, early.ts_ms, early.deadline_ms))
 
     def state(self) -> list[object]:
         """Return all labels as plain values, in the order in which they came."""
         return [
             [early.offset, name, early.label, early.ts_ms, early.deadline_ms]
-            for name, early in self._labels.items()
+            for name, early in self.by_id.items()
         ]
 
     @classmethod
@@ -97,7 +97,7 @@ class EarlyLabels:
         for key, value in reader.scan(family, _PREFIX, bytes([_PREFIX[0] + 1]), 1 << 62):
             offset = int.from_bytes(key[1:], "big")
             name, label, ts_ms, deadline_ms = _decode(value)
-            labels._labels[name] = EarlyLabel(offset, label, ts_ms, deadline_ms)
+            labels.by_id[name] = EarlyLabel(offset, label, ts_ms, deadline_ms)
         return labels
 
 

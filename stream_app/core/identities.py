@@ -19,6 +19,7 @@ from stream_app.events import LabelValue
 SIZE = 1024
 _SHIFT = 10
 _PREFIX = b"i"
+_NEVER = 1 << 63  # later than every deadline
 TIMED_OUT = 0  # an outcome; None: waits for its label; (label,): joined
 
 Outcome = Sequence[LabelValue] | int | None
@@ -59,24 +60,29 @@ class Identities:
     """
 
     def __init__(self, ids_max: int) -> None:
-        self.ids_max = ids_max
         self.next_seq = 0
         self.waiting = 0
         self._seqs: dict[str, int] = {}
         self._segments: dict[int, _Segment] = {}
         self._first = 0
+        self.bound(ids_max)
         self._dirty: set[int] = set()
         self._dropped: list[int] = []
         # (a deadline not later than the segment's earliest, segment): looked at when it is due
         self._due: list[tuple[int, int]] = []
         self._due_of: dict[int, int] = {}
+        self._quiet_until_ms = _NEVER
+
+    def bound(self, ids_max: int) -> None:
+        """Know the newest `ids_max` ids from now on."""
+        self.ids_max = ids_max
+        # The sequence number at which the first segment will have left the window.
+        self._full_at = ((self._first + 1) << _SHIFT) + ids_max
 
     def find(self, observation_id: str) -> int | None:
         """Return the sequence number of an id that is still known."""
         seq = self._seqs.get(observation_id)
-        if seq is None or seq < self.next_seq - self.ids_max:
-            return None
-        return seq
+        return None if seq is None or seq < self.next_seq - self.ids_max else seq
 
     def outcome(self, seq: int) -> Outcome:
         """Return what became of an observation."""
@@ -126,7 +132,7 @@ class Identities:
         Also forgets at most one segment that has left the window, with what still waits in it.
         """
         expired: list[int] = []
-        if (self._first + 1) << _SHIFT <= self.next_seq - self.ids_max:
+        if self.next_seq >= self._full_at:
             expired = self._forget_first()
         if self._due and self._due[0][0] < now_ms:
             expired += self._expire_segment(now_ms)
@@ -134,10 +140,7 @@ class Identities:
 
     def rests(self, now_ms: int) -> bool:
         """Tell, as cheaply as can be, that `expire` has nothing to do."""
-        due = self._due
-        return not (due and due[0][0] < now_ms) and (
-            (self._first + 1) << _SHIFT > self.next_seq - self.ids_max
-        )
+        return now_ms <= self._quiet_until_ms and self.next_seq < self._full_at
 
     def expire_all(self, now_ms: int) -> list[int]:
         """Time out whatever is due; returns the sequence numbers.
@@ -157,6 +160,7 @@ class Identities:
         """
         while self._due and self._due[0][0] < now_ms:
             due, number = heapq.heappop(self._due)
+            self._quiet_until_ms = self._due[0][0] if self._due else _NEVER
             segment = self._segments.get(number)
             if segment is None or self._due_of.get(number) != due:
                 continue
@@ -186,6 +190,7 @@ class Identities:
     def _forget_first(self) -> list[int]:
         number = self._first
         self._first += 1
+        self.bound(self.ids_max)
         segment = self._segments[number]
         first = number << _SHIFT
         expired = [first + i for i, outcome in enumerate(segment.outcomes) if outcome is None]
@@ -203,6 +208,7 @@ class Identities:
     def _schedule(self, number: int, deadline_ms: int) -> None:
         self._due_of[number] = deadline_ms
         heapq.heappush(self._due, (deadline_ms, number))
+        self._quiet_until_ms = self._due[0][0]
 
     def changes(self) -> int:
         """Return how many entries the next checkpoint will write or delete."""
@@ -243,4 +249,5 @@ class Identities:
             if due is not None:
                 ids._schedule(number, due)
         ids._first = min(ids._segments, default=next_seq >> _SHIFT)
+        ids.bound(ids_max)
         return ids

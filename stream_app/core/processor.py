@@ -140,7 +140,7 @@ class PartitionProcessor:
     def _fold_records(self, records: Sequence[Record]) -> StreamAppError | None:
         counters = self.acceptance.counters
         outputs = self._emitter.outputs
-        add_to_chain = self._chain.add
+        apply, add_to_chain = self._apply, self._chain.add
         publish_from = self._start.publish_from
         for record in records:
             offset = record.offset
@@ -150,8 +150,7 @@ class PartitionProcessor:
             self._silent = offset < publish_from
             counters.records += 1
             try:
-                admitted = self.acceptance.gate.decode(record)
-                self._apply(admitted, record)
+                apply(record)
             except Refusal as refusal:
                 counters.dead_letters += 1
                 if not self._silent:
@@ -175,22 +174,22 @@ class PartitionProcessor:
         """Return how much a checkpoint would write."""
         return self.acceptance.changes() + sum(version.changes() for version in self.versions)
 
-    def _apply(self, admitted: Admitted, record: Record) -> None:
+    def _apply(self, record: Record) -> None:
+        acceptance = self.acceptance
+        admitted = acceptance.gate.decode(record)
         event: Any = admitted.event
         kind = type(event)
         if kind is IncomingControl:
             self._control(event, record)
             return
-        self._placement.check(admitted.key, record, self.acceptance.counters)
+        self._placement.check(admitted.key, record, acceptance.counters)
         if kind is IncomingLabel:
-            joined = self.acceptance.label(admitted, record)
+            joined = acceptance.label(admitted, record)
             if joined is not None:
-                for version in self.versions:
-                    version.learn(joined)
-                    self._after(version, record, event, joined.observation_id)
+                self._learn(joined, record, event)
         else:
             self._observation(admitted, event, record)
-        for seq in self.acceptance.pass_time(event.ts_ms):
+        for seq in acceptance.pass_time(event.ts_ms):
             self._forget(seq)
 
     def _observation(self, admitted: Admitted, event: Any, record: Record) -> None:
@@ -210,16 +209,16 @@ class PartitionProcessor:
                     self._emitter.drift_alert(record, event, fired, None)
         if label is None:
             return
-        joined = Joined(seq, event.id, key, features, schema, label, delay_ms)
-        for version in self.versions:
-            version.learn_now(joined)
-            self._after(version, record, event, event.id)
+        self._learn(Joined(seq, event.id, key, features, schema, label, delay_ms), record, event)
 
-    def _after(self, version: VersionFold, record: Record, event: Any, observation_id: str) -> None:
-        """Publish what an example caused, and the evaluation when it is due."""
-        if version.failures or version.fired:
-            self._caused(version, record, event, observation_id)
-        if version.prequential.window_examples >= self._evaluate_every:
+    def _learn(self, joined: Joined, record: Record, event: Any) -> None:
+        """Let every version learn an example; publish what that caused, and what is due."""
+        for version in self.versions:
+            version.learn(joined)
+            if version.failures or version.fired:
+                self._caused(version, record, event, joined.observation_id)
+            if version.prequential.window_examples < self._evaluate_every:
+                continue
             if self._silent:
                 version.prequential.start_window()
             else:

@@ -26,6 +26,7 @@ from stream_app.learning.undo import ModelRaised
 
 _encode = msgspec.msgpack.Encoder().encode
 Features = dict[str, Any]
+_NOT_AT_HAND = object()
 
 
 class VersionPlan(msgspec.Struct, frozen=True):
@@ -119,10 +120,9 @@ class VersionFold:
         self._whole = -2
         self._failures_max = 1
         self.learned = 0
-        self._plain = plan.task.plain
-        self._publish = plan.task.publish
+        self._take = plan.task.take
         self._keyed = plan.keyed
-        self._said: Any = None
+        self._said: Any = _NOT_AT_HAND
         self._sort_monitors()
 
     def _sort_monitors(self) -> None:
@@ -148,8 +148,7 @@ class VersionFold:
     ) -> Said:
         """Predict an accepted observation; keep what was said when its label is still to come."""
         if self.failed is not None:
-            if waits:
-                self._waiting.add(seq, None)
+            self._keep(seq, None, waits)
             learned = self.models.peek(key if self._keyed else "").learned
             return Said(None, None, "failed", learned)
         if self._keyed:
@@ -159,8 +158,7 @@ class VersionFold:
         chosen = features if schema == self._whole else self._select(features)
         learned = model.learned
         try:
-            said = self._plain(model.predict(chosen))
-            prediction, probability = self._publish(said)
+            said, prediction, probability = self._take(model.predict(chosen))
         except ModelRaised as raised:
             said, result = None, self._no_prediction(str(raised), learned)
         except (TypeError, ValueError) as odd:
@@ -169,39 +167,40 @@ class VersionFold:
             self._in_a_row["predict"] = 0
             reason = "untrained" if prediction is None else None
             result = Said(prediction, probability, reason, learned)
+        self._keep(seq, said, waits)
+        if self._feature_monitors:
+            self._watch(chosen)
+        return result
+
+    def _keep(self, seq: int, said: Any, waits: bool) -> None:
+        """Keep what was said until its label comes: with the same record, or later."""
         if waits:
             self._waiting.add(seq, said)
         else:
             self._said = said
-        if self._feature_monitors:
-            self._watch(chosen)
-        return result
 
     def _no_prediction(self, detail: str, learned: int) -> Said:
         self._fail("predict", detail)
         return Said(None, None, "model_raised", learned)
 
-    def learn_now(self, joined: Joined) -> None:
-        """Score and learn an example whose prediction was made a moment ago."""
-        said, self._said = self._said, None
-        self._score_and_learn(joined, said)
-
     def learn(self, joined: Joined) -> None:
         """Score the prediction that was published for an example, then learn it."""
-        self._score_and_learn(joined, self._waiting.pop(joined.seq))
-
-    def _score_and_learn(self, joined: Joined, said: Any) -> None:
+        if self._said is _NOT_AT_HAND:
+            said = self._waiting.pop(joined.seq)
+        else:
+            said, self._said = self._said, _NOT_AT_HAND
         label = joined.label
         self.prequential.score(label, said, joined.delay_ms)
         if (self.monitors or self._error_monitors) and said is not None and said != {}:
             self._watch_error(label, said)
         if self.failed is not None:
             return
+        features = joined.features
+        if joined.schema != self._whole:
+            features = self._select(features)
         key = joined.key if self._keyed else ""
-        model = self.models.get(key)
         try:
-            features = joined.features
-            model.learn(features if joined.schema == self._whole else self._select(features), label)
+            self.models.get(key).learn(features, label)
         except ModelRaised as raised:
             self._fail("learn", str(raised))
         else:

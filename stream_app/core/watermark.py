@@ -26,16 +26,17 @@ class Watermark:
         self._times: deque[int] = deque()
         self._ordered: list[int] = []
 
-    def advance(self, ts_ms: int) -> None:
-        """Take the time of one more accepted observation or label into account."""
+    def advance(self, ts_ms: int) -> int:
+        """Take the time of one more accepted observation or label in; returns event time."""
         times, ordered = self._times, self._ordered
         times.append(ts_ms)
         insort(ordered, ts_ms)
         if len(times) > NEWEST:
             del ordered[bisect_left(ordered, times.popleft())]
         median = ordered[(len(ordered) - 1) >> 1]
-        if median > self.now_ms:  # noqa: PLR1730 - max() costs a call for every event
+        if median > self.now_ms:
             self.now_ms = median
+        return self.now_ms
 
     def set(self, ts_ms: int) -> None:
         """Obey a `time` control: event time has come at least this far."""

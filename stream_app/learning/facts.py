@@ -11,9 +11,7 @@ import numpy as np
 from river import compose
 
 from stream_app.learning.order_free import SortedSet, original
-
-# Plans that a pipeline makes at its first call; they say nothing about what it has learned.
-_CACHES = ("_plan", "_inference_transformers", "_last_step_cached")
+from stream_app.learning.reductions import PIPELINE_CACHES
 
 
 def facts_of(value: object) -> dict[str, str]:
@@ -91,7 +89,7 @@ class _Walk:
                 self._stack.extend(
                     (f"{place}.{name}", item)
                     for name, item in part.items()
-                    if not (name in _CACHES and isinstance(value, compose.Pipeline))
+                    if not (name in PIPELINE_CACHES and isinstance(value, compose.Pipeline))
                 )
             elif part is not None:
                 self._stack.append((f"{place}.state", part))

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
+from river import compose
 from river.proba.base import Distribution
 
 from stream_app.errors import DeclarationError
@@ -25,6 +26,15 @@ from stream_app.learning.rebuilders import UNSEEDED, Rebuilder, UnseededRandom, 
 Reduction = tuple[Any, ...]
 Reducer = Callable[[Any], "Reduction | str"]
 
+# What a pipeline works out at its first call, as it is before that; nothing that it has learned.
+PIPELINE_CACHES: Mapping[str, object] = types.MappingProxyType(
+    {
+        "_plan": None,
+        "_inference_transformers": (),
+        "_last_step_cached": None,
+        "_last_step_params": None,
+    }
+)
 _CONTAINERS = (dict, list, tuple, set, frozenset, str, bytes, int, float, collections.deque)
 
 
@@ -71,6 +81,8 @@ class Reducers(dict[type, Reducer]):
             maker = Maker(rebuilders.blank, name)
             if issubclass(kind, Distribution):
                 return _distribution(maker)
+            if kind is compose.Pipeline:
+                return _pipeline(maker)
             return _plain(maker) if _is_plain(kind) else _custom(kind, maker)
         raise DeclarationError(
             f"A model holds a {name.replace(':', '.')}, which cannot be saved exactly.",
@@ -110,6 +122,15 @@ def _distribution(maker: Maker) -> Reducer:
             state = state.copy()
             state["_rng"] = UNSEEDED
         return maker, (), state, None, None, fill
+
+    return reduce
+
+
+def _pipeline(maker: Maker) -> Reducer:
+    """Leave the caches out, which would have every step twice and depend on who called whom."""
+
+    def reduce(thing: Any) -> Reduction:
+        return maker, (), {**thing.__dict__, **PIPELINE_CACHES}, None, None, fill
 
     return reduce
 

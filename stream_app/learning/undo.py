@@ -14,6 +14,7 @@ from typing import Any
 
 from stream_app.events import LabelValue
 from stream_app.learning.pickles import ModelPickles
+from stream_app.learning.quick_calls import quick_calls
 from stream_app.learning.tasks import Task
 from stream_app.learning.tasks.task import Said
 
@@ -78,8 +79,9 @@ class UndoableModel:
     def _use(self, image: bytes) -> None:
         model: Any = self._pickles.loads(image)
         self.model = model
-        self._predict: Callable[[dict[str, Any]], Said] = self._task.predictor(model)
-        self._learn: Callable[[dict[str, Any], LabelValue], object] = model.learn_one
+        predict, learn = quick_calls(model, self._task.predictor(model))
+        self._predict: Callable[[dict[str, Any]], Said] = predict
+        self._learn: Callable[[dict[str, Any], LabelValue], object] = learn
         if self._copies:
             self._copy_first()
 

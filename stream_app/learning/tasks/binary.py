@@ -30,6 +30,7 @@ class Binary(Classification):
             )
         self.positive = positive
         self.negative = negative
+        self._words = (False, True) if positive is None else (negative, positive)
 
     def fields(self) -> TaskFields:
         """Return the task and its words."""
@@ -63,6 +64,18 @@ class Binary(Classification):
             f"expected true, false, 0 or 1, got {str(value)[:64]!r}",
         )
 
+    def take(self, said: Said) -> tuple[Said, object, object]:
+        """Take the usual answer, floats for True and False, in one go."""
+        if type(said) is dict and len(said) == 2:
+            first, second = said
+            if type(first) is bool and type(second) is bool:
+                p_true, p_false = said[True], said[False]
+                if type(p_true) is float and type(p_false) is float and p_true - p_true == 0.0:
+                    # Of equals the first one, as `most_probable` says.
+                    positive = not p_false > p_true if first else p_true > p_false
+                    return said, self._words[positive], p_true
+        return super().take(said)
+
     def publish(self, said: Said) -> tuple[object, object]:
         """Return (label or declared word, probability of the positive class or None).
 
@@ -82,6 +95,4 @@ class Binary(Classification):
             return None
         if label not in (True, False):  # NaN and any word are true in Python
             raise ValueError(f"the model said {str(label)[:64]!r}")
-        if self.positive is None:
-            return bool(label)
-        return self.positive if label else self.negative
+        return self._words[bool(label)]

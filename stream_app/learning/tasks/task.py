@@ -52,6 +52,11 @@ class Task(ABC):
         Raises `ValueError` or `TypeError` for what no model of this task may say.
         """
 
+    def take(self, said: Said) -> tuple[Said, object, object]:
+        """Return (what `plain` makes of a model's answer, and what `publish` makes of that)."""
+        said = self.plain(said)
+        return said, *self.publish(said)
+
     @abstractmethod
     def publish(self, said: Said) -> tuple[object, object]:
         """Return (prediction, probability or probabilities or None) as an output shows them."""

@@ -1,0 +1,203 @@
+"""The calls of a model, with less on the way: bit for bit what River's own methods do.
+
+River decides at every call what cannot change between two of them: which steps a pipeline has and
+of what kind, whether a scaler has a window, which penalties a linear model knows. Here that is
+decided once, when a model is loaded. The arithmetic, its order, and the entries that a call makes
+are River's, on the very objects that River's methods would change; everything that is not known
+here to the letter is called as River calls it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import exp
+from typing import Any
+
+from river import base, compose, linear_model, optim, preprocessing
+from river.utils import VectorDict
+from river.utils.math import clamp, sigmoid
+
+Values = dict[str, Any]
+Predict = Callable[[Values], Any]
+Learn = Callable[[Values, Any], object]
+Transform = Callable[[Values], Values]
+
+# Beyond these River's logistic loss and its sigmoid take other branches.
+_STEEP = 18.0
+_FLAT = 30.0
+
+
+def quick_calls(model: Any, predict: Callable[[Values], Any]) -> tuple[Predict, Learn]:
+    """Return (`predict`, `learn_one`) of `model`, where `predict` is one of its bound methods."""
+    if type(model) is not compose.Pipeline or getattr(predict, "__self__", None) is not model:
+        return predict, model.learn_one
+    *transformers, last = model.steps.values()
+    if not all(_is_plain(step) for step in transformers) or not _predicts(last):
+        return predict, model.learn_one
+    said, learned = _last_calls(last, predict.__name__)
+    transforms = tuple(step.transform_one for step in transformers)
+    advances = tuple(_advance(step) for step in transformers)
+    if len(transforms) == 1:
+        return _one_step(transforms[0], advances[0], said, learned)
+    return _many_steps(transforms, advances, said, learned)
+
+
+def _is_plain(step: Any) -> bool:
+    """Tell whether a step learns from features alone and hands on one mapping of them."""
+    return (
+        isinstance(step, base.Transformer)
+        and not isinstance(step, base.AnomalyFilter | compose.TransformerUnion)
+        and not step._supervised
+    )
+
+
+def _predicts(last: Any) -> bool:
+    estimator = isinstance(last, base.Classifier | base.Regressor) and last._supervised
+    return bool(estimator) and not isinstance(last, base.Transformer)
+
+
+def _one_step(transform: Transform, advance: Transform, said: Predict, learned: Learn) -> Any:
+    def predict(x: Values) -> Any:
+        return said(transform(x))
+
+    def learn(x: Values, y: Any) -> None:
+        learned(advance(x), y)
+
+    return predict, learn
+
+
+def _many_steps(
+    transforms: tuple[Transform, ...],
+    advances: tuple[Transform, ...],
+    said: Predict,
+    learned: Learn,
+) -> Any:
+    def predict(x: Values) -> Any:
+        for transform in transforms:
+            x = transform(x)
+        return said(x)
+
+    def learn(x: Values, y: Any) -> None:
+        for advance in advances:
+            x = advance(x)
+        learned(x, y)
+
+    return predict, learn
+
+
+def _advance(step: Any) -> Transform:
+    """Return the call that lets a step learn from features and then transforms them."""
+    if type(step) is preprocessing.StandardScaler and step.window_size is None and step.with_std:
+        return _scale(step)
+    learn_one, transform_one = step.learn_one, step.transform_one
+
+    def advance(x: Values) -> Values:
+        learn_one(x)
+        transformed: Values = transform_one(x)
+        return transformed
+
+    return advance
+
+
+def _scale(scaler: preprocessing.StandardScaler) -> Transform:
+    """Learn and transform in one pass: a feature's figures depend on no other feature's."""
+    counts, means, variances = scaler.counts, scaler.means, scaler.vars
+
+    def advance(x: Values) -> Values:
+        scaled = {}
+        for name, value in x.items():
+            count = counts[name] + 1
+            counts[name] = count
+            old = means[name]
+            mean = old + (value - old) / count
+            means[name] = mean
+            variance = variances[name]
+            variance += ((value - old) * (value - mean) - variance) / count
+            variances[name] = variance
+            scaled[name] = (value - mean) / variance**0.5 if variance else 0.0
+        return scaled
+
+    return advance
+
+
+def _last_calls(last: Any, name: str) -> tuple[Predict, Learn]:
+    """Return the calls of a pipeline's last step."""
+    if _is_plain_linear(last):
+        if type(last) is linear_model.LogisticRegression and type(last.loss) is optim.losses.Log:
+            said = _probabilities(last) if name == "predict_proba_one" else getattr(last, name)
+            return said, _learn_logistic(last)
+        if type(last) is linear_model.LinearRegression and type(last.loss) is optim.losses.Squared:
+            return last.predict_one, _learn_squared(last)
+    learn_one = last.learn_one
+
+    def learn(x: Values, y: Any) -> None:
+        learn_one(x=x, y=y)
+
+    return getattr(last, name), learn
+
+
+def _is_plain_linear(last: Any) -> bool:
+    """Tell whether a step is a linear model without penalties, by steps of constant length."""
+    constant = optim.schedulers.Constant
+    return (
+        type(last) in (linear_model.LogisticRegression, linear_model.LinearRegression)
+        and last.l1 == 0.0
+        and not last.l2
+        and type(last.optimizer) is optim.SGD
+        and type(last.optimizer.lr) is constant
+        and type(last.intercept_lr) is constant
+    )
+
+
+def _probabilities(last: linear_model.LogisticRegression) -> Predict:
+    def predict(x: Values) -> dict[bool, float]:
+        logit = last._weights.dot(x) + last.intercept
+        p = 1 / (1 + exp(-logit)) if -_FLAT <= logit <= _FLAT else sigmoid(logit)
+        return {False: 1.0 - p, True: p}
+
+    return predict
+
+
+def _learn_logistic(last: linear_model.LogisticRegression) -> Learn:
+    loss, step = last.loss, _stepper(last)
+    up, down = loss.weight_pos * -1, loss.weight_neg * 1
+
+    def learn(x: Values, y: Any) -> None:
+        weights = VectorDict(last._weights, last.initializer, x)
+        raw = weights.dot(x) + last.intercept
+        if y is True and -_STEEP <= raw <= _STEEP:
+            gradient = up / (exp(raw) + 1.0)
+        elif y is False and -_STEEP <= raw <= _STEEP:
+            gradient = down / (exp(-raw) + 1.0)
+        else:
+            gradient = loss.gradient(y_true=y, y_pred=raw)
+        step(weights, x, gradient)
+
+    return learn
+
+
+def _learn_squared(last: linear_model.LinearRegression) -> Learn:
+    step = _stepper(last)
+
+    def learn(x: Values, y: Any) -> None:
+        weights = VectorDict(last._weights, last.initializer, x)
+        step(weights, x, 2 * (weights.dot(x) + last.intercept - y))
+
+    return learn
+
+
+def _stepper(last: Any) -> Callable[[VectorDict[Any, Any], Values, float], None]:
+    """Return what moves a linear model's intercept and weights against a gradient."""
+    optimizer, clip = last.optimizer, last.clip_gradient
+    rate, intercept_rate = optimizer.lr.learning_rate, last.intercept_lr.learning_rate
+    from_scaled = VectorDict.from_scaled
+
+    def step(weights: VectorDict[Any, Any], x: Values, gradient: float) -> None:
+        gradient = float(gradient)
+        if not -clip <= gradient <= clip:
+            gradient = float(clamp(gradient, -clip, clip))
+        last.intercept -= intercept_rate * gradient
+        weights.isub_scaled(from_scaled(x, gradient), rate)
+        optimizer.n_iterations += 1
+
+    return step

@@ -50,7 +50,7 @@ class Emitter:
     ) -> None:
         """Put out what a version said of an observation."""
         name, offset, ts_ms, observation_id = version.name, record.offset, event.ts_ms, event.id
-        prefix, version_header, topic = self._of_version(name)
+        prefix, version_header, topic = self._versions.get(name) or self._of_version(name)
         probability = said.probability
         by_class = type(probability) is dict
         value = encode_output(
@@ -80,11 +80,9 @@ class Emitter:
 
     def _of_version(self, name: str) -> tuple[str, tuple[str, bytes], str]:
         """Return what all predictions of a version share: id's prefix, header, topic."""
-        shared = self._versions.get(name)
-        if shared is None:
-            prefix = f"{self._pipeline}/{name}/{self._partition}@"
-            topic = self._route(name, self._topics.predictions)
-            shared = self._versions[name] = (prefix, ("version", name.encode()), topic)
+        prefix = f"{self._pipeline}/{name}/{self._partition}@"
+        topic = self._route(name, self._topics.predictions)
+        shared = self._versions[name] = (prefix, ("version", name.encode()), topic)
         return shared
 
     def dead_letter(self, record: Record, refusal: Refusal) -> None:

@@ -16,7 +16,7 @@ from stream_app.learning.undo import UndoableModel
 
 # A journal is worth an image once making the calls again costs more than the dump; bytes stand
 # for the dump's cost, so that no clock is needed.
-JOURNAL_MIN = 1024
+JOURNAL_MIN = 4096
 JOURNAL_MAX = 16_384
 BYTES_PER_CALL = 8
 _PREFIX = b"m"

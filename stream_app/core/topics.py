@@ -42,6 +42,16 @@ class Topics(msgspec.Struct, frozen=True):
         """Manifest and committed positions of the live lineage."""
         return f"{self.pipeline}.ledger"
 
+    @property
+    def checkpoints(self) -> str:
+        """Saved state, where a partition can move to another machine."""
+        return f"{self.pipeline}.checkpoints"
+
+    @property
+    def internal(self) -> list[str]:
+        """What a log that has no tables of its own keeps in topics."""
+        return [self.ledger, self.checkpoints]
+
     def shadow(self, version: str) -> str:
         """All that a version which is not champion puts out."""
         return f"{self.pipeline}.shadow.{version}"

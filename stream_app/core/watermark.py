@@ -34,8 +34,7 @@ class Watermark:
         if len(times) > NEWEST:
             del ordered[bisect_left(ordered, times.popleft())]
         median = ordered[(len(ordered) - 1) >> 1]
-        if median > self.now_ms:
-            self.now_ms = median
+        self.now_ms = max(self.now_ms, median)
         return self.now_ms
 
     def set(self, ts_ms: int) -> None:

@@ -9,7 +9,7 @@ here to the letter is called as River calls it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import exp
 from typing import Any
 
@@ -29,13 +29,13 @@ _FLAT = 30.0
 
 def quick_calls(model: Any, predict: Callable[[Values], Any]) -> tuple[Predict, Learn]:
     """Return (`predict`, `learn_one`) of `model`, where `predict` is one of its bound methods."""
-    if type(model) is not compose.Pipeline or getattr(predict, "__self__", None) is not model:
-        return predict, model.learn_one
-    *transformers, last = model.steps.values()
-    if not all(_is_plain(step) for step in transformers) or not _predicts(last):
+    own = getattr(predict, "__self__", None) is model
+    steps: list[Any] = list(model.steps.values()) if type(model) is compose.Pipeline else []
+    *transformers, last = steps or [None]
+    if not own or not all(map(_is_plain, transformers)) or not _predicts(last):
         return predict, model.learn_one
     said, learned = _last_calls(last, predict.__name__)
-    transforms = tuple(step.transform_one for step in transformers)
+    transforms = tuple(_transform(step) for step in transformers)
     advances = tuple(_advance(step) for step in transformers)
     if len(transforms) == 1:
         return _one_step(transforms[0], advances[0], said, learned)
@@ -56,7 +56,9 @@ def _predicts(last: Any) -> bool:
     return bool(estimator) and not isinstance(last, base.Transformer)
 
 
-def _one_step(transform: Transform, advance: Transform, said: Predict, learned: Learn) -> Any:
+def _one_step(
+    transform: Transform, advance: Transform, said: Predict, learned: Learn
+) -> tuple[Predict, Learn]:
     def predict(x: Values) -> Any:
         return said(transform(x))
 
@@ -67,11 +69,8 @@ def _one_step(transform: Transform, advance: Transform, said: Predict, learned: 
 
 
 def _many_steps(
-    transforms: tuple[Transform, ...],
-    advances: tuple[Transform, ...],
-    said: Predict,
-    learned: Learn,
-) -> Any:
+    transforms: Sequence[Transform], advances: Sequence[Transform], said: Predict, learned: Learn
+) -> tuple[Predict, Learn]:
     def predict(x: Values) -> Any:
         for transform in transforms:
             x = transform(x)
@@ -85,9 +84,29 @@ def _many_steps(
     return predict, learn
 
 
+def _is_plain_scaler(step: Any) -> bool:
+    scaler = type(step) is preprocessing.StandardScaler
+    return scaler and step.window_size is None and bool(step.with_std)
+
+
+def _transform(step: Any) -> Transform:
+    """Return the call that transforms features."""
+    if not _is_plain_scaler(step):
+        return step.transform_one  # type: ignore[no-any-return]
+    means, variances = step.means, step.vars
+
+    def transform(x: Values) -> Values:
+        return {
+            name: (value - means[name]) / variance**0.5 if (variance := variances[name]) else 0.0
+            for name, value in x.items()
+        }
+
+    return transform
+
+
 def _advance(step: Any) -> Transform:
     """Return the call that lets a step learn from features and then transforms them."""
-    if type(step) is preprocessing.StandardScaler and step.window_size is None and step.with_std:
+    if _is_plain_scaler(step):
         return _scale(step)
     learn_one, transform_one = step.learn_one, step.transform_one
 
@@ -106,15 +125,13 @@ def _scale(scaler: preprocessing.StandardScaler) -> Transform:
     def advance(x: Values) -> Values:
         scaled = {}
         for name, value in x.items():
-            count = counts[name] + 1
-            counts[name] = count
-            old = means[name]
-            mean = old + (value - old) / count
-            means[name] = mean
-            variance = variances[name]
-            variance += ((value - old) * (value - mean) - variance) / count
-            variances[name] = variance
-            scaled[name] = (value - mean) / variance**0.5 if variance else 0.0
+            count, mean, variance = counts[name] + 1, means[name], variances[name]
+            before = value - mean
+            mean += before / count
+            after = value - mean
+            variance += (before * after - variance) / count
+            counts[name], means[name], variances[name] = count, mean, variance
+            scaled[name] = after / variance**0.5 if variance else 0.0
         return scaled
 
     return advance
@@ -163,7 +180,7 @@ def _learn_logistic(last: linear_model.LogisticRegression) -> Learn:
     up, down = loss.weight_pos * -1, loss.weight_neg * 1
 
     def learn(x: Values, y: Any) -> None:
-        weights = VectorDict(last._weights, last.initializer, x)
+        weights: Any = VectorDict(last._weights, last.initializer, x)
         raw = weights.dot(x) + last.intercept
         if y is True and -_STEEP <= raw <= _STEEP:
             gradient = up / (exp(raw) + 1.0)
@@ -180,19 +197,19 @@ def _learn_squared(last: linear_model.LinearRegression) -> Learn:
     step = _stepper(last)
 
     def learn(x: Values, y: Any) -> None:
-        weights = VectorDict(last._weights, last.initializer, x)
+        weights: Any = VectorDict(last._weights, last.initializer, x)
         step(weights, x, 2 * (weights.dot(x) + last.intercept - y))
 
     return learn
 
 
-def _stepper(last: Any) -> Callable[[VectorDict[Any, Any], Values, float], None]:
+def _stepper(last: Any) -> Callable[[Any, Values, float], None]:
     """Return what moves a linear model's intercept and weights against a gradient."""
     optimizer, clip = last.optimizer, last.clip_gradient
     rate, intercept_rate = optimizer.lr.learning_rate, last.intercept_lr.learning_rate
     from_scaled = VectorDict.from_scaled
 
-    def step(weights: VectorDict[Any, Any], x: Values, gradient: float) -> None:
+    def step(weights: Any, x: Values, gradient: float) -> None:
         gradient = float(gradient)
         if not -clip <= gradient <= clip:
             gradient = float(clamp(gradient, -clip, clip))

@@ -12,9 +12,7 @@ from uuid import uuid4
 import msgspec
 
 from stream_app.codec.partitioning import partitions_for, require_partition
-from stream_app.errors import UsageError
-from stream_app.records import Headers, NewRecord, Output, Record
-from stream_app.storage.log_rules import (
+from stream_app.core.log_rules import (
     released,
     require_bounded_read,
     require_current,
@@ -22,6 +20,8 @@ from stream_app.storage.log_rules import (
     require_same_counts,
     unknown_topic,
 )
+from stream_app.errors import UsageError
+from stream_app.records import Headers, NewRecord, Output, Record
 
 _by_offset = attrgetter("offset")
 _by_append_time = attrgetter("timestamp_ms")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from stream_app.core.log_rules import released
 from stream_app.records import Output
-from stream_app.storage.log_rules import released
 from stream_app.storage.partition_lock import PartitionLock
 
 

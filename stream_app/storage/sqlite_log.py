@@ -14,18 +14,18 @@ import apsw
 import msgspec
 
 from stream_app.codec.partitioning import partitions_for, require_partition
-from stream_app.errors import UsageError
-from stream_app.records import NewRecord, Output, Record
-from stream_app.storage import sqlite_errors
-from stream_app.storage import sqlite_schema as schema
-from stream_app.storage import sqlite_tables as tables
-from stream_app.storage.log_rules import (
+from stream_app.core.log_rules import (
     require_bounded_read,
     require_current,
     require_plain_key,
     require_same_counts,
     unknown_topic,
 )
+from stream_app.errors import UsageError
+from stream_app.records import NewRecord, Output, Record
+from stream_app.storage import sqlite_errors
+from stream_app.storage import sqlite_schema as schema
+from stream_app.storage import sqlite_tables as tables
 from stream_app.storage.partition_lock import PartitionLock
 from stream_app.storage.record_columns import RecordColumns, dense, take
 from stream_app.storage.sqlite_claim import SqliteClaim

@@ -1,4 +1,4 @@
-"""Models called the quick way say and become, bit for bit, what River's own methods make of them."""
+"""Models called the quick way say and become, bit for bit, what River's own methods make."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ REGRESSORS: dict[str, Callable[[], Any]] = {
         preprocessing.StandardScaler() | linear_model.LinearRegression(loss=optim.losses.Cauchy())
     ),
     "wrapped": lambda: preprocessing.TargetStandardScaler(
-        preprocessing.StandardScaler() | linear_model.LinearRegression()
+        preprocessing.StandardScaler() | linear_model.LinearRegression()  # type: ignore[arg-type]
     ),
 }
 

@@ -1,0 +1,1 @@
+"""Real brokers: the log on Apache Kafka, its topics and ledger, and the Faust worker."""

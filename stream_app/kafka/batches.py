@@ -1,0 +1,67 @@
+"""Records on their way to a broker, whole batches at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from aiokafka import AIOKafkaProducer
+
+from stream_app.records import NewRecord, Output
+
+# A broker's usual bound for one batch (`message.max.bytes`) is 1,048,588; its frame needs some.
+BATCH_BYTES_MAX = 1_000_000
+
+
+class Sent(NamedTuple):
+    """A batch on its way; the future gives the broker's answer, or raises what went wrong."""
+
+    answer: asyncio.Future[Any]
+    records: int
+
+
+async def send_records(
+    producer: AIOKafkaProducer, topic: str, partition: int, records: Sequence[NewRecord | Output]
+) -> list[Sent]:
+    """Hand records over in order, in batches as large as a broker takes them.
+
+    The time is ours only where a topic does not stamp its own (`LogAppendTime`).
+    """
+    now_ms = time.time_ns() // 1_000_000
+    batch = producer.create_batch()
+    sent = []
+
+    async def send() -> None:
+        count = batch.record_count()
+        sent.append(Sent(await producer.send_batch(batch, topic, partition=partition), count))
+
+    for record in records:
+        headers = list(record.headers)
+        row = {"timestamp": now_ms, "key": record.key, "value": record.value, "headers": headers}
+        if batch.append(**row) is None:
+            await send()
+            batch = producer.create_batch()
+            batch.append(**row)
+    if batch.record_count():
+        await send()
+    return sent
+
+
+async def settled(sent: Sequence[Sent]) -> None:
+    """Wait for all batches; raises what went wrong with the first that failed."""
+    answers = await asyncio.gather(*(batch.answer for batch in sent), return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer
+
+
+async def offsets_of(sent: Sequence[Sent]) -> list[int]:
+    """Wait for batches of one partition; returns the offset of each of their records."""
+    await settled(sent)
+    offsets: list[int] = []
+    for batch in sent:
+        first = (await batch.answer).offset
+        offsets += range(first, first + batch.records)
+    return offsets

@@ -1,0 +1,157 @@
+"""Reads one partition from wherever it is asked, committed records only."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import OffsetOutOfRangeError
+
+from stream_app.kafka.connection import Connection
+from stream_app.records import Record
+
+# How long a read waits for records that the broker says are there.
+FETCH_TIMEOUT_S = 30.0
+# A broker answers a connection's requests in turn: a reader that goes elsewhere waits for this.
+_FETCH_WAIT_MS = 100
+
+
+class FetchTimeout(TimeoutError):
+    """Records that must be there did not come: an open transaction, or a broker in trouble."""
+
+
+async def open_asker(connection: Connection) -> AIOKafkaConsumer:
+    """Connect a client that fetches nothing, so that its questions are answered at once."""
+    asker = AIOKafkaConsumer(
+        **connection.client_options(), isolation_level="read_committed", group_id=None
+    )
+    await asker.start()
+    return asker
+
+
+async def open_cursor(
+    connection: Connection, asker: AIOKafkaConsumer, topic: str, partition: int
+) -> Cursor:
+    """Connect a reader of one partition."""
+    consumer = AIOKafkaConsumer(
+        **connection.client_options(),
+        isolation_level="read_committed",
+        # Sought below the log's start, "earliest" would silently begin later.
+        auto_offset_reset="none",
+        enable_auto_commit=False,
+        group_id=None,
+        fetch_max_wait_ms=_FETCH_WAIT_MS,
+    )
+    await consumer.start()
+    place = TopicPartition(connection.prefix + topic, partition)
+    consumer.assign([place])
+    return Cursor(consumer, asker, place)
+
+
+class Cursor:
+    """One partition's reader; whoever uses it holds its `turn`."""
+
+    def __init__(
+        self, consumer: AIOKafkaConsumer, asker: AIOKafkaConsumer, place: TopicPartition
+    ) -> None:
+        self._consumer = consumer
+        self._asker = asker
+        self._place = place
+        self._fetched: deque[ConsumerRecord] = deque()
+        self._next: int | None = None
+        self.turn = asyncio.Lock()
+
+    async def bounds(self) -> tuple[int, int]:
+        """Return (first offset still kept, first offset that no reader may see yet)."""
+        start, end = await asyncio.gather(
+            self._asker.beginning_offsets([self._place]),
+            self._asker.end_offsets([self._place]),
+        )
+        return start[self._place], max(start[self._place], end[self._place])
+
+    async def read(self, offset: int, records_max: int, bytes_max: int) -> list[ConsumerRecord]:
+        """Return records from `offset` on, at least one if there is one."""
+        if not await self._seek(offset):
+            return []
+        if not self._fetched and not await self._fetch(records_max):
+            return []
+        return self._take(records_max, bytes_max)
+
+    async def wait(self, offset: int, timeout_s: float) -> bool:
+        """Wait until a record from `offset` on is there."""
+        deadline = time.monotonic() + timeout_s
+        while not await self._seek(offset):
+            if time.monotonic() >= deadline:
+                return False
+            await asyncio.sleep(min(0.05, max(0.0, deadline - time.monotonic())))
+        if not self._fetched:
+            left_ms = max(0, int((deadline - time.monotonic()) * 1000))
+            await self._poll(1000, left_ms)
+        return bool(self._fetched)
+
+    async def _seek(self, offset: int) -> bool:
+        """Go to an offset; False when the log does not reach that far yet."""
+        if offset == self._next:
+            return True
+        start, end = await self.bounds()
+        if offset > end:
+            return False
+        self._fetched.clear()
+        self._consumer.seek(self._place, max(offset, start))
+        self._next = offset
+        return True
+
+    async def _fetch(self, records_max: int) -> bool:
+        """Fetch until there are records, or until it is certain that there are none."""
+        deadline = time.monotonic() + FETCH_TIMEOUT_S
+        await self._poll(records_max, 0)
+        if self._fetched:
+            return True
+        end = (await self._asker.end_offsets([self._place]))[self._place]
+        while not self._fetched and await self._consumer.position(self._place) < end:
+            if time.monotonic() >= deadline:
+                raise FetchTimeout(f"{self._place.topic}/{self._place.partition} up to {end}")
+            await self._poll(records_max, 100)
+        return bool(self._fetched)
+
+    async def _poll(self, records_max: int, timeout_ms: int) -> None:
+        try:
+            found = await self._consumer.getmany(
+                self._place, timeout_ms=timeout_ms, max_records=records_max
+            )
+        except OffsetOutOfRangeError:
+            # Retention was quicker; whoever reads compares with the log's start.
+            start, _ = await self.bounds()
+            self._consumer.seek(self._place, start)
+            return
+        self._fetched.extend(found.get(self._place, ()))
+
+    def _take(self, records_max: int, bytes_max: int) -> list[ConsumerRecord]:
+        taken: list[ConsumerRecord] = []
+        size = 0
+        while self._fetched and len(taken) < records_max:
+            size += _bytes(self._fetched[0])
+            if size > bytes_max and taken:
+                break
+            taken.append(self._fetched.popleft())
+        if taken:
+            self._next = taken[-1].offset + 1
+        return taken
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self._consumer.stop()
+
+
+def _bytes(row: ConsumerRecord) -> int:
+    return len(row.key or b"") + len(row.value or b"") + sum(len(v) for _, v in row.headers)
+
+
+def to_record(row: Any, topic: str) -> Record:
+    """Return a client's record as ours; without a value it has no bytes, which no event has."""
+    return Record(
+        topic, row.partition, row.offset, row.timestamp, row.key, row.value or b"", row.headers
+    )

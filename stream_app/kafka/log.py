@@ -1,0 +1,294 @@
+"""The event log on Apache Kafka: the same protocol as on one machine, carried out by brokers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+
+from stream_app.codec.partitioning import partitions_for, require_partition
+from stream_app.core.log_rules import (
+    require_bounded_read,
+    require_plain_key,
+    require_same_counts,
+    unknown_topic,
+)
+from stream_app.errors import UsageError
+from stream_app.kafka.batches import BATCH_BYTES_MAX, offsets_of, send_records
+from stream_app.kafka.claim import KafkaClaim, start_fencing, transactional_producer
+from stream_app.kafka.client_errors import FENCED, named_errors
+from stream_app.kafka.connection import Connection
+from stream_app.kafka.cursor import Cursor, open_asker, open_cursor, to_record
+from stream_app.kafka.event_loop import EventLoopThread
+from stream_app.kafka.ledger import newest
+from stream_app.records import NewRecord, Record
+
+CURSORS_MAX = 64
+WAIT_TURN_S = 0.1
+T = TypeVar("T")
+UseOfCursor = Callable[[Cursor], Coroutine[Any, Any, T]]
+
+
+class KafkaLog:
+    """A `Log` on a Kafka cluster; topics are its operator's, and are never made or changed here.
+
+    `append` is durable once all in-sync replicas have it. Its records are whole per batch and
+    partition; after an error part of them may be there, and sending them again is safe: an id
+    that is known already becomes a dead letter. Every call may raise `LogUnavailable`.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._loop = EventLoopThread()
+        self._closed = False
+        self._cursors: OrderedDict[tuple[str, int], Cursor] = OrderedDict()
+        self._producer: AIOKafkaProducer | None = None
+        self._asker: AIOKafkaConsumer | None = None
+        self._counts: dict[str, int] = {}
+        self._claims: list[KafkaClaim] = []
+        try:
+            self._log_id: str = self._run("looking at the cluster", self._look())
+        except BaseException:
+            self._loop.close()
+            raise
+
+    @property
+    def url(self) -> str:
+        """How a person names this log."""
+        return self._connection.url
+
+    @property
+    def log_id(self) -> str:
+        """The identity of the cluster."""
+        return self._log_id
+
+    def topics(self) -> Mapping[str, int]:
+        """Return the partition count of every topic below the prefix."""
+        self._run("listing topics", self._look())
+        return dict(self._counts)
+
+    def create_topics(self, partitions: Mapping[str, int]) -> None:
+        """Require that these topics are there: making them is for `stream-app topics`.
+
+        Raises `UsageError` when one is missing or has another count.
+        """
+        missing = require_same_counts(partitions, self.topics())
+        if missing:
+            raise UsageError(
+                f"{self.url} lacks the topics {', '.join(missing)}.",
+                attempt="stream-app topics PIPELINE --create --broker " + self.url,
+            )
+
+    def append(self, topic: str, records: Sequence[NewRecord]) -> list[tuple[int, int]]:
+        """Append durably; returns each record's (partition, offset)."""
+        partitions = partitions_for(topic, records, self._count(topic))
+        by_partition: dict[int, list[NewRecord]] = {}
+        places = []
+        for record, partition in zip(records, partitions, strict=True):
+            rows = by_partition.setdefault(partition, [])
+            places.append((partition, len(rows)))
+            rows.append(record)
+        offsets = self._run(f"appending to {topic}", self._append(topic, by_partition))
+        return [(partition, offsets[partition][place]) for partition, place in places]
+
+    async def _append(
+        self, topic: str, by_partition: Mapping[int, Sequence[NewRecord]]
+    ) -> dict[int, list[int]]:
+        if self._producer is None:
+            self._producer = AIOKafkaProducer(
+                **self._connection.client_options(),
+                enable_idempotence=True,
+                max_batch_size=BATCH_BYTES_MAX,
+            )
+            await self._producer.start()
+        name = self._connection.prefix + topic
+        sent = {p: await send_records(self._producer, name, p, r) for p, r in by_partition.items()}
+        return {partition: await offsets_of(batches) for partition, batches in sent.items()}
+
+    def read(
+        self, topic: str, partition: int, offset: int, *, records_max: int, bytes_max: int = 1 << 24
+    ) -> list[Record]:
+        """Return committed records from `offset` on, in order, at least one if there is one."""
+        require_bounded_read(records_max, bytes_max)
+        rows = self._at(topic, partition, lambda c: c.read(offset, records_max, bytes_max))
+        return [to_record(row, topic) for row in rows]
+
+    def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """Return (first offset still kept, first offset that no reader may see yet)."""
+        return self._at(topic, partition, lambda cursor: cursor.bounds())
+
+    def wait(self, topic: str, partition: int, offset: int, timeout_s: float) -> bool:
+        """Wait until `offset` may be readable; False when the time ran out."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            # In turns, so that another thread can read the partition meanwhile.
+            turn_s = min(WAIT_TURN_S, max(0.0, deadline - time.monotonic()))
+            if self._at(topic, partition, lambda cursor: cursor.wait(offset, turn_s)):  # noqa: B023
+                return True
+            if time.monotonic() >= deadline:
+                return False
+
+    def claim(self, ledger: str, partition: int) -> KafkaClaim:
+        """Fence any previous owner of this ledger's partition and own it."""
+        self._require_open()
+        require_partition(ledger, partition, self._count(ledger))
+        claim = KafkaClaim(self._loop, self._connection, ledger, partition)
+        self._claims.append(claim)
+        return claim
+
+    def ledger_get(self, ledger: str, partition: int, key: str) -> bytes | None:
+        """Return a ledger value, or None."""
+        if partition >= self._counts.get(ledger, 0) and partition >= self.topics().get(ledger, 0):
+            return None
+        found = self._run(
+            f"reading {ledger}", newest(self._connection, ledger, partition, key.encode())
+        )
+        return None if found is None else found.value
+
+    def ledger_put(
+        self, ledger: str, partition: int, key: str, value: bytes, *, expected: bytes | None
+    ) -> bool:
+        """Set a ledger value if it still equals `expected`; durable; False when it does not."""
+        require_plain_key(key)
+        require_partition(ledger, partition, self._count(ledger))
+        rows = {(ledger, partition): [NewRecord(key.encode(), value)]}
+        return self._exchange(ledger, partition, key, expected, rows) is not None
+
+    def append_with_ledger(
+        self,
+        topic: str,
+        records: Sequence[NewRecord],
+        ledger: str,
+        key: str,
+        value: bytes,
+        *,
+        expected: bytes | None,
+    ) -> list[tuple[int, int]] | None:
+        """Append and set partition 0's ledger value as one step; None when not `expected`."""
+        require_plain_key(key)
+        partitions = partitions_for(topic, records, self._count(topic))
+        rows: dict[tuple[str, int], list[NewRecord]] = {}
+        places = []
+        for record, partition in zip(records, partitions, strict=True):
+            batch = rows.setdefault((topic, partition), [])
+            places.append((partition, len(batch)))
+            batch.append(record)
+        rows.setdefault((ledger, 0), []).append(NewRecord(key.encode(), value))
+        offsets = self._exchange(ledger, 0, key, expected, rows)
+        if offsets is None:
+            return None
+        return [(partition, offsets[topic, partition][place]) for partition, place in places]
+
+    def _exchange(
+        self,
+        ledger: str,
+        partition: int,
+        key: str,
+        expected: bytes | None,
+        rows: Mapping[tuple[str, int], Sequence[NewRecord]],
+    ) -> dict[tuple[str, int], list[int]] | None:
+        """Compare a ledger value and set it, with other records, in one fenced transaction."""
+        return self._run(
+            f"writing to {ledger}", self._exchanging(ledger, partition, key, expected, rows)
+        )
+
+    async def _exchanging(
+        self,
+        ledger: str,
+        partition: int,
+        key: str,
+        expected: bytes | None,
+        rows: Mapping[tuple[str, int], Sequence[NewRecord]],
+    ) -> dict[tuple[str, int], list[int]] | None:
+        prefix = self._connection.prefix
+        producer = transactional_producer(self._connection, f"{ledger}-admin")
+        # Whoever starts next fences us, and reads what we wrote or nothing of it.
+        await start_fencing(producer)
+        try:
+            found = await newest(self._connection, ledger, partition, key.encode())
+            if (None if found is None else found.value) != expected:
+                return None
+            await producer.begin_transaction()
+            sent = {
+                (topic, number): await send_records(producer, prefix + topic, number, records)
+                for (topic, number), records in rows.items()
+            }
+            offsets = {place: await offsets_of(batches) for place, batches in sent.items()}
+            await producer.commit_transaction()
+            return offsets
+        except FENCED:
+            return None
+        finally:
+            await producer.stop()
+
+    def close(self) -> None:
+        """Disconnect, and give claims back; a second call does nothing."""
+        if self._closed:
+            return
+        for claim in self._claims:
+            claim.release()
+        self._closed = True
+        self._loop.run(self._disconnect())
+        self._loop.close()
+
+    async def _disconnect(self) -> None:
+        stops: list[Awaitable[object]] = [cursor.close() for cursor in self._cursors.values()]
+        stops += [client.stop() for client in (self._producer, self._asker) if client is not None]
+        await asyncio.gather(*stops)
+
+    async def _look(self) -> str:
+        admin = AIOKafkaAdminClient(**self._connection.client_options())
+        try:
+            await admin.start()
+            cluster = await admin.describe_cluster()
+            topics = await admin.describe_topics()
+        finally:
+            await admin.close()
+        prefix = self._connection.prefix
+        self._counts = {
+            row["topic"].removeprefix(prefix): len(row["partitions"])
+            for row in sorted(topics, key=lambda row: str(row["topic"]))
+            if row["topic"].startswith(prefix) and not row["is_internal"]
+        }
+        return str(cluster["cluster_id"])
+
+    def _count(self, topic: str) -> int:
+        self._require_open()
+        count = self._counts.get(topic) or self.topics().get(topic)
+        if count is None:
+            raise unknown_topic(self.url, topic, self._counts)
+        return count
+
+    def _at(self, topic: str, partition: int, call: UseOfCursor[T]) -> T:
+        require_partition(topic, partition, self._count(topic))
+        return self._run(f"reading {topic}/{partition}", self._with_cursor(topic, partition, call))
+
+    async def _with_cursor(self, topic: str, partition: int, call: UseOfCursor[T]) -> T:
+        place = (topic, partition)
+        cursor = self._cursors.get(place)
+        if cursor is None:
+            if self._asker is None:
+                self._asker = await open_asker(self._connection)
+            cursor = await open_cursor(self._connection, self._asker, topic, partition)
+            self._cursors[place] = cursor
+            if len(self._cursors) > CURSORS_MAX:
+                await self._cursors.popitem(last=False)[1].close()
+        self._cursors.move_to_end(place)
+        async with cursor.turn:
+            return await call(cursor)
+
+    def _run(self, doing: str, coroutine: Coroutine[Any, Any, T]) -> T:
+        if self._closed:
+            coroutine.close()
+            self._require_open()
+        with named_errors(self.url, doing):
+            return self._loop.run(coroutine)
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise UsageError(f"The log {self.url} is closed.", attempt="open it again.")

@@ -15,7 +15,7 @@ from stream_app.cli.stdout import emit, flush
 from stream_app.core.log import Log
 from stream_app.errors import UsageError
 from stream_app.hosts.client import read_records
-from stream_app.hosts.log_url import log_path, open_broker
+from stream_app.hosts.log_url import log_exists, open_broker
 from stream_app.records import Record, parse_position
 
 LOOK_AGAIN_S = 0.3
@@ -79,7 +79,7 @@ def _wait_for(broker: str, topic: str) -> None:
 
 
 def _has(broker: str, topic: str) -> bool:
-    if not log_path(broker).exists():
+    if not log_exists(broker):
         return False
     log = open_broker(broker, read_only=True)
     try:

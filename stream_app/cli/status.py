@@ -47,7 +47,7 @@ def status(pipeline: str | None, as_json: bool, broker: str, state: str) -> None
         if not chosen and not as_json:
             emit(f"{log.url} has no pipelines yet.")
         for i, name in enumerate(chosen):
-            found = status_of(log, broker, name, StateDirectory(Path(state)))
+            found = status_of(log, name, StateDirectory(Path(state)))
             if as_json:
                 seeds = {} if plan is None else {"seeds": plan.seeds()}
                 emit_json({**msgspec.to_builtins(found), **seeds})

@@ -5,7 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+import msgspec
+
 from stream_app.records import NewRecord, Output, Record
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """Who works on a partition now, as far as its log can tell.
+
+    `described` names it for people; `stopped` when it is frozen, and `attempt` says what to do.
+    """
+
+    described: str
+    pid: int | None = None
+    stopped: bool = False
+    attempt: str = ""
 
 
 class Claim(Protocol):
@@ -111,6 +125,14 @@ class Log(Protocol):
         expected: bytes | None,
     ) -> list[tuple[int, int]] | None:
         """Append and set partition 0's ledger value as one step; None when not `expected`."""
+        ...
+
+    def owner(self, ledger: str, partition: int) -> Owner | None:
+        """Return who works on a ledger's partition; None for nobody, or when it cannot be told."""
+        ...
+
+    def bytes_on_disk(self) -> int | None:
+        """Return what the log takes on this machine's disk; None where it is on another."""
         ...
 
     def close(self) -> None:

@@ -1,9 +1,10 @@
-"""One URL names a log: `sqlite:///path`, or just a path."""
+"""One URL names a log: `sqlite:///path`, just a path, or `kafka://host:port`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from stream_app.core.log import Log
 from stream_app.errors import UsageError
 from stream_app.storage.sqlite_log import SqliteLog
 
@@ -22,12 +23,28 @@ def log_path(url: str) -> Path:
     kind = url.partition("://")[0] if "://" in url else "nothing"
     raise UsageError(
         f"broker {url!r}: {kind} is no log that this release can open",
-        attempt=f"{DEFAULT_BROKER}, sqlite:////absolute/path or a path",
+        attempt=f"{DEFAULT_BROKER}, sqlite:////absolute/path, a path, or kafka://host:9092",
     )
 
 
-def open_broker(url: str, *, create: bool = False, read_only: bool = False) -> SqliteLog:
-    """Open the log that `url` names; `create` makes a new one where there is none."""
+def is_kafka(url: str) -> bool:
+    """Tell whether a URL names a Kafka cluster."""
+    return url.startswith("kafka://")
+
+
+def log_exists(url: str) -> bool:
+    """Tell whether there is a log to open; brokers are taken for being there."""
+    return is_kafka(url) or log_path(url).exists()
+
+
+def open_broker(url: str, *, create: bool = False, read_only: bool = False) -> Log:
+    """Open the log that `url` names; `create` makes a new file where there is none."""
+    if is_kafka(url):
+        # Imported only here: whoever stays on this machine needs no client of Kafka's.
+        from stream_app.kafka.connection import connection
+        from stream_app.kafka.log import KafkaLog
+
+        return KafkaLog(connection(url))
     path = log_path(url)
     if create:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import msgspec
 
 from stream_app.core.commit import Commit, Manifest, decode_commit
-from stream_app.core.log import Log
+from stream_app.core.log import Log, Owner
 from stream_app.core.topics import Topics
 from stream_app.hosts.checkpoints import Checkpoint, look_at
-from stream_app.hosts.log_url import log_path
 from stream_app.hosts.manifests import read_manifest, settings_in_force
 from stream_app.hosts.state_directory import StateDirectory
-from stream_app.storage.lock_holder import Holder, holder_of
-from stream_app.storage.partition_lock import lock_file
 
 
 class PartitionStatus(msgspec.Struct, frozen=True):
@@ -37,7 +33,7 @@ class PartitionStatus(msgspec.Struct, frozen=True):
     waiting: int
     early_waiting: int
     watermark_ms: int | None
-    owner: Holder | None
+    owner: Owner | None
     checkpoint: Checkpoint
     checkpoint_problem: str | None
 
@@ -65,7 +61,7 @@ class Status(msgspec.Struct, frozen=True):
     at_ms: int
 
 
-def status(log: Log, broker: str, pipeline: str, state: StateDirectory) -> Status:
+def status(log: Log, pipeline: str, state: StateDirectory) -> Status:
     """Return a pipeline's status from the log, the locks and the state, read only."""
     manifest = read_manifest(log, pipeline)
     newest = settings_in_force(log, manifest).plain()
@@ -76,12 +72,12 @@ def status(log: Log, broker: str, pipeline: str, state: StateDirectory) -> Statu
         commit = None if found is None else decode_commit(found, f"{pipeline}/{partition}")
         in_force = manifest.settings if commit is None else commit.settings
         pending = pending or in_force != newest
-        rows.append(_partition(log, log_path(broker), manifest, partition, commit, state))
+        rows.append(_partition(log, manifest, partition, commit, state))
     return Status(
         pipeline=pipeline,
         broker=log.url,
         log_id=log.log_id,
-        log_bytes=_bytes(log_path(broker)),
+        log_bytes=log.bytes_on_disk(),
         settings_pending=pending,
         partitions=rows,
         topics=_topics(log, pipeline),
@@ -92,7 +88,6 @@ def status(log: Log, broker: str, pipeline: str, state: StateDirectory) -> Statu
 
 def _partition(
     log: Log,
-    file: Path,
     manifest: Manifest,
     partition: int,
     commit: Commit | None,
@@ -106,7 +101,7 @@ def _partition(
         partition=partition,
         end=end,
         next_offset=next_offset,
-        lag=end - next_offset,
+        lag=lag(log, topics.events, partition, next_offset),
         champion=manifest.initial_champion if commit is None else commit.seat.champion,
         versions={} if commit is None else commit.learned,
         failed={} if commit is None else commit.failed,
@@ -115,21 +110,21 @@ def _partition(
         waiting=0 if commit is None else commit.waiting,
         early_waiting=0 if commit is None else commit.early_waiting,
         watermark_ms=None if commit is None else commit.watermark_ms,
-        owner=holder_of(lock_file(file, topics.ledger, partition)),
+        owner=log.owner(topics.ledger, partition),
         checkpoint=seen.checkpoint,
         checkpoint_problem=None if seen.error is None else seen.error.problem,
     )
 
 
-def _bytes(file: Path) -> int | None:
-    """Return what the log's files take on disk."""
-    sizes = []
-    for suffix in ("", "-wal"):
-        try:
-            sizes.append(file.with_name(file.name + suffix).stat().st_size)
-        except OSError:
-            continue
-    return sum(sizes) if sizes else None
+def lag(log: Log, topic: str, partition: int, next_offset: int) -> int:
+    """Return how many offsets are still to be processed: 0 when no record is left.
+
+    Behind the last record a log may end with markers of its own, which nobody ever reads.
+    """
+    end = log.bounds(topic, partition)[1]
+    if end <= next_offset or not log.read(topic, partition, next_offset, records_max=1):
+        return 0
+    return end - next_offset
 
 
 def _topics(log: Log, pipeline: str) -> list[TopicStatus]:

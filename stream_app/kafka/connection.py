@@ -54,3 +54,8 @@ def parse_servers(url: str) -> tuple[str, ...]:
             )
         servers.append(f"{host}:{port}")
     return tuple(servers)
+
+
+def connection(url: str) -> Connection:
+    """Return how to reach the cluster that `url` names."""
+    return Connection(parse_servers(url))

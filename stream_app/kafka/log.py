@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from stream_app.codec.partitioning import partitions_for, require_partition
+from stream_app.core.log import Owner
 from stream_app.core.log_rules import (
     require_bounded_read,
     require_plain_key,
@@ -225,6 +226,14 @@ class KafkaLog:
             return None
         finally:
             await producer.stop()
+
+    def owner(self, ledger: str, partition: int) -> Owner | None:  # noqa: ARG002 - the protocol's
+        """Return None: a broker knows who reads, see the consumer group, not who writes."""
+        return None
+
+    def bytes_on_disk(self) -> int | None:
+        """Return None: it is on the brokers' disks."""
+        return None
 
     def close(self) -> None:
         """Disconnect, and give claims back; a second call does nothing."""

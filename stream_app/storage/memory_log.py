@@ -12,6 +12,7 @@ from uuid import uuid4
 import msgspec
 
 from stream_app.codec.partitioning import partitions_for, require_partition
+from stream_app.core.log import Owner
 from stream_app.core.log_rules import (
     released,
     require_bounded_read,
@@ -207,6 +208,14 @@ class MemoryLog:
                 end = held.records[kept].offset if kept < len(held.records) else held.next_offset
                 deleted += self.retain(topic, number, from_offset=end)
             return deleted
+
+    def owner(self, ledger: str, partition: int) -> Owner | None:  # noqa: ARG002 - the protocol's
+        """Return None: within a process nobody needs to ask."""
+        return None
+
+    def bytes_on_disk(self) -> int | None:
+        """Return None: nothing is on disk."""
+        return None
 
     def close(self) -> None:
         """Refuse further use; a second call does nothing."""

@@ -14,6 +14,7 @@ import apsw
 import msgspec
 
 from stream_app.codec.partitioning import partitions_for, require_partition
+from stream_app.core.log import Owner
 from stream_app.core.log_rules import (
     require_bounded_read,
     require_current,
@@ -26,7 +27,8 @@ from stream_app.records import NewRecord, Output, Record
 from stream_app.storage import sqlite_errors
 from stream_app.storage import sqlite_schema as schema
 from stream_app.storage import sqlite_tables as tables
-from stream_app.storage.partition_lock import PartitionLock
+from stream_app.storage.lock_holder import holder_of
+from stream_app.storage.partition_lock import PartitionLock, lock_file
 from stream_app.storage.record_columns import RecordColumns, dense, take
 from stream_app.storage.sqlite_claim import SqliteClaim
 
@@ -287,6 +289,21 @@ class SqliteLog:
                 first = tables.first_since(connection, row_id, timestamp_ms)
             deleted += self.retain(topic, partition, from_offset=first)
         return deleted
+
+    def owner(self, ledger: str, partition: int) -> Owner | None:
+        """Return the process that holds a partition's kernel lock."""
+        holder = holder_of(lock_file(self._path, ledger, partition))
+        if holder is None:
+            return None
+        return Owner(holder.described, holder.pid, holder.stopped, holder.attempt)
+
+    def bytes_on_disk(self) -> int | None:
+        """Return what the log's files take on disk."""
+        sizes = []
+        for suffix in ("", "-wal"):
+            with suppress(OSError):
+                sizes.append(self._path.with_name(self._path.name + suffix).stat().st_size)
+        return sum(sizes) if sizes else None
 
     def close(self) -> None:
         """Let go of claims, files and connections; a second call does nothing."""

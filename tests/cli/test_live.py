@@ -50,6 +50,24 @@ def test_a_second_run_of_an_owned_partition_names_the_owner(shop: Path, terminal
     assert running.stop(signal.SIGINT).code == 130
 
 
+def test_a_shadow_that_fails_is_named_though_the_run_goes_on(
+    empty: Path, terminal: Terminal
+) -> None:
+    # Its one feature is no number, so every call raises.
+    text = (empty / "shop.py").read_text()
+    broken = 'Perceptron(), features=["country"]'
+    (empty / "shop.py").write_text(text.replace('Perceptron(), features=["price"]', broken))
+    rows = json_lines(*(observation(i, label=i % 2 == 0) for i in range(50)))
+    assert terminal.run(empty, "produce", "shop.py", stdin=rows).code == 0
+    for _ in range(2):  # a later run says it again
+        ended = terminal.run(empty, "run", "shop.py", "--until-end")
+        assert ended.code == 0
+        said = [json.loads(line) for line in ended.err.splitlines()]
+        [failed] = [line for line in said if line["event"] == "version_failed"]
+        assert (failed["version"], failed["partition"]) == ("v2", 0)
+        assert "in a row" in failed["why"]
+
+
 def test_the_installed_program_runs_under_a_fixed_hash_seed_and_logs_json(shop: Path) -> None:
     text = (shop / "shop.py").read_text()
     (shop / "shop.py").write_text(text + "\nimport os\nprint(os.environ['PYTHONHASHSEED'])\n")

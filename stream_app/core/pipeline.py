@@ -223,6 +223,11 @@ class Pipeline:
     def _champion(self, declared: str | None) -> str:
         if declared is None and len(self.versions) == 1:
             return next(iter(self.versions))
+        if declared is None:
+            raise DeclarationError(
+                "initial_champion: several versions, and none is said to be the champion at first",
+                attempt=f'initial_champion="{next(iter(self.versions))}", or another of them',
+            )
         if declared not in self.versions:
             raise DeclarationError(
                 f"initial_champion: {declared!r} is none of the versions",

@@ -50,6 +50,31 @@ def test_a_second_run_of_an_owned_partition_names_the_owner(shop: Path, terminal
     assert running.stop(signal.SIGINT).code == 130
 
 
+def test_a_version_that_is_not_declared_is_named_and_no_other_leaves_for_it(
+    shop: Path, terminal: Terminal
+) -> None:
+    ended = terminal.run(shop, "run", "shop.py", "--version", "v1", "--version", "v3")
+    assert_error(ended, 2, "v3", "one of v1, v2")
+
+
+def test_a_state_directory_that_others_may_write_to_is_refused(
+    shop: Path, terminal: Terminal
+) -> None:
+    (shop / ".stream-app/state").chmod(0o777)
+    ended = terminal.run(shop, "run", "shop.py", "--until-end")
+    assert_error(ended, 5, "written by other users", "chmod go-w")
+    assert_error(terminal.run(shop, "checkpoints", "shop", "--verify"), 5, "written by other users")
+
+
+def test_a_directory_that_cannot_be_made_for_the_log_is_a_matter_of_surroundings(
+    empty: Path, terminal: Terminal
+) -> None:
+    (empty / "file").touch()
+    for place in ("file/log.db", "/proc/none/log.db"):
+        ended = terminal.run(empty, "run", "shop.py", "--broker", place)
+        assert_error(ended, 4, "cannot be made", "--broker")
+
+
 def test_a_shadow_that_fails_is_named_though_the_run_goes_on(
     empty: Path, terminal: Terminal
 ) -> None:

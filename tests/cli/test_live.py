@@ -144,6 +144,15 @@ def test_a_model_that_is_not_there_is_named(shop: Path) -> None:
         load_model("shop", broker=log, state=str(shop / "elsewhere"))
 
 
+def test_what_is_no_event_is_not_sent(shop: Path) -> None:
+    with open_log(str(shop / ".stream-app/log.db")) as client:
+        before = client.log.bounds("shop.events", 0)[1]
+        for wrong in (observation(8), [observation(8)], "o8", None):
+            with pytest.raises(UsageError, match="is no event"):
+                client.send(wrong)  # type: ignore[arg-type]
+        assert client.log.bounds("shop.events", 0)[1] == before
+
+
 def test_lines_that_come_slowly_are_sent_without_waiting_for_more(shop: Path) -> None:
     # A pipe that stays open: what came must be in the log before the next line does.
     log = str(shop / ".stream-app/log.db")

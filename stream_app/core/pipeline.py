@@ -180,7 +180,7 @@ class Pipeline:
 
         `dataset` yields (features, label) as River's do; `moment` and `delay` are those of
         River's `progressive_val_score`. The figure is, digit for digit, River's own over the same
-        events in sorted feature order, and the one that `run` shows for them.
+        events in sorted feature order, and the one that `run` publishes for them.
         """
         return evaluate(self, dataset, version=version, moment=moment, delay=delay)
 

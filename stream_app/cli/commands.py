@@ -26,7 +26,7 @@ COMMANDS = {
     "run": Listed("run", "Process a pipeline's events live.", True),
     "produce": Listed("produce", "Append events from JSON lines or CSV."),
     "consume": Listed("consume", "Print a topic's records as JSON lines."),
-    "status": Listed("status", "Show where pipelines stand, and their figures."),
+    "status": Listed("status", "Show where pipelines stand, and what they counted."),
     "dead-letters": Listed("dead_letters", "Show refused records, and why."),
     "apply": Listed("apply", "Put changed settings into the log."),
     "replay": Listed("replay", "Fold the log again and compare with what was published.", True),

@@ -40,7 +40,8 @@ def dead_letters(
         manifest = named(log, name)
         topic = Topics(manifest.pipeline).dead_letters
         offsets = {p: log.bounds(topic, p)[0] for p in range(manifest.partitions)}
-        found = _chosen(read_records(log, topic, offsets, follow=follow), reason)
+        seen: set[str] = set()
+        found = _chosen(read_records(log, topic, offsets, follow=follow), reason, seen)
         found = islice(found, limit)
         if as_json:
             for record, _ in found:
@@ -48,16 +49,21 @@ def dead_letters(
                 _flush_if(follow)
         else:
             _print_table(found, follow)
+        if limit != 0 and (reason not in seen if reason else not seen):
+            there = f"; there are {', '.join(sorted(seen))}" if seen else ""
+            which = f" with the reason {reason!r}" if reason else ""
+            click.echo(f"{manifest.pipeline} has no dead letters{which}{there}.", err=True)
     finally:
         log.close()
 
 
 def _chosen(
-    records: Iterator[Record], reason: str | None
+    records: Iterator[Record], reason: str | None, seen: set[str]
 ) -> Iterator[tuple[Record, DeadLetter | ModelFailure]]:
     for record in records:
         letter = _decode(record.value)
         own = letter.reason if isinstance(letter, DeadLetter) else "model_failure"
+        seen.add(own)
         if reason is None or own == reason:
             yield record, letter
 

@@ -28,7 +28,7 @@ class DemoLines:
         if figures is not None and figures.commit is not None:
             self._say_alerts(figures)
             now = time.monotonic()
-            if now - self._said_at >= EVERY_S:
+            if now - self._said_at >= EVERY_S and figures.caught_up:
                 self._said_at = now
                 stdout.emit(_line(figures))
         stdout.flush()

@@ -177,8 +177,12 @@ class _Frame:
         room = self._width - NAME_WIDTH - 2 * FIGURE_WIDTH - 6
         spark = max(room // 2, 8)
         head = Text(" " * (NAME_WIDTH + 2), "dim")
-        head.append(f"{'ROC AUC, higher is better':<{FIGURE_WIDTH + spark + 3}}")
-        head.append("log loss, lower is better")
+        wide = FIGURE_WIDTH + spark + 3
+        titles = ("ROC AUC, higher is better", "log loss, lower is better")
+        if wide <= len(titles[0]):
+            titles = ("ROC AUC", "log loss")
+        head.append(f"{titles[0]:<{wide}}")
+        head.append(titles[1])
         rows = [head]
         scales = {metric: self._scale(metric, spark) for metric in ("ROCAUC", "LogLoss")}
         for name, version in figures.versions.items():

@@ -103,6 +103,10 @@ def produce(
     """
     if strict and send_bad:
         raise UsageError("--strict and --send-bad contradict each other", attempt="one of them")
+    if label_time is not None and label_delay is not None:
+        raise UsageError(
+            "--label-time and --label-delay contradict each other", attempt="one of them"
+        )
     from stream_app.hosts.csv_lines import Columns
     from stream_app.hosts.producing import Producer
 

@@ -23,7 +23,7 @@ INTERRUPTED = 130
     "versions",
     multiple=True,
     metavar="V",
-    help="Only these versions; may be repeated.",
+    help="Only these versions; may be repeated. The others leave, for good.",
 )
 @click.option(
     "--workers",

@@ -81,6 +81,7 @@ class RunView:
         self._flag = flag
         self._screen = screen
         self._partitions: dict[int, PartitionView] = {}
+        self._failed: set[tuple[int, str]] = set()
         self._signals = 0
         self._logged = time.monotonic()
 
@@ -88,10 +89,20 @@ class RunView:
         """Take in what a worker says."""
         if isinstance(item, Notice):
             fact("notice", partition=item.partition, text=item.text)
-        elif item.partition in self._partitions:
+            return
+        self._say_failed(item)
+        if item.partition in self._partitions:
             self._partitions[item.partition].update(item)
         else:
             self._partitions[item.partition] = PartitionView(item)
+
+    def _say_failed(self, progress: Progress) -> None:
+        """Say once which versions have failed: a failed shadow stops nothing that one could see."""
+        failed = {} if progress.commit is None else progress.commit.failed
+        for version, why in failed.items():
+            if (progress.partition, version) not in self._failed:
+                self._failed.add((progress.partition, version))
+                fact("version_failed", partition=progress.partition, version=version, why=why)
 
     def records(self) -> int:
         """Return how many records this run has processed."""

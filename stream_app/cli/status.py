@@ -1,4 +1,4 @@
-"""`stream-app status`: where pipelines stand, and their figures."""
+"""`stream-app status`: where pipelines stand, and what they counted."""
 
 from __future__ import annotations
 

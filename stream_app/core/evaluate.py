@@ -85,6 +85,11 @@ def as_events(dataset: Iterable[Any], moment: Any, delay: Any) -> Iterator[Event
     A label comes before the next observation at the same time; labels that still wait at the end
     come last. A moment that is a feature's name is taken out of the features.
     """
+    if moment is None and isinstance(delay, timedelta):
+        raise UsageError(
+            "delay: a timedelta needs moments, and without `moment` they are 0, 1, 2, ...",
+            attempt='moment="the feature that holds the time", or a number of events as the delay',
+        )
     inline = moment is None and delay is None
     waiting: list[tuple[Any, int, Any, Label]] = []
     # As in River: only delays that differ from event to event are put in order of time.
@@ -113,15 +118,26 @@ def _moment(i: int, features: dict[str, Any], moment: Any) -> Any:
     if moment is None:
         return i
     if isinstance(moment, str):
+        _require(moment, features, "moment")
         return features.pop(moment)
     return moment(features)
 
 
 def _delay(features: dict[str, Any], y: Any, delay: Any) -> Any:
     if isinstance(delay, str):
+        _require(delay, features, "delay")
         return features[delay]
     made: Callable[[Any, Any], Any] | None = delay if callable(delay) else None
     return made(features, y) if made is not None else delay
+
+
+def _require(name: str, features: dict[str, Any], parameter: str) -> None:
+    if name not in features:
+        raise UsageError(
+            f"{parameter}: the dataset has no feature {name!r}",
+            attempt=f"one of {', '.join(map(str, features)) or 'none'}; or as River takes it: a "
+            "function, or for `delay` a number or timedelta",
+        )
 
 
 def _ms(at: Any) -> int:

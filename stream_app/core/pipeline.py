@@ -180,7 +180,7 @@ class Pipeline:
 
         `dataset` yields (features, label) as River's do; `moment` and `delay` are those of
         River's `progressive_val_score`. The figure is, digit for digit, River's own over the same
-        events in sorted feature order, and the one that `run` shows for them.
+        events in sorted feature order, and the one that `run` publishes for them.
         """
         return evaluate(self, dataset, version=version, moment=moment, delay=delay)
 
@@ -223,6 +223,11 @@ class Pipeline:
     def _champion(self, declared: str | None) -> str:
         if declared is None and len(self.versions) == 1:
             return next(iter(self.versions))
+        if declared is None:
+            raise DeclarationError(
+                "initial_champion: several versions, and none is said to be the champion at first",
+                attempt=f'initial_champion="{next(iter(self.versions))}", or another of them',
+            )
         if declared not in self.versions:
             raise DeclarationError(
                 f"initial_champion: {declared!r} is none of the versions",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
+from typing import Any
 
 import msgspec
 
@@ -12,7 +13,7 @@ from stream_app.codec.encode import encode_event
 from stream_app.core.log import Log
 from stream_app.core.topics import Topics
 from stream_app.errors import UsageError
-from stream_app.events import Control, Event
+from stream_app.events import Control, Event, Label, Observation
 from stream_app.hosts.log_url import DEFAULT_BROKER, open_broker
 from stream_app.hosts.manifests import pipelines
 from stream_app.outputs import AnyOutput
@@ -128,12 +129,17 @@ def read_records(
             log.wait(topic, partition, offset, 0.25 / len(offsets))
 
 
-def _flat(events: Iterable[Event | Iterable[Event]]) -> Iterator[Event]:
+def _flat(events: Iterable[Any]) -> Iterator[Event]:
     for event in events:
-        if isinstance(event, msgspec.Struct):
+        if isinstance(event, (Observation, Label, Control)):
             yield event
+        elif isinstance(event, Iterable) and not isinstance(event, (Mapping, str, bytes)):
+            yield from _flat(event)
         else:
-            yield from event
+            raise UsageError(
+                f"a {type(event).__name__} is no event",
+                attempt="Observation(...) or Label(...) of stream_app, or a list of them",
+            )
 
 
 def _uncontrolled(event: Event) -> Event:

@@ -61,7 +61,8 @@ class Pace:
 class Figures:
     """A pipeline's commit, evaluations, alerts and newest prediction, followed by `refresh`.
 
-    `alerts` holds the newest, `alerts_fired` counts all; `end` is where the event log ends. The
+    `alerts` holds the newest, `alerts_fired` counts all; `end` is where the event log ends. Until
+    `caught_up`, one version's figures may be of an earlier moment than another's. The
     paces are those of processed records and, in ms, of event time.
     """
 
@@ -69,6 +70,7 @@ class Figures:
         self.pipeline = pipeline
         self.commit: Commit | None = None
         self.end = 0
+        self.caught_up = False
         self.versions: dict[str, VersionFigures] = {}
         self.alerts: deque[DriftAlert] = deque(maxlen=KEPT_MAX)
         self.alerts_fired = 0
@@ -102,9 +104,10 @@ class Figures:
             self.versions.setdefault(name, VersionFigures(name))
         shadows = [topics.shadow(name) for name in self.versions if name != self.champion]
         read = [self._follow(t) for t in (topics.evaluations, topics.drift_alerts, *shadows)]
+        self.caught_up = all(read)
         self._sort_alerts()
         self._read_newest()
-        return self._follow_base() and all(read)
+        return self._follow_base() and self.caught_up
 
     def read_all(self) -> None:
         """Read all that is published."""

@@ -16,7 +16,7 @@ from stream_app.core.pipeline import Pipeline
 from stream_app.core.rehearsal import SEAL, any_time
 from stream_app.core.topics import Topics
 from stream_app.errors import UsageError
-from stream_app.events import Control, Event
+from stream_app.events import Control, Event, Label, Observation
 from stream_app.hosts.controls import signed, to_every_partition
 from stream_app.hosts.partition_host import PartitionHost, Store, nothing
 from stream_app.hosts.pipeline_file import require_pipeline
@@ -78,6 +78,12 @@ class Driver:
                 raise UsageError(
                     "the driver signs its own controls", attempt="driver.advance(timedelta(...))"
                 )
+            if not isinstance(event, (Observation, Label)):
+                raise UsageError(
+                    f"a {type(event).__name__} is no event",
+                    attempt="driver.send(Observation(...), Label(...)), one argument each",
+                )
+        for event in events:
             self._now_ms = max(self._now_ms, event.ts_ms)
         self.log.append(self._topics.events, [encode_event(event) for event in events])
         return self._process()
@@ -90,6 +96,8 @@ class Driver:
 
     def advance(self, by: timedelta) -> list[AnyOutput]:
         """Let event time pass (a signed `time` control); what is overdue then times out."""
+        if not isinstance(by, timedelta):
+            raise UsageError(f"{by!r} is no time to let pass", attempt="timedelta(days=3)")
         self._controls += 1
         watermark = self._host.processor.acceptance.watermark.now_ms
         ts_ms = watermark + by // timedelta(milliseconds=1)

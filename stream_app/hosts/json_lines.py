@@ -20,12 +20,15 @@ def json_drafts(lines: Iterable[bytes], gate: EntryGate) -> Iterator[Draft]:
         value = text.strip()
         if not value:
             continue
+        written = value
         if b'"kind"' not in value:
             value = _with_kind(value)
         try:
             admitted = gate.check(value)
         except Refusal as refusal:
-            yield Draft(line, _refused(value), refusal=refusal)
+            # A dead letter carries the original; added to no JSON, a kind would make it another.
+            sent = written if refusal.reason == "malformed" else value
+            yield Draft(line, _refused(sent), refusal=refusal)
             continue
         ts_ms: int = admitted.event.ts_ms
         yield Draft(line, NewRecord(admitted.key.encode(), value), ts_ms)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from stream_app.core.log import Log
-from stream_app.errors import UsageError
+from stream_app.errors import LogUnavailable, UsageError
 from stream_app.storage.sqlite_log import SqliteLog
 
 DEFAULT_BROKER = "sqlite:///.stream-app/log.db"
@@ -47,5 +47,12 @@ def open_broker(url: str, *, create: bool = False, read_only: bool = False) -> L
         return KafkaLog(connection(url))
     path = log_path(url)
     if create:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise LogUnavailable(
+                f"The directory {path.parent} for the event log {path.name} cannot be made "
+                f"({error.strerror}).",
+                attempt="check the path, or name another one with --broker.",
+            ) from error
     return SqliteLog.open(path, create=create, read_only=read_only)

@@ -81,10 +81,12 @@ def _broken(error: BaseException, spec: str) -> BaseException:
     """Return a declaration's own error as it is, any other with its place in the file."""
     if isinstance(error, StreamAppError) or not isinstance(error, Exception):
         return error
-    last = traceback.extract_tb(error.__traceback__)[-1]
+    where = ""
+    if not isinstance(error, SyntaxError):  # which names its own place
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f" ({Path(last.filename).name}, line {last.lineno})"
     return UsageError(
-        f"{spec} cannot be imported: {type(error).__name__}: {error} "
-        f"({Path(last.filename).name}, line {last.lineno})",
+        f"{spec} cannot be imported: {type(error).__name__}: {error}{where}",
         attempt=f"python {spec.partition(':')[0]} to see the whole error",
     )
 
@@ -93,9 +95,10 @@ def _pick(module: ModuleType, attribute: str, spec: str) -> Pipeline:
     if attribute:
         found = getattr(module, attribute, None)
         if found is None:
+            there = ", ".join(_pipelines(module))
             raise UsageError(
                 f"{spec}: there is no {attribute!r} in {module.__name__}",
-                attempt=f"one of {', '.join(_pipelines(module)) or 'none is there'}",
+                attempt=f"one of {there}" if there else f'{attribute} = Pipeline("name", ...)',
             )
         return require_pipeline(found, spec)
     named = _pipelines(module)
@@ -127,5 +130,5 @@ def require_pipeline(found: object, where: str) -> Pipeline:
             attempt='Pipeline("name", task=Binary(), versions={"v1": Version(model)})',
         )
     raise UsageError(
-        f"{where} is a {kind.__name__}, not a Pipeline", attempt="the name of a stream_app.Pipeline"
+        f"{where} is no Pipeline but {found!r:.64}", attempt="the name of a stream_app.Pipeline"
     )

@@ -74,7 +74,7 @@ class Producer:
 
         Raises `UsageError` for a refused line when that is to stop everything.
         """
-        self._line = draft.line
+        self._line = max(self._line, draft.line)  # a label that comes later is of an earlier line
         if draft.refusal is None:
             self._batch.append(draft.record)
             return len(self._batch) >= self._batch_max

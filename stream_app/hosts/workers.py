@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from stream_app.core.topics import Topics
-from stream_app.errors import StreamAppError
+from stream_app.errors import StreamAppError, UsageError
 from stream_app.hosts.embedded import Notice, Progress, notices, open_hosts, run_hosts
 from stream_app.hosts.log_url import open_broker
 from stream_app.hosts.pipeline_file import load_pipeline
@@ -54,6 +54,12 @@ def run(plan: RunPlan, say: Say, stopped: StopFlag) -> None:
     Raises what the first failing partition raised, after every worker has ended.
     """
     pipeline = load_pipeline(plan.spec)
+    for name in plan.versions or ():
+        if name not in pipeline.versions:
+            raise UsageError(
+                f"--version {name}: {pipeline.name} declares no such version",
+                attempt=f"one of {', '.join(pipeline.versions)}",
+            )
     state = StateDirectory(Path(plan.state))
     log = open_broker(plan.broker, create=True)
     try:

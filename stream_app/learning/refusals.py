@@ -135,8 +135,8 @@ def refuse_trained(value: object, tree: Json, known: Mapping[str, object], path:
         raise DeclarationError(
             f"{path}: has already seen data ({path}{telling[0]} is not that of a fresh object), "
             "and a version starts from an untrained model.",
-            attempt="construct it afresh in the pipeline's file; to go on from what it has "
-            'learned, give the version start="file".',
+            attempt="construct it afresh in the pipeline's file: a version learns what it knows "
+            "from the log.",
         )
 
 

@@ -50,6 +50,49 @@ def test_a_second_run_of_an_owned_partition_names_the_owner(shop: Path, terminal
     assert running.stop(signal.SIGINT).code == 130
 
 
+def test_a_version_that_is_not_declared_is_named_and_no_other_leaves_for_it(
+    shop: Path, terminal: Terminal
+) -> None:
+    ended = terminal.run(shop, "run", "shop.py", "--version", "v1", "--version", "v3")
+    assert_error(ended, 2, "v3", "one of v1, v2")
+
+
+def test_a_state_directory_that_others_may_write_to_is_refused(
+    shop: Path, terminal: Terminal
+) -> None:
+    (shop / ".stream-app/state").chmod(0o777)
+    ended = terminal.run(shop, "run", "shop.py", "--until-end")
+    assert_error(ended, 5, "written by other users", "chmod go-w")
+    assert_error(terminal.run(shop, "checkpoints", "shop", "--verify"), 5, "written by other users")
+
+
+def test_a_directory_that_cannot_be_made_for_the_log_is_a_matter_of_surroundings(
+    empty: Path, terminal: Terminal
+) -> None:
+    (empty / "file").touch()
+    for place in ("file/log.db", "/proc/none/log.db"):
+        ended = terminal.run(empty, "run", "shop.py", "--broker", place)
+        assert_error(ended, 4, "cannot be made", "--broker")
+
+
+def test_a_shadow_that_fails_is_named_though_the_run_goes_on(
+    empty: Path, terminal: Terminal
+) -> None:
+    # Its one feature is no number, so every call raises.
+    text = (empty / "shop.py").read_text()
+    broken = 'Perceptron(), features=["country"]'
+    (empty / "shop.py").write_text(text.replace('Perceptron(), features=["price"]', broken))
+    rows = json_lines(*(observation(i, label=i % 2 == 0) for i in range(50)))
+    assert terminal.run(empty, "produce", "shop.py", stdin=rows).code == 0
+    for _ in range(2):  # a later run says it again
+        ended = terminal.run(empty, "run", "shop.py", "--until-end")
+        assert ended.code == 0
+        said = [json.loads(line) for line in ended.err.splitlines()]
+        [failed] = [line for line in said if line["event"] == "version_failed"]
+        assert (failed["version"], failed["partition"]) == ("v2", 0)
+        assert "in a row" in failed["why"]
+
+
 def test_the_installed_program_runs_under_a_fixed_hash_seed_and_logs_json(shop: Path) -> None:
     text = (shop / "shop.py").read_text()
     (shop / "shop.py").write_text(text + "\nimport os\nprint(os.environ['PYTHONHASHSEED'])\n")
@@ -99,6 +142,15 @@ def test_a_model_that_is_not_there_is_named(shop: Path) -> None:
         load_model("shop", key="EWR", broker=log, state=state)
     with pytest.raises(StateUnavailable, match="no state"):
         load_model("shop", broker=log, state=str(shop / "elsewhere"))
+
+
+def test_what_is_no_event_is_not_sent(shop: Path) -> None:
+    with open_log(str(shop / ".stream-app/log.db")) as client:
+        before = client.log.bounds("shop.events", 0)[1]
+        for wrong in (observation(8), [observation(8)], "o8", None):
+            with pytest.raises(UsageError, match="is no event"):
+                client.send(wrong)  # type: ignore[arg-type]
+        assert client.log.bounds("shop.events", 0)[1] == before
 
 
 def test_lines_that_come_slowly_are_sent_without_waiting_for_more(shop: Path) -> None:

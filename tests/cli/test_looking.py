@@ -116,7 +116,9 @@ def test_dead_letters_say_where_and_why(prepared: Path, terminal: Terminal) -> N
     assert "features.price" in row
     [letter] = terminal.run(prepared, "dead-letters", "shop", "--json").json()
     assert letter["reason"] in row
-    assert terminal.run(prepared, "dead-letters", "shop", "--reason", "duplicate").out == ""
+    none = terminal.run(prepared, "dead-letters", "shop", "--reason", "wrong_tpye")
+    assert (none.code, none.out) == (0, "")
+    assert "no dead letters with the reason 'wrong_tpye'; there are wrong_type." in none.err
 
 
 def test_checkpoints_are_opened_blob_by_blob(prepared: Path, terminal: Terminal) -> None:

@@ -51,6 +51,7 @@ def test_bad_lines_that_are_sent_anyway_become_dead_letters(
     assert terminal.run(empty, "run", "shop.py", "--until-end").code == 0
     letters = terminal.run(empty, "dead-letters", "shop", "--json").json()
     assert [row["reason"] for row in letters] == ["wrong_type", "malformed"]
+    assert letters[1]["original"]["data"] == "{nonsense"
 
 
 def test_a_dry_run_checks_every_line_and_makes_no_log(empty: Path, terminal: Terminal) -> None:
@@ -111,10 +112,17 @@ def test_a_column_may_say_each_delay_and_without_one_labels_are_inline(
 ) -> None:
     at = T0 // 1000
     rows = [f"a,{at},1,1,DE,1,120", f"b,{at + 60},2,1,DE,1,7.5"]
-    assert csv(terminal, empty, rows, "--label-delay", "after").code == 0
+    ended = csv(terminal, empty, rows, "--label-delay", "after", "--json")
+    assert ended.code == 0
+    assert ended.json()[0]["last_line"] == 3  # though the label of line 2 was sent last
     assert [e["ts_ms"] - T0 for e in events(empty, terminal)] == [0, 60_000, 67_500, 120_000]
     assert csv(terminal, empty, [f"c,{at},1,1,DE,1,"]).code == 0
     assert events(empty, terminal)[-1]["label"] == 1
+
+
+def test_a_label_has_a_time_or_a_delay_and_not_both(empty: Path, terminal: Terminal) -> None:
+    ended = csv(terminal, empty, [], "--label-time", "after", "--label-delay", "10m")
+    assert_error(ended, 2, "--label-time and --label-delay contradict each other")
 
 
 def test_lines_of_a_csv_that_say_nothing_usable_are_refused_whole(

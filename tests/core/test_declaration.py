@@ -149,8 +149,8 @@ MISTAKES: dict[str, tuple[Callable[[], object], str, str]] = {
     ),
     "no champion among two": (
         lambda: declare(versions={"a": Version(logistic()), "b": Version(logistic())}),
-        "initial_champion: None",
-        "one of a, b",
+        "initial_champion: several versions",
+        'initial_champion="a"',
     ),
     "an unknown champion": (
         lambda: declare(initial_champion="v2"),

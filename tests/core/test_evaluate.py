@@ -190,6 +190,13 @@ def test_evaluate_names_the_record_that_a_pipeline_refuses() -> None:
         declared.evaluate([({"a": 1.0}, True), ({"a": "x"}, True)])
     with pytest.raises(UsageError, match="'v2' is no version"):
         declared.evaluate([], version="v2")
+    row = ({"a": 1.0}, True)
+    with pytest.raises(UsageError, match="delay: the dataset has no feature '1h'"):
+        declared.evaluate([row], delay="1h")
+    with pytest.raises(UsageError, match="moment: the dataset has no feature 'at'"):
+        declared.evaluate([row], moment="at", delay=1)
+    with pytest.raises(UsageError, match="timedelta needs moments"):
+        declared.evaluate([row], delay=timedelta(1))
 
 
 def test_a_sampler_says_what_the_classifier_inside_it_says() -> None:

@@ -10,6 +10,7 @@ import pytest
 from river import metrics
 
 from stream_app.core.pipeline import Labels, Pipeline, Version
+from stream_app.errors import UsageError
 from stream_app.events import Label, Observation
 from stream_app.learning.tasks import Binary
 from stream_app.outputs import DeadLetter, Evaluation, Prediction
@@ -43,6 +44,16 @@ def counted(driver: Driver) -> dict[str, int]:
 
 def learned(driver: Driver) -> int:
     return int(driver.model().learned)
+
+
+def test_the_driver_takes_events_and_time_and_names_what_is_neither(driver: Driver) -> None:
+    good = Observation("a", ts_ms=T0, features={})
+    for wrong in ({"id": "a"}, [good]):
+        with pytest.raises(UsageError, match="is no event"):
+            driver.send(good, wrong)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="no time to let pass"):
+        driver.advance(5)  # type: ignore[arg-type]
+    assert driver.counters.records == 0
 
 
 def test_an_inline_label_is_predicted_first_and_learned_at_once(driver: Driver) -> None:

@@ -53,7 +53,9 @@ def test_a_trained_model_is_refused_wherever_it_is_nested() -> None:
         ensemble.VotingClassifier([linear_model.LogisticRegression(), learned]),
         trained(forest.ARFClassifier(n_models=2, seed=1)),
     ):
-        assert "already seen data" in refusal(model).problem
+        refused = refusal(model)
+        assert "already seen data" in refused.problem
+        assert "start=" not in refused.attempt  # no parameter of Version: the log alone teaches
 
 
 def test_no_untrained_estimator_of_river_is_taken_for_trained() -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from uuid import uuid4
 
 import apsw
-import msgspec
 
 from stream_app.codec.partitioning import partitions_for, require_partition
 from stream_app.errors import UsageError
@@ -27,7 +26,7 @@ from stream_app.storage.log_rules import (
     unknown_topic,
 )
 from stream_app.storage.partition_lock import PartitionLock
-from stream_app.storage.record_columns import RecordColumns, dense, take
+from stream_app.storage.record_columns import Damaged, RecordColumns, dense, take
 from stream_app.storage.sqlite_claim import SqliteClaim
 
 BUSY_TIMEOUT_MS = 10_000
@@ -162,7 +161,7 @@ class SqliteLog:
         require_bounded_read(records_max, bytes_max)
         row_id = self._row_id(topic, partition)
         with self._reading() as connection:
-            start, stop = tables.row(connection, schema.SELECT_BOUNDS, (row_id,))
+            start, stop = tables.bounds(connection, row_id)
             first = max(offset, start)
             if first >= stop:
                 return []
@@ -180,7 +179,7 @@ class SqliteLog:
         """Return (first offset still kept, first offset not yet given)."""
         row_id = self._row_id(topic, partition)
         with self._reading() as connection:
-            start, stop = tables.row(connection, schema.SELECT_BOUNDS, (row_id,))
+            start, stop = tables.bounds(connection, row_id)
         return start, stop
 
     def wait(self, topic: str, partition: int, offset: int, timeout_s: float) -> bool:
@@ -376,7 +375,7 @@ class SqliteLog:
             version: int = tables.row(connection, "PRAGMA data_version")[0]
             if version == seen:
                 return version, False
-            return version, tables.row(connection, schema.SELECT_BOUNDS, (row_id,))[1] > offset
+            return version, tables.bounds(connection, row_id)[1] > offset
 
     # -- connections
 
@@ -448,7 +447,7 @@ def _named_errors(path: Path) -> Iterator[None]:
     except apsw.Error as error:
         code, extended = getattr(error, "result", 0), getattr(error, "extendedresult", 0)
         raise sqlite_errors.error_of(path, code, extended, str(error)) from error
-    except (tables.RowMissing, msgspec.MsgspecError) as error:
+    except Damaged as error:
         raise sqlite_errors.contradicting(path, str(error)) from error
     except OSError as error:
         raise sqlite_errors.error_of_system(path, error) from error

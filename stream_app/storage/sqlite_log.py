@@ -107,6 +107,7 @@ class SqliteLog:
             if not place.exists():
                 if not create or read_only:
                     raise sqlite_errors.missing(place)
+                _refuse_orphans(place)
                 _create(place)
             # The writer comes first: after a crash it is the one who may repair.
             with ExitStack() as on_failure:
@@ -451,6 +452,13 @@ def _named_errors(path: Path) -> Iterator[None]:
         raise sqlite_errors.contradicting(path, str(error)) from error
     except OSError as error:
         raise sqlite_errors.error_of_system(path, error) from error
+
+
+def _refuse_orphans(path: Path) -> None:
+    """Refuse to make a log beside the -wal of a lost one: SQLite would write that into ours."""
+    wal = path.with_name(path.name + "-wal")
+    if wal.exists() and wal.stat().st_size:
+        raise sqlite_errors.removed(path, wal)
 
 
 def _create(path: Path) -> None:

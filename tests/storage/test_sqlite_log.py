@@ -285,6 +285,19 @@ def test_a_removed_file_is_noticed_before_anything_is_written(path: Path, suffix
             log.wait("t", 0, 1, timeout_s=0.01)
 
 
+def test_no_new_log_is_made_beside_what_is_left_of_a_removed_one(path: Path) -> None:
+    with opened(path) as log:
+        append(log, b"a")
+        left = path.with_name("log.db-wal").read_bytes()
+    path.unlink()
+    path.with_name("log.db-wal").write_bytes(left)
+    with pytest.raises(LogUntrusted, match="was removed"):
+        SqliteLog.open(path, create=True)
+    assert path.with_name("log.db-wal").read_bytes() == left
+    path.with_name("log.db-wal").write_bytes(b"")
+    SqliteLog.open(path, create=True).close()
+
+
 def test_a_replaced_file_is_noticed_before_anything_is_written(path: Path) -> None:
     shutil.copy(path, path.with_name("copy.db"))
     with opened(path) as log:

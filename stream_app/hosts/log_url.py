@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stream_app.errors import UsageError
+from stream_app.errors import LogUnavailable, UsageError
 from stream_app.storage.sqlite_log import SqliteLog
 
 DEFAULT_BROKER = "sqlite:///.stream-app/log.db"
@@ -30,5 +30,16 @@ def open_broker(url: str, *, create: bool = False, read_only: bool = False) -> S
     """Open the log that `url` names; `create` makes a new one where there is none."""
     path = log_path(url)
     if create:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make_directory(path.parent)
     return SqliteLog.open(path, create=create, read_only=read_only)
+
+
+def _make_directory(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise LogUnavailable(
+            f"The directory {directory} of the event log cannot be made: "
+            f"{error.strerror or error}.",
+            attempt="name a place that this user can write to: --broker sqlite:////path/log.db",
+        ) from error

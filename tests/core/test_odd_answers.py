@@ -26,6 +26,7 @@ ANSWERS: dict[str, Any] = {
     "numpy's": {np.bool_(True): np.float64(0.25), np.bool_(False): np.float64(0.75)},
     "words": {np.str_("x"): np.float64(0.75), np.str_("y"): 0.25},
     "tuples": {(1,): 1.0},
+    "half a character": {"\ud800": 0.75, "y": 0.25},
     "negative": -5.0,
     "square beyond floats": 1e200,
 }
@@ -94,6 +95,7 @@ CASES: list[tuple[Task, Any, Any]] = [
     (Binary(), Shares("numpy's"), False),
     (Multiclass(), Shares("words"), "x"),
     (Multiclass(), Shares("tuples"), None),
+    (Multiclass(), Shares("half a character"), None),
 ]
 
 

@@ -30,12 +30,14 @@ def exit_code(arguments: list[str]) -> int:
         return DONE
     except (signals.Terminated, KeyboardInterrupt) as ended:
         return _ended(INTERRUPTED if isinstance(ended, KeyboardInterrupt) else DONE)
-    except Exception as error:
+    except SystemExit:
+        raise
+    except BaseException as error:  # users' models may raise GeneratorExit and worse
         return _failed(error)
     return code
 
 
-def _failed(error: Exception) -> int:
+def _failed(error: BaseException) -> int:
     if isinstance(error, click.ClickException):
         return _say(_sentence(error.format_message()), _usage_attempt(error), USAGE)
     if isinstance(error, StreamAppError):
@@ -73,7 +75,7 @@ def _sentence(text: str) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _unexpected(error: Exception) -> int:
+def _unexpected(error: BaseException) -> int:
     if _show_traceback():
         attempt = "the traceback above says where; please report it with the command"
     else:

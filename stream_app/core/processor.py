@@ -27,8 +27,9 @@ from stream_app.core.reporting import Reporting
 from stream_app.core.settings import Settings, differences, read_settings
 from stream_app.core.store import Image, StateReader
 from stream_app.core.version import VersionFold, VersionPlan
-from stream_app.errors import StreamAppError, VersionFailed
+from stream_app.errors import SettingsDiffer, StreamAppError, VersionFailed
 from stream_app.events import Refusal
+from stream_app.learning.definition import OtherCode
 from stream_app.records import Output, Record, format_position
 
 LOOK_EVERY = 0xFF  # a mask: once in 256 records
@@ -276,6 +277,9 @@ class PartitionProcessor:
             settings = read_settings(event.settings)
             self._check_settings(settings)
             self._reporting.change(settings.reporting)
+        except OtherCode as error:
+            # A dead letter here would depend on this process's file: replay would differ.
+            raise _not_this_file(record, error) from None
         except (msgspec.MsgspecError, StreamAppError, TypeError, ValueError) as error:
             raise Refusal("bad_settings", "settings", str(error)[:300]) from None
         self._settings = settings
@@ -369,6 +373,16 @@ class PartitionProcessor:
         self.acceptance.saved()
         for version in self.versions:
             version.saved()
+
+
+def _not_this_file(record: Record, error: OtherCode) -> SettingsDiffer:
+    where = format_position(record.topic, record.partition, record.offset)
+    return SettingsDiffer(
+        f"the settings that {where} puts into force need code that this process was not started "
+        f"with: {error.problem}",
+        attempt="start again with the file that was applied; if that code is gone from it, "
+        "put it back as it was",
+    )
 
 
 class _ChampionFailed(Exception):

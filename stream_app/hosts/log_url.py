@@ -47,12 +47,16 @@ def open_broker(url: str, *, create: bool = False, read_only: bool = False) -> L
         return KafkaLog(connection(url))
     path = log_path(url)
     if create:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise LogUnavailable(
-                f"The directory {path.parent} for the event log {path.name} cannot be made "
-                f"({error.strerror}).",
-                attempt="check the path, or name another one with --broker.",
-            ) from error
+        _make_directory(path.parent)
     return SqliteLog.open(path, create=create, read_only=read_only)
+
+
+def _make_directory(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise LogUnavailable(
+            f"The directory {directory} of the event log cannot be made: "
+            f"{error.strerror or error}.",
+            attempt="name a place that this user can write to: --broker sqlite:////path/log.db",
+        ) from error

@@ -10,7 +10,7 @@ from stream_app.codec.blobs import BlobSeal
 from stream_app.codec.signatures import public_key
 from stream_app.core.commit import LIVE
 from stream_app.storage.key_files import load_or_create_seal_key, load_or_create_signing_key
-from stream_app.storage.private_files import refuse_writers
+from stream_app.storage.private_files import make_private_directory
 
 KEY_NAME = "k1"
 
@@ -33,23 +33,18 @@ class StateDirectory(msgspec.Struct, frozen=True):
         return sorted(path.parent.name for path in self.root.glob(f"*/{pipeline}"))
 
     def seal(self) -> BlobSeal:
-        """Return the seal of this state, made at first use.
-
-        Raises `StateUntrusted` when others may write to the directory: whoever may replace the
-        keys in it may seal what they like.
-        """
-        self._refuse_writers()
-        return BlobSeal(load_or_create_seal_key(self.root / "keys" / "seal.key"))
+        """Return the seal of this state, made at first use."""
+        return BlobSeal(load_or_create_seal_key(self._keys() / "seal.key"))
 
     def signing_key(self) -> bytes:
-        """Return the private key that signs controls, made at first use; raises as `seal`."""
-        self._refuse_writers()
-        return load_or_create_signing_key(self.root / "keys" / "control.key")
+        """Return the private key that signs controls, made at first use."""
+        return load_or_create_signing_key(self._keys() / "control.key")
+
+    def _keys(self) -> Path:
+        # Who may write to the root may put other keys, and state that they seal, in place of ours.
+        make_private_directory(self.root)
+        return self.root / "keys"
 
     def public_keys(self) -> dict[str, str]:
         """Return the public keys that a manifest names at first start."""
         return {KEY_NAME: public_key(self.signing_key()).hex()}
-
-    def _refuse_writers(self) -> None:
-        if self.root.exists():
-            refuse_writers(self.root)

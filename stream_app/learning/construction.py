@@ -31,6 +31,10 @@ _COLLECTIONS: Final[Mapping[str, type]] = {"tuple": tuple, "set": set, "frozense
 _MAPPINGS: Final[Mapping[str, type]] = {"dict": dict, "ordered_dict": collections.OrderedDict}
 
 
+class OtherCode(DeclarationError):
+    """Users' own code that was described is not in this process, or is another one by now."""
+
+
 def build(
     tree: Json,
     known: Mapping[str, object] = _NOTHING,
@@ -112,10 +116,15 @@ class _Builder:
 
     def _named(self, name: str, tree: dict[str, Any], path: str) -> Any:
         """Return a class or function, having compared users' own code with what was described."""
-        found = self._substitutes.get(name) or resolve(name, self._known, path)
         wanted = tree.get("source")
+        try:
+            found = self._substitutes.get(name) or resolve(name, self._known, path)
+        except DeclarationError as error:
+            if wanted is None:
+                raise
+            raise OtherCode(error.problem, attempt=error.attempt) from None
         if wanted is not None and source_digest(found, path) != wanted:
-            raise DeclarationError(
+            raise OtherCode(
                 f"{path}: the code of {name} is not the code that was described.",
                 attempt="restore it, or give the changed code a new name and a new version.",
             )

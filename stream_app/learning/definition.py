@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from stream_app.errors import DeclarationError
-from stream_app.learning.construction import Json, build
+from stream_app.learning.construction import Json, OtherCode, build
 from stream_app.learning.description import (
     canonical_json,
     describe,
@@ -28,6 +28,7 @@ from stream_app.learning.seeds import fill_seeds, seeded
 
 __all__ = [
     "Json",
+    "OtherCode",
     "Prepared",
     "build",
     "definition_digest",

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from copy import copy
 from typing import Any
 
+from stream_app.errors import SurroundingsError
 from stream_app.events import LabelValue
 from stream_app.learning.pickles import ModelPickles
 from stream_app.learning.quick_calls import quick_calls
@@ -28,7 +29,26 @@ class ModelRaised(Exception):
     """A model's call raised; the model is as it was before the call."""
 
     def __init__(self, error: BaseException) -> None:
-        super().__init__(f"{type(error).__name__}: {str(error)[:300]}")
+        super().__init__(f"{type(error).__name__}: {_message(error)}")
+
+
+def _message(error: BaseException) -> str:
+    """Return what an error says, in characters that an output can hold."""
+    try:
+        text = str(error)[:300]
+    except Exception:
+        return "its message cannot be shown"
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _unsteady(error: BaseException) -> SurroundingsError:
+    """Return the error that ends the process when a call went well once and now does not."""
+    return SurroundingsError(
+        f"a model raised on a call that it had made well before ({type(error).__name__}: "
+        f"{_message(error)}), so it depends on something beside its events; nothing of it was "
+        "published or saved.",
+        attempt="repair what the model depends on and start again",
+    )
 
 
 class UndoableModel:
@@ -138,11 +158,16 @@ class UndoableModel:
     def _undo(self) -> None:
         journal = self._journal
         self._load(self._image)
-        for features, label in zip(journal[::2], journal[1::2], strict=True):
-            if label is _PREDICTED:
-                self._predict(features)
-            else:
-                self._learn(features, label)
+        try:
+            for features, label in zip(journal[::2], journal[1::2], strict=True):
+                if label is _PREDICTED:
+                    self._predict(features)
+                else:
+                    self._learn(features, label)
+        except (MemoryError, RecursionError):
+            raise
+        except (Exception, SystemExit) as error:
+            raise _unsteady(error) from error
         self._journal = journal
         self._note = journal.append
         # The next failure must not pay for this journal again.

@@ -12,7 +12,9 @@ from pathlib import Path
 
 from stream_app.errors import StateUnavailable, StateUntrusted
 
+MORE_FILES = "raise the number of files that a process may have open (ulimit -n 1024)"
 _WAYS_OUT = {
+    errno.EMFILE: MORE_FILES,
     errno.ENOSPC: "free some space on that disk and start again",
     errno.EDQUOT: "free some of your disk quota and start again",
     errno.EROFS: "mount that file system writable, or name another directory",

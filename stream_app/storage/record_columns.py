@@ -11,6 +11,7 @@ import msgspec
 from stream_app.records import Headers, NewRecord, Output, Record
 from stream_app.storage.sqlite_schema import OFFSET_BITS, ROWS_PER_INSERT
 
+_OPTIONAL = (bytes, type(None))
 _OFFSET_MASK = (1 << OFFSET_BITS) - 1
 
 _encode_headers = msgspec.msgpack.Encoder().encode
@@ -18,6 +19,10 @@ _decode_headers = msgspec.msgpack.Decoder(Headers).decode
 
 Cell = int | bytes | None
 Row = tuple[int, int, bytes | None, bytes, bytes | None]
+
+
+class Damaged(Exception):
+    """A row is not there, or is not what was written."""
 
 
 class RecordColumns:
@@ -61,18 +66,33 @@ def in_chunks(rows: Iterator[Row], chunks: int) -> Iterator[tuple[Cell, ...]]:
 def take(rows: Iterator[Any], topic: str, partition: int, bytes_max: int) -> list[Record]:
     """Make records of rows until `bytes_max` is reached, but at least one.
 
-    Raises `msgspec.MsgspecError` when headers are not what `RecordColumns` wrote.
+    Raises `Damaged` when a row is not what `RecordColumns` wrote: SQLite believes whatever types
+    a damaged page tells it, and says NULL where bytes must be.
     """
     records: list[Record] = []
     size = 0
     for position, timestamp_ms, key, value, packed in rows:
+        if (
+            type(value) is not bytes
+            or type(key) not in _OPTIONAL
+            or type(packed) not in _OPTIONAL
+            or type(timestamp_ms) is not int
+        ):
+            raise Damaged(f"row {position} of records holds values of other types")
         size += len(value) + len(key or b"") + len(packed or b"")
         if size > bytes_max and records:
             break
         offset = position & _OFFSET_MASK
-        headers = _decode_headers(packed) if packed else ()
+        headers = _headers(packed) if packed else ()
         records.append(Record(topic, partition, offset, timestamp_ms, key, value, headers))
     return records
+
+
+def _headers(packed: Any) -> Headers:
+    try:
+        return _decode_headers(packed)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Damaged(f"headers cannot be read: {error}") from None
 
 
 def dense(records: list[Record], first_offset: int) -> bool:

@@ -6,12 +6,14 @@ from pathlib import Path
 
 from stream_app.errors import StateUnavailable, StateUntrusted, StreamAppError
 from stream_app.storage.lock_holder import holder_of
+from stream_app.storage.private_files import MORE_FILES
 
 _RACE = "the same again: its writer was replacing files"
 _WAYS_OUT = (
     ("lock hold by current process", "close the store that this process has open on it"),
     ("No space left", "free some space on that disk and start again"),
     ("quota exceeded", "free some of your disk quota and start again"),
+    ("Too many open files", MORE_FILES),
     ("Permission denied", "check who owns it (ls -lR) and run as that user"),
     ("Read-only file system", "mount that file system writable, or name another directory"),
 )

@@ -63,6 +63,15 @@ def replaced(path: Path) -> StreamAppError:
     )
 
 
+def removed(path: Path, wal: Path) -> StreamAppError:
+    """Return the error for a log of which only the newest part is left."""
+    return LogUntrusted(
+        f"The event log {path} was removed, but {wal.name} is still there and holds its newest"
+        " records.",
+        attempt=f"put {path.name} back beside it; to begin anew, move {wal} away.",
+    )
+
+
 def contradicting(path: Path, text: str) -> StreamAppError:
     """Return the error for a log whose tables do not agree with each other."""
     return LogUntrusted(

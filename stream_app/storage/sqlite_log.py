@@ -11,7 +11,6 @@ from pathlib import Path
 from uuid import uuid4
 
 import apsw
-import msgspec
 
 from stream_app.codec.partitioning import partitions_for, require_partition
 from stream_app.core.log import Owner
@@ -29,7 +28,7 @@ from stream_app.storage import sqlite_schema as schema
 from stream_app.storage import sqlite_tables as tables
 from stream_app.storage.lock_holder import holder_of
 from stream_app.storage.partition_lock import PartitionLock, lock_file
-from stream_app.storage.record_columns import RecordColumns, dense, take
+from stream_app.storage.record_columns import Damaged, RecordColumns, dense, take
 from stream_app.storage.sqlite_claim import SqliteClaim
 
 BUSY_TIMEOUT_MS = 10_000
@@ -110,6 +109,7 @@ class SqliteLog:
             if not place.exists():
                 if not create or read_only:
                     raise sqlite_errors.missing(place)
+                _refuse_orphans(place)
                 _create(place)
             # The writer comes first: after a crash it is the one who may repair.
             with ExitStack() as on_failure:
@@ -164,7 +164,7 @@ class SqliteLog:
         require_bounded_read(records_max, bytes_max)
         row_id = self._row_id(topic, partition)
         with self._reading() as connection:
-            start, stop = tables.row(connection, schema.SELECT_BOUNDS, (row_id,))
+            start, stop = tables.bounds(connection, row_id)
             first = max(offset, start)
             if first >= stop:
                 return []
@@ -182,7 +182,7 @@ class SqliteLog:
         """Return (first offset still kept, first offset not yet given)."""
         row_id = self._row_id(topic, partition)
         with self._reading() as connection:
-            start, stop = tables.row(connection, schema.SELECT_BOUNDS, (row_id,))
+            start, stop = tables.bounds(connection, row_id)
         return start, stop
 
     def wait(self, topic: str, partition: int, offset: int, timeout_s: float) -> bool:
@@ -393,7 +393,7 @@ class SqliteLog:
             version: int = tables.row(connection, "PRAGMA data_version")[0]
             if version == seen:
                 return version, False
-            return version, tables.row(connection, schema.SELECT_BOUNDS, (row_id,))[1] > offset
+            return version, tables.bounds(connection, row_id)[1] > offset
 
     # -- connections
 
@@ -465,10 +465,17 @@ def _named_errors(path: Path) -> Iterator[None]:
     except apsw.Error as error:
         code, extended = getattr(error, "result", 0), getattr(error, "extendedresult", 0)
         raise sqlite_errors.error_of(path, code, extended, str(error)) from error
-    except (tables.RowMissing, msgspec.MsgspecError) as error:
+    except Damaged as error:
         raise sqlite_errors.contradicting(path, str(error)) from error
     except OSError as error:
         raise sqlite_errors.error_of_system(path, error) from error
+
+
+def _refuse_orphans(path: Path) -> None:
+    """Refuse to make a log beside the -wal of a lost one: SQLite would write that into ours."""
+    wal = path.with_name(path.name + "-wal")
+    if wal.exists() and wal.stat().st_size:
+        raise sqlite_errors.removed(path, wal)
 
 
 def _create(path: Path) -> None:

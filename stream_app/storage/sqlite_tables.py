@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from stream_app.storage import sqlite_schema as schema
-from stream_app.storage.record_columns import RecordColumns, in_chunks
+from stream_app.storage.record_columns import Damaged, RecordColumns, in_chunks
 
 _Name = TypeVar("_Name")
 
@@ -23,15 +23,11 @@ class Connection(Protocol):
         ...
 
 
-class RowMissing(Exception):
-    """A row that is always there is not."""
-
-
 def row(connection: Connection, sql: str, bindings: Sequence[Any] = ()) -> tuple[Any, ...]:
-    """Return the one row of a query; raises `RowMissing` when there is none."""
+    """Return the one row of a query; raises `Damaged` when there is none."""
     rows: list[tuple[Any, ...]] = connection.execute(sql, bindings).fetchall()
     if not rows:
-        raise RowMissing(f"no row for {sql!r} with {bindings}")
+        raise Damaged(f"no row for {sql!r} with {bindings}")
     return rows[0]
 
 
@@ -44,9 +40,22 @@ def topics(connection: Connection) -> dict[str, list[int]]:
 
 
 def ledger_value(connection: Connection, ledger: str, partition: int, key: str) -> bytes | None:
-    """Return a ledger value, or None."""
+    """Return a ledger value, or None; raises `Damaged` for what is no value."""
     rows = connection.execute(schema.SELECT_LEDGER, (ledger, partition, key)).fetchall()
-    return rows[0][0] if rows else None
+    if not rows:
+        return None
+    value = rows[0][0]
+    if type(value) is not bytes:
+        raise Damaged(f"the ledger {ledger!r} has no bytes as its {key} of partition {partition}")
+    return value
+
+
+def bounds(connection: Connection, row_id: int) -> tuple[int, int]:
+    """Return a partition's (first offset kept, next offset); raises `Damaged`."""
+    start, stop = row(connection, schema.SELECT_BOUNDS, (row_id,))
+    if type(start) is not int or type(stop) is not int:
+        raise Damaged(f"partition {row_id} has the bounds {start!r} and {stop!r}")
+    return start, stop
 
 
 def insert(
@@ -58,19 +67,19 @@ def insert(
 
 def delete_below(connection: Connection, row_id: int, from_offset: int, records_max: int) -> int:
     """Delete up to so many of a partition's oldest records; returns how many."""
-    start, stop = row(connection, schema.SELECT_BOUNDS, (row_id,))
+    start, stop = bounds(connection, row_id)
     end: int = min(from_offset, stop, start + records_max)
     if end <= start:
         return 0
     base = row_id << schema.OFFSET_BITS
     connection.execute(schema.DELETE_RECORDS, (base + start, base + end))
     connection.execute(schema.UPDATE_START, (end, row_id))
-    return end - int(start)
+    return end - start
 
 
 def first_since(connection: Connection, row_id: int, timestamp_ms: int) -> int:
     """Find the first offset appended at or after a time; append times never fall."""
-    low, high = row(connection, schema.SELECT_BOUNDS, (row_id,))
+    low, high = bounds(connection, row_id)
     while low < high:
         middle = (low + high) // 2
         position = (row_id << schema.OFFSET_BITS) + middle
@@ -78,7 +87,7 @@ def first_since(connection: Connection, row_id: int, timestamp_ms: int) -> int:
             low = middle + 1
         else:
             high = middle
-    return int(low)
+    return low
 
 
 def _insert_batch(connection: Connection, batch: RecordColumns, now_ms: int) -> int:

@@ -10,7 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from stream_app.cli.commands import COMMANDS
+from tests.cli.conftest import DECLARATION
 from tests.cli.terminal import PROGRAM, assert_error, clean_environment, real
 
 HEAVY = ("river", "numpy", "apsw", "rocksdict", "rich", "msgspec", "cryptography")
@@ -56,6 +59,12 @@ def test_a_wrong_option_is_a_usage_error_in_our_own_form(tmp_path: Path) -> None
 
 def test_a_log_that_is_not_there_is_a_matter_of_surroundings(tmp_path: Path) -> None:
     assert_error(real(tmp_path, "consume", "shop.predictions"), 4, ".stream-app/log.db")
+
+
+def test_a_place_where_no_log_can_be_made_is_a_matter_of_surroundings(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(DECLARATION)
+    (tmp_path / "file").write_text("")
+    assert_error(real(tmp_path, "produce", "shop.py", "--broker", "file/log.db"), 4, "--broker")
 
 
 def test_settings_come_from_the_flag_then_the_environment_then_the_project(tmp_path: Path) -> None:
@@ -108,17 +117,18 @@ def test_a_full_disk_under_standard_output_is_a_matter_of_surroundings(tmp_path:
     assert b"standard output" in done.stderr
 
 
+@pytest.mark.parametrize("kind", ["KeyError", "GeneratorExit"])
 def test_an_unexpected_error_is_one_line_and_its_traceback_is_there_to_ask_for(
-    tmp_path: Path,
+    kind: str, tmp_path: Path
 ) -> None:
     # As if one of our own modules were broken.
     (tmp_path / "sitecustomize.py").write_text(
         "import stream_app.codec.json_schema as s\n"
-        "def broken(): raise KeyError('seven')\n"
+        f"def broken(): raise {kind}('seven')\n"
         "s.json_schemas = broken\n"
     )
     environment = {"PYTHONPATH": str(tmp_path)}
-    assert_error(real(tmp_path, "schemas", **environment), 1, "KeyError", "--log-level debug")
+    assert_error(real(tmp_path, "schemas", **environment), 1, kind, "--log-level debug")
     shown = real(tmp_path, "schemas", "--log-level", "debug", **environment)
     assert shown.code == 1
     assert "Traceback" in shown.err

@@ -97,6 +97,15 @@ def test_status_of_a_file_shows_the_seeds_and_of_a_wrong_name_the_right_one(
     assert_error(terminal.run(prepared, "status", "shpo"), 2, "it has shop")
 
 
+def test_status_does_not_say_that_there_is_no_checkpoint_where_it_cannot_read_it(
+    shop: Path, terminal: Terminal
+) -> None:
+    for current in shop.rglob("CURRENT"):
+        current.write_text("MANIFEST-999999\n")
+    shown = terminal.run(shop, "status")
+    assert (shown.code, "none yet" in shown.out, "not readable" in shown.out) == (0, False, True)
+
+
 def test_status_spells_out_what_misplaced_records_come_from(shop: Path, terminal: Terminal) -> None:
     [(value,)] = _sql(shop, "SELECT value FROM ledger WHERE key = 'commit'")
     commit = json.loads(value)

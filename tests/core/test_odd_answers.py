@@ -9,7 +9,7 @@ import pytest
 from river import base, metrics
 
 from stream_app import Binary, Multiclass, Pipeline, Regression, Version
-from stream_app.errors import UsageError
+from stream_app.errors import SurroundingsError, UsageError
 from stream_app.learning.tasks import Task
 from stream_app.outputs import Evaluation, ModelFailure, Prediction
 from stream_app.testing import Driver, Label, Observation
@@ -26,6 +26,7 @@ ANSWERS: dict[str, Any] = {
     "numpy's": {np.bool_(True): np.float64(0.25), np.bool_(False): np.float64(0.75)},
     "words": {np.str_("x"): np.float64(0.75), np.str_("y"): 0.25},
     "tuples": {(1,): 1.0},
+    "half a character": {"\ud800": 0.75, "y": 0.25},
     "negative": -5.0,
     "square beyond floats": 1e200,
 }
@@ -83,6 +84,48 @@ class Quitting(base.Regressor):
         return 1.0
 
 
+class Unspeakable(Exception):
+    """Cannot say what it is about."""
+
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+ERRORS: dict[str, Exception] = {
+    "half a character": ValueError("\ud800"),
+    "no words": Unspeakable(),
+}
+OUTSIDE: dict[str, bool] = {"up": True}
+
+
+class Dependent(base.Regressor):
+    """Asks something outside for every call."""
+
+    def __init__(self) -> None:
+        self.learned = 0
+
+    def learn_one(self, x: Any, y: Any) -> None:
+        if not OUTSIDE["up"]:
+            raise ValueError("it is down")
+        self.learned += 1
+
+    def predict_one(self, x: Any) -> Any:
+        if not OUTSIDE["up"]:
+            raise ValueError("it is down")
+        return float(self.learned)
+
+
+class Raising(base.Regressor):
+    def __init__(self, error: str) -> None:
+        self.error = error
+
+    def learn_one(self, x: Any, y: Any) -> None:
+        raise ERRORS[self.error]
+
+    def predict_one(self, x: Any) -> Any:
+        return 1.0
+
+
 CASES: list[tuple[Task, Any, Any]] = [
     (Regression(), Number("fraction"), 1 / 3),
     (Regression(), Number("decimal"), 0.25),
@@ -94,6 +137,7 @@ CASES: list[tuple[Task, Any, Any]] = [
     (Binary(), Shares("numpy's"), False),
     (Multiclass(), Shares("words"), "x"),
     (Multiclass(), Shares("tuples"), None),
+    (Multiclass(), Shares("half a character"), None),
 ]
 
 
@@ -159,3 +203,34 @@ def test_a_model_that_asks_for_the_end_has_raised(when: str) -> None:
         outputs = driver.send(Observation("a", 0, {"f": 1.0}), Label("a", 1, 1.0))
     [failure] = [row for row in outputs if isinstance(row, ModelFailure)]
     assert (failure.call, "SystemExit" in failure.detail) == (when, True)
+
+
+@pytest.mark.parametrize("error", list(ERRORS))
+def test_an_error_that_cannot_be_written_down_is_a_failure_like_any_other(error: str) -> None:
+    pipeline = Pipeline("odd", task=Regression(), versions={"v1": Version(Raising(error))})
+    with Driver(pipeline) as driver:
+        driver.send(Observation("a", 0, {"f": 1.0}))
+        [failure] = driver.send(Label("a", 1, 1.0))
+    assert isinstance(failure, ModelFailure)
+    assert failure.detail.startswith(type(ERRORS[error]).__name__)
+
+
+@pytest.mark.parametrize("event", [Observation("b", 2, {"f": 1.0}), Label("b", 2, 1.0)])
+def test_a_model_that_cannot_be_undone_ends_the_process_and_forgets_nothing(
+    event: Observation | Label, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = Pipeline("odd", task=Regression(), versions={"v1": Version(Dependent())})
+    with Driver(pipeline) as driver:
+        driver.send(Observation("a", 0, {"f": 1.0}), Label("a", 1, 1.0))
+        if isinstance(event, Label):
+            driver.send(Observation("b", 2, {"f": 1.0}))
+        before = driver.outputs()
+        with monkeypatch.context() as outside:
+            outside.setitem(OUTSIDE, "up", False)
+            with pytest.raises(SurroundingsError, match="it is down"):
+                driver.send(event)
+        assert driver.outputs() == before
+        driver.crash()
+        [said] = driver.send(Observation("c", 3, {"f": 1.0}))[-1:]
+        assert isinstance(said, Prediction)
+        assert said.prediction == (2.0 if isinstance(event, Label) else 1.0)

@@ -15,6 +15,7 @@ from stream_app.core.pipeline import DriftMonitor, Labels, Pipeline, Version
 from stream_app.core.rehearsal import any_time
 from stream_app.core.settings import Settings, differences, read_settings
 from stream_app.core.topics import Topics
+from stream_app.errors import SettingsDiffer
 from stream_app.events import Control, Label, Observation
 from stream_app.hosts.controls import signed
 from stream_app.hosts.registration import register
@@ -221,6 +222,19 @@ def test_settings_that_cannot_be_are_a_dead_letter_and_nothing_of_them_is_in_for
     assert outcome.versions == calm.fold().versions
     figures = [o["metrics"] for o in values(outcome, "evaluations") if o["kind"] == "evaluation"]
     assert len(figures) == 2
+
+
+@pytest.mark.parametrize("name", ["mine:Metric", "river.metrics.accuracy:Accuracy"])
+def test_settings_that_need_code_of_another_file_end_the_process_instead(name: str) -> None:
+    # `apply` may say what a running process has never imported. As a dead letter it would not be
+    # one for a replay that knows the code.
+    tree = {"object": name, "params": {}, "source": "00" * 32}
+    history = History(declare())
+    settings = spoiled("reporting.metrics", {"m": tree})
+    history.add(*labelled(0, 4), Control("c", 5, "settings", settings=settings))
+    with pytest.raises(SettingsDiffer, match="code") as caught:
+        history.fold()
+    assert "the file that was applied" in caught.value.attempt
 
 
 def test_an_unknown_action_is_a_dead_letter() -> None:

@@ -199,6 +199,15 @@ def test_a_removed_log_is_not_taken_for_a_new_beginning(machine: Machine) -> Non
     assert machine.outcome(small()).commit is None
 
 
+def test_the_state_of_a_root_that_others_may_write_to_is_refused(machine: Machine) -> None:
+    _run(machine, "small()")
+    machine.state.root.chmod(0o777)
+    with pytest.raises(StateUntrusted, match="written by other users"):
+        _run(machine, "small()")
+    machine.state.root.chmod(0o700)
+    _run(machine, "small()")
+
+
 def test_a_log_replaced_under_a_running_processor_stops_it(
     machine: Machine, tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import stat
 import subprocess
@@ -553,3 +554,17 @@ def test_a_read_only_disk_is_named(small_disk: Path, read_only: bool) -> None:
     with pytest.raises(StateUnavailable, match="Read-only file system") as caught:
         RocksdbStore.open(small_disk / "state", read_only=read_only)
     assert "writable" in caught.value.attempt
+
+
+def test_a_process_that_may_open_no_more_files_is_told_so(tmp_path: Path) -> None:
+    RocksdbStore.open(tmp_path / "state").close()
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    for more in (1, 4):  # before RocksDB, and within it
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used + more, before[1]))
+        try:
+            with pytest.raises(StateUnavailable) as caught:
+                RocksdbStore.open(tmp_path / "state")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        assert "ulimit -n" in caught.value.attempt

@@ -174,6 +174,55 @@ def test_records_that_vanished_are_noticed_by_the_reader(path: Path, lost: int) 
         values(log)
 
 
+def _damage(path: Path, statement: str, *bindings: object) -> None:
+    """Change a row as flipped bits do: SQLite checks types on the way in only."""
+    with closing(sqlite3.connect(path)) as tampered:
+        tampered.execute("PRAGMA writable_schema = ON")
+        tampered.execute("UPDATE sqlite_schema SET sql = replace(sql, ' STRICT', '')")
+        tampered.execute("UPDATE sqlite_schema SET sql = replace(sql, ' NOT NULL', '')")
+        tampered.commit()
+    with closing(sqlite3.connect(path)) as tampered:
+        tampered.execute(statement, bindings)
+        tampered.commit()
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("value", None),
+        ("value", 7),
+        ("value", "text"),
+        ("key", 7),
+        ("timestamp_ms", None),
+        ("headers", 7),
+        ("headers", b"\x91\x92\xa1\xe9\xc4\x00"),
+    ],
+)
+def test_a_record_of_other_types_than_were_written_is_damage(
+    path: Path, column: str, value: object
+) -> None:
+    with opened(path) as log:
+        append(log, b"a")
+    _damage(path, f"UPDATE records SET {column} = ?", value)
+    with opened(path) as log, pytest.raises(LogUntrusted, match="contradicts itself"):
+        values(log)
+
+
+@pytest.mark.parametrize("column", ["start_offset", "next_offset"])
+def test_a_partition_without_bounds_is_damage(path: Path, column: str) -> None:
+    _damage(path, f"UPDATE partitions SET {column} = NULL")
+    with opened(path) as log, pytest.raises(LogUntrusted, match="contradicts itself"):
+        values(log)
+
+
+def test_a_ledger_value_that_is_no_bytes_is_damage(path: Path) -> None:
+    with opened(path) as log:
+        log.ledger_put("l", 0, "settings", b"s", expected=None)
+    _damage(path, "UPDATE ledger SET value = NULL")
+    with opened(path) as log, pytest.raises(LogUntrusted, match="contradicts itself"):
+        log.ledger_get("l", 0, "settings")
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become nobody")
 def test_without_the_right_to_write_the_error_says_so(path: Path) -> None:
     # A place of our own: nobody may not even enter pytest's directories.
@@ -234,6 +283,19 @@ def test_a_removed_file_is_noticed_before_anything_is_written(path: Path, suffix
             claim.publish([], b"c", expected=None, next_offset=1)
         with pytest.raises(LogUntrusted, match="removed or replaced"):
             log.wait("t", 0, 1, timeout_s=0.01)
+
+
+def test_no_new_log_is_made_beside_what_is_left_of_a_removed_one(path: Path) -> None:
+    with opened(path) as log:
+        append(log, b"a")
+        left = path.with_name("log.db-wal").read_bytes()
+    path.unlink()
+    path.with_name("log.db-wal").write_bytes(left)
+    with pytest.raises(LogUntrusted, match="was removed"):
+        SqliteLog.open(path, create=True)
+    assert path.with_name("log.db-wal").read_bytes() == left
+    path.with_name("log.db-wal").write_bytes(b"")
+    SqliteLog.open(path, create=True).close()
 
 
 def test_a_replaced_file_is_noticed_before_anything_is_written(path: Path) -> None:

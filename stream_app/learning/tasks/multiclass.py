@@ -41,5 +41,13 @@ class Multiclass(Classification):
         if type(said) is dict:
             if not said:
                 return None, None
-            return most_probable(said), {str(name): finite(said[name]) for name in sorted(said)}
-        return said, None
+            return most_probable(said), {_text(name): finite(said[name]) for name in sorted(said)}
+        return _text(said) if type(said) is str else said, None
+
+
+def _text(name: object) -> str:
+    """Return a class as text; raises `ValueError` for half a character, which no output holds."""
+    text = str(name)
+    if not text.isascii():
+        text.encode()
+    return text

@@ -139,12 +139,12 @@ def run_hosts(
         if report is not None and now - reported >= REPORT_EVERY_S:
             reported = now
             _report(log, topic, hosts, done, report)
-        if until is not None and all(h.next_offset >= until[h.partition] for h in hosts):
+        if until is not None and all(host.idle for host in hosts):
             break
         if not moved:
             _wait(log, topic, hosts)
     for host in hosts:
-        host.checkpoint()
+        host.finish()
     if report is not None:
         _report(log, topic, hosts, done, report)
 

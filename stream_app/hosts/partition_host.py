@@ -22,6 +22,7 @@ from stream_app.core.recovery import Recovery, recover, require_unbroken
 from stream_app.core.store import StateStore
 from stream_app.core.topics import Topics
 from stream_app.errors import LogUntrusted, PositionMissing
+from stream_app.hosts.work import Work
 from stream_app.records import Record
 
 BATCH_MAX = 1000
@@ -70,6 +71,7 @@ class PartitionHost:
     """One partition of the live lineage. Any exception leaves it unusable: close it.
 
     `reached` is called with the name of every step as it is reached; crash tests die there.
+    `work` is told of every batch, for operators.
     """
 
     def __init__(
@@ -85,8 +87,10 @@ class PartitionHost:
         reached: Callable[[str], None] = nothing,
         pace: Pace | None = None,
         memory: Memory = Memory(),  # noqa: B008 - frozen
+        work: Work | None = None,
     ) -> None:
         self.partition = partition
+        self.work = work if work is not None else Work()
         self._log = log
         self._manifest = manifest
         self._topics = Topics(pipeline.name)
@@ -135,6 +139,9 @@ class PartitionHost:
             memory=self._memory,
         )
         self._reached("state restored")
+        self.work.opened(
+            self.next_offset, behind=self.relearning, rebuilt=self.recovery.rebuild is not None
+        )
         if self.commit is not None and not self.relearning:
             # The checkpoint stands at C: what it was made of is compared all the same.
             self._verify_chain()
@@ -200,12 +207,16 @@ class PartitionHost:
         return self.processor.acceptance.counters.records - before
 
     def _live(self, records: list[Record]) -> None:
+        began = time.monotonic()
         batch = self.processor.process(records)
+        self.work.learned(began)
         self._reached("before publish")
         expected = None if self.commit is None else self.commit.next_offset
         value = encode_commit(batch.commit)
         next_offset = batch.commit.next_offset
+        began = time.monotonic()
         self._claim.publish(batch.outputs, value, expected=expected, next_offset=next_offset)
+        self.work.committed(began, len(batch.outputs))
         self._reached("after publish")
         self.commit = batch.commit
         self._changed = True
@@ -220,7 +231,9 @@ class PartitionHost:
             # The log's own end, where holes or control markers may stand before C.
             self._verify_chain()
             return 0
+        began = time.monotonic()
         batch = self.processor.process(records)
+        self.work.learned(began, records_again=len(records))
         self._reached("learned again")
         self._changed = True
         if batch.stop is not None:
@@ -277,6 +290,7 @@ class PartitionHost:
         self._reached("after save")
         self._changed = False
         self._pace.saved(time.monotonic() - began)
+        self.work.saved(began, self.next_offset)
 
     def close(self) -> None:
         """Let go of state and claim; saves nothing."""

@@ -10,6 +10,7 @@ import click
 from stream_app.cli import options
 from stream_app.cli.logs import fact
 from stream_app.cli.pipeline_argument import pipeline_file
+from stream_app.web.address import Address
 
 INTERRUPTED = 130
 
@@ -40,6 +41,7 @@ INTERRUPTED = 130
     help="At the first start: how many. Later it is fixed.  [default: 1]",
 )
 @click.option("--until-end", is_flag=True, help="Stop at the end that the log has now.")
+@options.http
 @options.logs
 def run(
     pipeline: str,
@@ -49,6 +51,7 @@ def run(
     workers: int,
     partitions: int | None,
     until_end: bool,
+    http: Address | None,
 ) -> int:
     """Predict, evaluate and learn from PIPELINE's events, live, exactly once.
 
@@ -57,6 +60,7 @@ def run(
     any end, kill -9 too, the same command goes on where it was.
     """
     from stream_app.cli.run_view import run_view
+    from stream_app.cli.run_web import heard
     from stream_app.hosts.stop_flag import StopFlag
     from stream_app.hosts.workers import RunPlan
     from stream_app.hosts.workers import run as run_pipeline
@@ -74,8 +78,8 @@ def run(
     flag.install()
     began = time.monotonic()
     fact("run_started", pipeline=pipeline, broker=broker, state=state)
-    with run_view(flag) as view:
-        run_pipeline(plan, view.say, flag)
+    with run_view(flag) as view, heard(view.say, http) as say:
+        run_pipeline(plan, say, flag)
     seconds = time.monotonic() - began
     fact(
         "run_ended",

@@ -15,14 +15,20 @@ from stream_app.core.topics import Topics
 from stream_app.errors import LogUntrusted
 from stream_app.hosts.partition_host import PartitionHost, nothing
 from stream_app.hosts.state_directory import StateDirectory
+from stream_app.hosts.work import Work
+from stream_app.outputs import Evaluation
 from stream_app.storage.rocksdb_store import RocksdbStore
+from stream_app.web.figures import WorkFigures
 
 REPORT_EVERY_S = 0.2
 IDLE_WAIT_S = 0.25
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far a partition is; `records` counts what this run has processed there."""
+    """How far a partition is; `records` counts what this run has processed there.
+
+    `work` and `evaluations` are for operators: see `web.figures.Report`.
+    """
 
     partition: int
     next_offset: int
@@ -31,6 +37,8 @@ class Progress(msgspec.Struct, frozen=True):
     relearning: bool
     records: int
     commit: Commit | None
+    work: WorkFigures
+    evaluations: dict[str, Evaluation]
 
 
 class Notice(msgspec.Struct, frozen=True):
@@ -38,6 +46,23 @@ class Notice(msgspec.Struct, frozen=True):
 
     partition: int
     text: str
+
+
+class Owned(msgspec.Struct, frozen=True):
+    """Which partitions this run works on; said before any of them is opened."""
+
+    pipeline: str
+    partitions: tuple[int, ...]
+
+
+class Stopped(msgspec.Struct, frozen=True):
+    """An error ended the work on a partition; the others end in good order after it."""
+
+    partition: int
+    problem: str
+
+
+Word = Progress | Notice | Owned | Stopped
 
 
 def open_hosts(
@@ -67,6 +92,7 @@ def open_hosts(
                     seal=seal,
                     versions=versions,
                     reached=reached,
+                    work=Work(path),
                 )
             )
     except BaseException:
@@ -126,7 +152,9 @@ def run_hosts(
     calm_garbage_collector()
     topic = Topics(pipeline.name).events
     done = dict.fromkeys([host.partition for host in hosts], 0)
-    reported = 0.0
+    if report is not None:
+        _report(log, topic, hosts, done, report)
+    reported = time.monotonic()
     while not stopped():
         moved = 0
         for host in hosts:
@@ -185,5 +213,7 @@ def _report(
                 relearning=host.relearning,
                 records=done[host.partition],
                 commit=host.commit,
+                work=host.work.figures(),
+                evaluations=dict(host.processor.evaluations),
             )
         )

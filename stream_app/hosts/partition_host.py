@@ -26,6 +26,7 @@ from stream_app.core.recovery import Recovery, recover, require_unbroken
 from stream_app.core.store import Image, StateStore
 from stream_app.core.topics import Topics
 from stream_app.errors import LogUntrusted, PositionMissing
+from stream_app.hosts.work import Work
 from stream_app.records import Record
 
 BATCH_MAX = 1000
@@ -45,10 +46,11 @@ class Store(StateStore, Protocol):
 
 
 class InFlight(NamedTuple):
-    """A batch whose outputs and position are on their way into the log."""
+    """A batch whose outputs and position are on their way into the log, and since when."""
 
     batch: Batch
     published: Future[None]
+    began: float
 
 
 class AtOnce(Executor):
@@ -91,6 +93,7 @@ class PartitionHost:
     """One partition of the live lineage. Any exception leaves it unusable: close it.
 
     `reached` is called with the name of every step as it is reached; crash tests die there.
+    `work` is told of every batch, for operators.
     """
 
     def __init__(
@@ -107,8 +110,10 @@ class PartitionHost:
         pace: Pace | None = None,
         memory: Memory = Memory(),  # noqa: B008 - frozen
         publisher: Executor | None = None,
+        work: Work | None = None,
     ) -> None:
         self.partition = partition
+        self.work = work if work is not None else Work()
         self._log = log
         self._manifest = manifest
         self._topics = Topics(pipeline.name)
@@ -162,6 +167,9 @@ class PartitionHost:
             memory=self._memory,
         )
         self._reached("state restored")
+        self.work.opened(
+            self.next_offset, behind=self.relearning, rebuilt=self.recovery.rebuild is not None
+        )
         if self.commit is not None and not self.relearning:
             # The checkpoint stands at C: what it was made of is compared all the same.
             self._verify_chain()
@@ -230,9 +238,12 @@ class PartitionHost:
         return self.processor.acceptance.counters.records - before
 
     def _live(self, records: list[Record]) -> None:
+        began = time.monotonic()
         batch = self.processor.process(records)
+        self.work.learned(began)
         self._settle()
         self._reached("before publish")
+        began = time.monotonic()
         published = self._publisher.submit(
             self._claim.publish,
             batch.outputs,
@@ -240,7 +251,7 @@ class PartitionHost:
             expected=None if self.commit is None else self.commit.next_offset,
             next_offset=batch.commit.next_offset,
         )
-        self._in_flight = InFlight(batch, published)
+        self._in_flight = InFlight(batch, published, began)
         self._changed = True
         if batch.stop is not None or not self._overlaps:
             self._settle()
@@ -250,8 +261,9 @@ class PartitionHost:
         """Wait until the batch in flight has committed, and save the image that waits for that."""
         if self._in_flight is None:
             return
-        (batch, published), self._in_flight = self._in_flight, None
+        (batch, published, began), self._in_flight = self._in_flight, None
         published.result()
+        self.work.committed(began, len(batch.outputs))
         self._reached("after publish")
         self.commit = batch.commit
         if batch.stop is not None:
@@ -267,7 +279,9 @@ class PartitionHost:
             # The log's own end, where holes or control markers may stand before C.
             self._verify_chain()
             return 0
+        began = time.monotonic()
         batch = self.processor.process(records)
+        self.work.learned(began, records_again=len(records))
         self._reached("learned again")
         self._changed = True
         if batch.stop is not None:
@@ -333,6 +347,7 @@ class PartitionHost:
         self.processor.saved()
         self._reached("after save")
         self._pace.saved(cost_s + time.monotonic() - began)
+        self.work.saved(began - cost_s, image.next_offset)
 
     def finish(self) -> None:
         """Let what is in flight commit, and save the state: the end of an orderly run."""

@@ -15,14 +15,14 @@ import msgspec
 
 from stream_app.core.topics import Topics
 from stream_app.errors import StreamAppError, UsageError
-from stream_app.hosts.embedded import Notice, Progress, notices, open_hosts, run_hosts
+from stream_app.hosts.embedded import Owned, Stopped, Word, notices, open_hosts, run_hosts
 from stream_app.hosts.log_url import open_broker
 from stream_app.hosts.pipeline_file import load_pipeline
 from stream_app.hosts.registration import register, require_settings
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.hosts.stop_flag import StopFlag
 
-Say = Callable[[Progress | Notice], None]
+Say = Callable[[Word], None]
 
 
 class RunPlan(msgspec.Struct, frozen=True):
@@ -70,6 +70,7 @@ def run(plan: RunPlan, say: Say, stopped: StopFlag) -> None:
         until = {p: log.bounds(events, p)[1] for p in range(manifest.partitions)}
     finally:
         log.close()
+    say(Owned(pipeline.name, tuple(range(manifest.partitions))))
     workers = min(plan.workers, manifest.partitions)
     shares = [tuple(range(i, manifest.partitions, workers)) for i in range(workers)]
     if workers == 1:
@@ -141,8 +142,10 @@ def _supervise(
                 error, ended = _hear(pipes[i], i, say)
                 if ended:
                     del open_pipes[i]
-                if error is not None and first is None:
-                    first = error
+                if error is not None:
+                    for partition in shares[i]:
+                        say(Stopped(partition, error.problem))
+                    first = first or error
                     stopped.set()
     finally:
         _stop_all(list(open_pipes.values()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Executor
 
 import msgspec
 
@@ -74,8 +75,9 @@ def open_hosts(
     *,
     versions: Collection[str] | None = None,
     reached: Callable[[str], None] = nothing,
+    publisher: Callable[[], Executor] | None = None,
 ) -> list[PartitionHost]:
-    """Open partitions, all or none."""
+    """Open partitions, all or none; `publisher` makes what each publishes with."""
     seal = state.seal()
     hosts: list[PartitionHost] = []
     try:
@@ -93,6 +95,7 @@ def open_hosts(
                     versions=versions,
                     reached=reached,
                     work=Work(path),
+                    publisher=None if publisher is None else publisher(),
                 )
             )
     except BaseException:
@@ -204,16 +207,19 @@ def _report(
     report: Callable[[Progress], None],
 ) -> None:
     for host in hosts:
-        report(
-            Progress(
-                partition=host.partition,
-                next_offset=host.next_offset,
-                end=log.bounds(topic, host.partition)[1],
-                committed=host.committed,
-                relearning=host.relearning,
-                records=done[host.partition],
-                commit=host.commit,
-                work=host.work.figures(),
-                evaluations=dict(host.processor.evaluations),
-            )
-        )
+        report(progress_of(log, topic, host, done[host.partition]))
+
+
+def progress_of(log: Log, topic: str, host: PartitionHost, records: int) -> Progress:
+    """Return how far a partition is; `records` counts what this run has processed there."""
+    return Progress(
+        partition=host.partition,
+        next_offset=host.next_offset,
+        end=log.bounds(topic, host.partition)[1],
+        committed=host.committed,
+        relearning=host.relearning,
+        records=records,
+        commit=host.commit,
+        work=host.work.figures(),
+        evaluations=dict(host.processor.evaluations),
+    )

@@ -364,3 +364,4 @@ class PartitionHost:
                 store.close()
         finally:
             self._claim.release()
+            self._publisher.shutdown()

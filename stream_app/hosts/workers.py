@@ -16,7 +16,7 @@ import msgspec
 from stream_app.core.topics import Topics
 from stream_app.errors import StreamAppError, UsageError
 from stream_app.hosts.embedded import Owned, Stopped, Word, notices, open_hosts, run_hosts
-from stream_app.hosts.log_url import open_broker
+from stream_app.hosts.log_url import is_kafka, open_broker
 from stream_app.hosts.pipeline_file import load_pipeline
 from stream_app.hosts.registration import register, require_settings
 from stream_app.hosts.state_directory import StateDirectory
@@ -86,12 +86,18 @@ def _work(
     say: Say,
     stopped: Callable[[], bool],
 ) -> None:
-    """Run some partitions in this process."""
+    """Run some partitions in this process; on Kafka those that its consumer group gives it."""
     pipeline = load_pipeline(plan.spec)
     state = StateDirectory(Path(plan.state))
     log = open_broker(plan.broker)
     try:
         manifest = register(log, pipeline, state.public_keys)
+        if is_kafka(plan.broker):
+            # Imported only here: whoever stays on this machine needs no client of Kafka's.
+            from stream_app.hosts.member import work_as_member
+
+            work_as_member(log, pipeline, manifest, state, plan.versions, until, say, stopped)
+            return
         hosts = open_hosts(log, pipeline, manifest, state, partitions, versions=plan.versions)
         try:
             for host in hosts:

@@ -59,6 +59,11 @@ class KafkaLog:
             raise
 
     @property
+    def connection(self) -> Connection:
+        """How this log reaches its cluster."""
+        return self._connection
+
+    @property
     def url(self) -> str:
         """How a person names this log."""
         return self._connection.url

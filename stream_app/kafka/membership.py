@@ -28,9 +28,12 @@ SESSION_TIMEOUT_S = 10.0
 HEARTBEAT_S = 1.0
 REQUEST_TIMEOUT_S = 30.0
 Assigned = Callable[[Set[int]], None]
+# Services tell every step of theirs, in the name of the module that a class is in.
+for _chatty in ("faust", "mode", __name__):
+    logging.getLogger(_chatty).setLevel(logging.WARNING)
 
 
-class _NoFetching(Consumer):  # type: ignore[misc]
+class _NoFetching(Consumer):
     """Faust's consumer for a group's sake only."""
 
     def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
@@ -45,9 +48,9 @@ class _NoFetching(Consumer):  # type: ignore[misc]
         """Leave positions alone: ours are in the ledger."""
 
 
-class _MemberThread(AIOKafkaConsumerThread):  # type: ignore[misc]
+class _MemberThread(AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:  # noqa: ARG002
-        member: Membership = self.app.membership
+        member: Membership = self.app.membership  # type: ignore[attr-defined]
         return AIOKafkaConsumer(
             **member.connection.client_options(),
             group_id=member.group,
@@ -66,11 +69,11 @@ class _MemberThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         )
 
 
-class _MemberTransport(Transport):  # type: ignore[misc]
+class _MemberTransport(Transport):
     Consumer = _NoFetching
 
 
-class _NoProducer(BootStrategy):  # type: ignore[misc]
+class _NoProducer(BootStrategy):
     enable_kafka_producer = False
     enable_web = False
 
@@ -78,7 +81,7 @@ class _NoProducer(BootStrategy):  # type: ignore[misc]
 class Membership:
     """One worker in the group `<pipeline>.live`; `assigned` hears the partitions that are its own.
 
-    `name` is stable across restarts of a worker (static membership, KIP-345): a worker that comes
+    Made in the event loop that it runs in. `name` is stable across restarts of a worker (static membership, KIP-345): a worker that comes
     back in time moves nobody's partitions.
     """
 
@@ -94,7 +97,7 @@ class Membership:
 
     def _make_app(self, pipeline: str) -> Any:
         url = URL(f"kafka://{self.connection.servers[0]}")
-        app = faust.App(
+        app: Any = faust.App(
             f"{pipeline}.live",
             broker=url,
             autodiscover=False,

@@ -8,7 +8,9 @@ import multiprocessing
 import signal
 import traceback
 from collections.abc import Callable, Sequence
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import msgspec
@@ -118,23 +120,8 @@ def _supervise(
     say: Say,
     stopped: StopFlag,
 ) -> None:
-    """Spawn one process a share, pass on what they say, and end all when one fails."""
-    context = multiprocessing.get_context("spawn")
-    pipes: list[Connection] = []
-    processes = []
-    # A terminal's Ctrl-C goes to all processes, and the parent decides what it means. Ignored
-    # signals are inherited: a worker that is still importing must not die of one.
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for i, share in enumerate(shares):
-        ours, theirs = context.Pipe()
-        process = context.Process(
-            target=_child, args=(plan, i, share, until, theirs), name=f"worker-{i}", daemon=False
-        )
-        process.start()
-        theirs.close()
-        pipes.append(ours)
-        processes.append(process)
-    signal.signal(signal.SIGINT, handler)
+    """Start one process a share, pass on what they say, and end all when one fails."""
+    pipes, processes = _start(plan, shares, until)
     first: StreamAppError | None = None
     told = False
     open_pipes = dict(enumerate(pipes))
@@ -159,6 +146,34 @@ def _supervise(
             process.join()
     if first is not None:
         raise first
+
+
+def _start(
+    plan: RunPlan, shares: Sequence[Sequence[int]], until: dict[int, int] | None
+) -> tuple[list[Connection], list[SpawnProcess]]:
+    """Spawn one process a share, which no signal kills before it can handle it."""
+    context = multiprocessing.get_context("spawn")
+    pipes: list[Connection] = []
+    processes: list[SpawnProcess] = []
+    # A terminal's Ctrl-C goes to all processes, and the parent decides what it means. Ignored
+    # signals are inherited: a worker that is still importing must not die of one.
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # SIGTERM may come to all processes too (systemd does that): held back, also in a worker until
+    # it can handle it. The tracker would let it through again when it starts by itself.
+    resource_tracker.ensure_running()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    for i, share in enumerate(shares):
+        ours, theirs = context.Pipe()
+        process = context.Process(
+            target=_child, args=(plan, i, share, until, theirs), name=f"worker-{i}", daemon=False
+        )
+        process.start()
+        theirs.close()
+        pipes.append(ours)
+        processes.append(process)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    signal.signal(signal.SIGINT, handler)
+    return pipes, processes
 
 
 def _hear(pipe: Connection, worker: int, say: Say) -> tuple[StreamAppError | None, bool]:
@@ -200,6 +215,7 @@ def _child(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     flag = StopFlag()
     signal.signal(signal.SIGTERM, flag._handle)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
     def stopped() -> bool:
         if pipe.poll():

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import shutil
+import signal
 import socket
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -223,3 +226,25 @@ def test_nobody_listens_unless_asked_to(shop: Path, terminal: Terminal) -> None:
     assert ended.code == 0
     assert "run_ended" in ended.err
     assert "http_listening" not in ended.err
+
+
+def test_sigterm_to_all_processes_while_workers_start_ends_in_good_order(
+    empty: Path, terminal: Terminal
+) -> None:
+    """As systemd stops a service. A worker that still imports has no handler of its own yet."""
+    declared = DECLARATION.replace('"shop",', '"shop", model_per="partition",')
+    (empty / "shop.py").write_text(declared)
+    running = terminal.start(empty, "run", "shop.py", "--partitions", "2", "--workers", "2")
+    running.wait_for(lambda: len(_workers(running.pid)) == 2)
+    for worker in _workers(running.pid):
+        os.kill(worker, signal.SIGTERM)
+    ended = running.stop()
+    assert ended.code == 0, ended
+
+
+def _workers(pid: int) -> list[int]:
+    """Return the processes that a run has started as workers."""
+    columns = ["-o", "pid=", "-o", "ppid=", "-o", "args="]
+    listed = subprocess.check_output(["ps", "-A", "-ww", *columns], text=True)
+    rows = [line.split(None, 2) for line in listed.splitlines()]
+    return [int(row[0]) for row in rows if row[1] == str(pid) and "spawn_main" in row[2]]

@@ -6,6 +6,8 @@ import gc
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor
+from functools import partial
+from pathlib import Path
 
 import msgspec
 
@@ -14,7 +16,7 @@ from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.topics import Topics
 from stream_app.errors import LogUntrusted
-from stream_app.hosts.partition_host import PartitionHost, nothing
+from stream_app.hosts.partition_host import PartitionHost, Store, nothing
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.hosts.work import Work
 from stream_app.outputs import Evaluation
@@ -66,6 +68,11 @@ class Stopped(msgspec.Struct, frozen=True):
 Word = Progress | Notice | Owned | Stopped
 
 
+def open_rocksdb(path: Path, _partition: int) -> Store:
+    """Open a partition's state on this machine."""
+    return RocksdbStore.open(path)
+
+
 def open_hosts(
     log: Log,
     pipeline: Pipeline,
@@ -76,8 +83,12 @@ def open_hosts(
     versions: Collection[str] | None = None,
     reached: Callable[[str], None] = nothing,
     publisher: Callable[[], Executor] | None = None,
+    open_store: Callable[[Path, int], Store] = open_rocksdb,
 ) -> list[PartitionHost]:
-    """Open partitions, all or none; `publisher` makes what each publishes with."""
+    """Open partitions, all or none.
+
+    `publisher` makes what each publishes with, `open_store` opens a partition's state.
+    """
     seal = state.seal()
     hosts: list[PartitionHost] = []
     try:
@@ -90,7 +101,7 @@ def open_hosts(
                     pipeline,
                     manifest,
                     partition,
-                    open_store=lambda path=path: RocksdbStore.open(path),  # type: ignore[misc]
+                    open_store=partial(open_store, path, partition),
                     seal=seal,
                     versions=versions,
                     reached=reached,

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 from stream_app.core.commit import Manifest
 from stream_app.core.log import Log
@@ -25,6 +26,7 @@ from stream_app.hosts.embedded import (
 )
 from stream_app.hosts.lanes import Lanes
 from stream_app.hosts.partition_host import PartitionHost
+from stream_app.hosts.replicated_store import ReplicatedStore
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.hosts.worker_name import worker_name
 from stream_app.kafka.log import KafkaLog
@@ -128,11 +130,17 @@ class Member:
             [partition],
             versions=self._versions,
             publisher=partial(ThreadPoolExecutor, 1, f"publisher-{partition}"),
+            open_store=self._open_store,
         )
         for notice in notices(host):
             self._say(notice)
         self._report(host)
         return host
+
+    def _open_store(self, path: Path, partition: int) -> ReplicatedStore:
+        topic = Topics(self._pipeline.name).checkpoints
+        key_id = self._state.seal().key_id
+        return ReplicatedStore(path, lambda: self._log.checkpoints(topic, partition, key_id))
 
     def _serve(self, host: PartitionHost) -> bool:
         until = None if self._until is None else self._until[host.partition]

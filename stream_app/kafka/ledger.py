@@ -22,7 +22,7 @@ async def newest(
     records first, twice as many each time: the newest commit is among the very last.
     """
     place = TopicPartition(connection.prefix + ledger, partition)
-    watermark = await _high_watermark(connection, place)
+    watermark = await high_watermark(connection, place)
     async with AIOKafkaConsumer(
         **connection.client_options(),
         isolation_level="read_committed",
@@ -42,7 +42,8 @@ async def newest(
     return None
 
 
-async def _high_watermark(connection: Connection, place: TopicPartition) -> int:
+async def high_watermark(connection: Connection, place: TopicPartition) -> int:
+    """Return the first offset not yet given, committed or not."""
     async with AIOKafkaConsumer(
         **connection.client_options(), isolation_level="read_uncommitted", group_id=None
     ) as consumer:

@@ -21,6 +21,7 @@ from stream_app.core.log_rules import (
 )
 from stream_app.errors import UsageError
 from stream_app.kafka.batches import BATCH_BYTES_MAX, offsets_of, send_records
+from stream_app.kafka.checkpoints import CheckpointTopic
 from stream_app.kafka.claim import KafkaClaim, start_fencing, transactional_producer
 from stream_app.kafka.client_errors import FENCED, named_errors
 from stream_app.kafka.connection import Connection
@@ -231,6 +232,11 @@ class KafkaLog:
             return None
         finally:
             await producer.stop()
+
+    def checkpoints(self, topic: str, partition: int, key_id: bytes) -> CheckpointTopic:
+        """Fence any previous writer of a partition's checkpoints and own them."""
+        require_partition(topic, partition, self._count(topic))
+        return CheckpointTopic(self._loop, self._connection, topic, partition, key_id)
 
     def owner(self, ledger: str, partition: int) -> Owner | None:  # noqa: ARG002 - the protocol's
         """Return None: a broker knows who reads, see the consumer group, not who writes."""

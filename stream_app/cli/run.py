@@ -53,8 +53,9 @@ def run(
     """Predict, evaluate and learn from PIPELINE's events, live, exactly once.
 
     PIPELINE is file.py, file.py:attribute or module:attribute. Any number of `produce` and
-    `consume --follow` may work on the same log meanwhile. Ctrl-C and SIGTERM stop cleanly; after
-    any end, kill -9 too, the same command goes on where it was.
+    `consume --follow` may work on the same log meanwhile. Ctrl-C and SIGTERM stop cleanly, a
+    second one kills workers that do not; after any end, kill -9 too, the same command goes on
+    where it was.
     """
     from stream_app.cli.run_view import run_view
     from stream_app.hosts.stop_flag import StopFlag

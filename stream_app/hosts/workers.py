@@ -9,6 +9,7 @@ import signal
 import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import msgspec
@@ -23,6 +24,8 @@ from stream_app.hosts.state_directory import StateDirectory
 from stream_app.hosts.stop_flag import StopFlag
 
 Say = Callable[[Progress | Notice], None]
+PATIENCE_SIGNALS = 2
+LOOK_EVERY_S = 0.2
 
 
 class RunPlan(msgspec.Struct, frozen=True):
@@ -51,7 +54,8 @@ class Ended(msgspec.Struct, frozen=True):
 def run(plan: RunPlan, say: Say, stopped: StopFlag) -> None:
     """Run a pipeline until it is stopped or, with `until_end`, until the log's present end.
 
-    Raises what the first failing partition raised, after every worker has ended.
+    Raises what the first failing partition raised, after every worker has ended. The first signal
+    lets workers end in good order; the second kills those that still run, which loses nothing.
     """
     pipeline = load_pipeline(plan.spec)
     for name in plan.versions or ():
@@ -111,7 +115,10 @@ def _supervise(
     say: Say,
     stopped: StopFlag,
 ) -> None:
-    """Spawn one process a share, pass on what they say, and end all when one fails."""
+    """Spawn one process a share, pass on what they say, and end all when one fails.
+
+    A worker that is frozen never hears that it is to stop: the second signal ends those too.
+    """
     context = multiprocessing.get_context("spawn")
     pipes: list[Connection] = []
     processes = []
@@ -132,11 +139,11 @@ def _supervise(
     told = False
     open_pipes = dict(enumerate(pipes))
     try:
-        while open_pipes:
+        while open_pipes and not _impatient(stopped):
             if stopped() and not told:
                 told = True
                 _stop_all(list(open_pipes.values()))
-            for ready in wait(list(open_pipes.values()), timeout=0.2):
+            for ready in wait(list(open_pipes.values()), timeout=LOOK_EVERY_S):
                 i = pipes.index(ready)  # type: ignore[arg-type]
                 error, ended = _hear(pipes[i], i, say)
                 if ended:
@@ -147,9 +154,22 @@ def _supervise(
     finally:
         _stop_all(list(open_pipes.values()))
         for process in processes:
-            process.join()
+            _end(process, stopped)
     if first is not None:
         raise first
+
+
+def _impatient(stopped: StopFlag) -> bool:
+    """Tell whether somebody has asked again for the end."""
+    return stopped.signals >= PATIENCE_SIGNALS
+
+
+def _end(process: BaseProcess, stopped: StopFlag) -> None:
+    """Wait for a worker's end, and make an end of it when somebody asks again."""
+    while process.is_alive():
+        if _impatient(stopped):
+            process.kill()  # reaches a frozen process too
+        process.join(LOOK_EVERY_S)
 
 
 def _hear(pipe: Connection, worker: int, say: Say) -> tuple[StreamAppError | None, bool]:

@@ -63,6 +63,15 @@ class LogClient:
                 f"{self.log.url} has no topic {topic!r}",
                 attempt=f"one of {', '.join(sorted(self.log.topics())) or 'none is there yet'}",
             )
+        if partition is not None and partition not in range(count):
+            raise UsageError(
+                f"{topic} has no partition {partition!r}",
+                attempt=f"a partition from 0 to {count - 1}",
+            )
+        if offset is not None and (type(offset) is not int or offset < 0):
+            raise UsageError(
+                f"{offset!r} is no offset", attempt="an offset of 0 or more, or None: the earliest"
+            )
         chosen = range(count) if partition is None else [partition]
         begin = {p: self.log.bounds(topic, p)[0] if offset is None else offset for p in chosen}
         for record in read_records(self.log, topic, begin, follow=follow, timeout_s=timeout_s):
@@ -96,7 +105,11 @@ class LogClient:
 
 
 def open_log(url: str = DEFAULT_BROKER, *, create: bool = True) -> LogClient:
-    """Open the log that `url` names: `sqlite:///path` or a path."""
+    """Open the log that `url` names: `sqlite:///path` or a path; raises `UsageError` for others."""
+    if not isinstance(url, str):
+        raise UsageError(
+            f"{url!r} names no log", attempt=f'open_log("{DEFAULT_BROKER}"), or a path'
+        )
     return LogClient(open_broker(url, create=create))
 
 

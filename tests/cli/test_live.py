@@ -153,6 +153,16 @@ def test_what_is_no_event_is_not_sent(shop: Path) -> None:
         assert client.log.bounds("shop.events", 0)[1] == before
 
 
+def test_a_place_that_no_log_or_topic_has_is_named(shop: Path) -> None:
+    with pytest.raises(UsageError, match="None names no log"):
+        open_log(None)  # type: ignore[arg-type]
+    with open_log(str(shop / ".stream-app/log.db")) as client:
+        with pytest.raises(UsageError, match="-3 is no offset"):
+            next(client.read("shop.predictions", offset=-3))
+        with pytest.raises(UsageError, match="has no partition 1"):
+            next(client.read("shop.predictions", partition=1))
+
+
 def test_lines_that_come_slowly_are_sent_without_waiting_for_more(shop: Path) -> None:
     # A pipe that stays open: what came must be in the log before the next line does.
     log = str(shop / ".stream-app/log.db")

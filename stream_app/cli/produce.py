@@ -201,6 +201,7 @@ def _send(
     from stream_app.hosts.line_source import read_lines
 
     gate = EntryGate(settings)
+    said = 0
     total = os.fstat(descriptor).st_size or None
     with progress_bar(f"producing {name}", total, of_bytes=True) as advance:
         lines = read_lines(descriptor, name, idle=lambda: _flush(producer), moved=_sum(advance))
@@ -210,6 +211,9 @@ def _send(
             drafts = labels_in_time(csv_drafts(lines, columns, gate))
         try:
             for draft in drafts:
+                if len(gate.mistyped) > said:
+                    _say_mistyped(list(gate.mistyped.items())[said:], draft.line)
+                    said = len(gate.mistyped)
                 if producer.add(draft):
                     _flush(producer)
                     time.sleep(producer.pause_s())
@@ -217,6 +221,16 @@ def _send(
             _flush(producer)  # what came before the line at fault is good
             raise
         _flush(producer)
+
+
+def _say_mistyped(names: list[tuple[str, str]], line: int) -> None:
+    """Say once of a feature that nobody declared what it was meant to be: it is sent as it is."""
+    for name, meant in names:
+        click.echo(
+            f"line {line}: feature {name} is not declared, and {meant} is absent: did you mean "
+            f"{meant}? Such lines are sent, and said once.",
+            err=True,
+        )
 
 
 def _flush(producer: Producer) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from stream_app.codec.encode import encode_event
+from stream_app.codec.feature_hints import refusal_hint
 from stream_app.core.declaration import Declaration
 from stream_app.core.processor import Batch
 from stream_app.core.rehearsal import rehearsal_processor
@@ -73,9 +74,11 @@ def _check(pipeline: Declaration, batch: Batch) -> None:
             letter = _letter(output.value)
             if isinstance(letter, DeadLetter):
                 field = f"{letter.field}: " if letter.field else ""
+                declared, data = pipeline.settings().acceptance.features, letter.original.data
+                hint = refusal_hint(letter.reason, letter.field, data, declared)
                 raise UsageError(
                     f"the dataset's record {letter.source.offset} is refused ({letter.reason}): "
-                    f"{field}{letter.detail}",
+                    f"{field}{letter.detail}{hint}",
                     attempt="convert the dataset to what the pipeline declares",
                 )
 

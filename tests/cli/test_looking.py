@@ -11,7 +11,7 @@ from typing import Any
 
 import apsw
 
-from tests.cli.conftest import DECLARATION, EVENTS
+from tests.cli.conftest import DECLARATION, EVENTS, json_lines, observation
 from tests.cli.terminal import PROGRAM, Terminal, assert_error
 
 LOG = ".stream-app/log.db"
@@ -115,6 +115,23 @@ def test_status_spells_out_what_misplaced_records_come_from(shop: Path, terminal
     notes = terminal.run(shop, "status", "shop").out
     assert "murmur2_random" in notes
     assert "3 records have another key" in notes
+
+
+def test_status_counts_features_that_nobody_declared_and_guesses_which_were_meant(
+    empty: Path, terminal: Terminal
+) -> None:
+    text = (empty / "shop.py").read_text().replace('"items": int', '"items": int | None')
+    (empty / "shop.py").write_text(text)
+    for first in (0, 10):  # the second run goes on from a checkpoint
+        features = {"price": 1.0, "country": "DE", "itmes": 3, "weekend": "red"}
+        rows = [observation(first + i) | {"features": features} for i in range(10)]
+        assert terminal.run(empty, "produce", "shop.py", stdin=json_lines(*rows)).code == 0
+        assert terminal.run(empty, "run", "shop.py", "--until-end").code == 0
+    [found] = terminal.run(empty, "status", "shop", "--json").json()
+    assert found["partitions"][0]["undeclared"] == {"itmes": 20, "weekend": 20}
+    shown = terminal.run(empty, "status", "shop").out
+    assert "feature itmes came with 20 events and is not declared" in shown
+    assert shown.count("did you mean") == shown.count("did you mean items?") == 1
 
 
 def test_dead_letters_say_where_and_why(prepared: Path, terminal: Terminal) -> None:

@@ -35,6 +35,24 @@ def test_good_lines_are_sent_and_bad_ones_are_named_by_their_number(
     assert [e["id"] for e in events(empty, terminal)] == ["o0", "o1", "o2", "o9"]
 
 
+def test_a_mistyped_feature_is_named_with_the_one_that_was_meant(
+    empty: Path, terminal: Terminal
+) -> None:
+    text = (empty / "shop.py").read_text().replace('"items": int', '"items": int | None')
+    (empty / "shop.py").write_text(text)
+
+    def with_features(i: int, **features: object) -> dict[str, object]:
+        return observation(i) | {"features": {"country": "DE", **features}}
+
+    optional = [with_features(i, price=1.0, itmes=3) for i in range(2)]
+    other = with_features(2, price=1.0, items=3, itmes=3, colour="red")
+    sent = produce(empty, terminal, json_lines(*optional, other))
+    assert (sent.code, sent.err.count("did you mean")) == (0, 1)
+    assert "line 1: feature itmes is not declared, and items is absent: did you mean" in sent.err
+    required = produce(empty, terminal, json_lines(with_features(3, pirce=1.0, items=1)))
+    assert_error(required, 2, "pirce is not declared: did you mean features.price?")
+
+
 def test_strict_stops_at_the_first_bad_line_and_keeps_what_came_before(
     empty: Path, terminal: Terminal
 ) -> None:

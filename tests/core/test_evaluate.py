@@ -202,6 +202,10 @@ def test_evaluate_names_the_record_that_a_pipeline_refuses() -> None:
     )
     with pytest.raises(UsageError, match=r"record 1 is refused \(wrong_type\): features\.a"):
         declared.evaluate([({"a": 1.0}, True), ({"a": "x"}, True)])
+    with pytest.raises(UsageError, match=r"features\.aaa: expected .* did you mean features.aaa"):
+        Pipeline(
+            "p", task=Binary(), features={"aaa": float}, versions=dict(declared.versions)
+        ).evaluate([({"aab": 1.0}, True)])
     with pytest.raises(UsageError, match="'v2' is no version"):
         declared.evaluate([], version="v2")
     row = ({"a": 1.0}, True)

@@ -23,7 +23,13 @@ INTERRUPTED = 130
     "versions",
     multiple=True,
     metavar="V",
-    help="Only these versions; may be repeated. The others leave, for good.",
+    help="At the first start: only these versions; may be repeated. The others can never join.",
+)
+@click.option(
+    "--drop",
+    multiple=True,
+    metavar="V",
+    help="This version ends here, for good; may be repeated.",
 )
 @click.option(
     "--workers",
@@ -46,6 +52,7 @@ def run(
     broker: str,
     state: str,
     versions: tuple[str, ...],
+    drop: tuple[str, ...],
     workers: int,
     partitions: int | None,
     until_end: bool,
@@ -67,6 +74,7 @@ def run(
         broker=broker,
         state=state,
         versions=versions or None,
+        drop=drop,
         partitions=partitions,
         workers=workers,
         until_end=until_end,

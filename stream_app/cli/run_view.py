@@ -88,7 +88,8 @@ class RunView:
     def say(self, item: Progress | Notice) -> None:
         """Take in what a worker says."""
         if isinstance(item, Notice):
-            fact("notice", partition=item.partition, text=item.text)
+            where = {} if item.partition is None else {"partition": item.partition}
+            fact("notice", **where, text=item.text)
             return
         self._say_failed(item)
         if item.partition in self._partitions:

@@ -14,8 +14,11 @@ from pathlib import Path
 
 import msgspec
 
+from stream_app.core.commit import Commit, decode_commit
+from stream_app.core.lineage import versions_to_host
+from stream_app.core.log import Log
 from stream_app.core.topics import Topics
-from stream_app.errors import StreamAppError, UsageError
+from stream_app.errors import StreamAppError
 from stream_app.hosts.embedded import Notice, Progress, notices, open_hosts, run_hosts
 from stream_app.hosts.log_url import open_broker
 from stream_app.hosts.pipeline_file import load_pipeline
@@ -29,12 +32,13 @@ LOOK_EVERY_S = 0.2
 
 
 class RunPlan(msgspec.Struct, frozen=True):
-    """What `run` was asked for."""
+    """What `run` was asked for; `versions` None means all, and those in `drop` end for good."""
 
     spec: str
     broker: str
     state: str
     versions: tuple[str, ...] | None = None
+    drop: tuple[str, ...] = ()
     partitions: int | None = None
     workers: int = 1
     until_end: bool = False
@@ -58,15 +62,11 @@ def run(plan: RunPlan, say: Say, stopped: StopFlag) -> None:
     lets workers end in good order; the second kills those that still run, which loses nothing.
     """
     pipeline = load_pipeline(plan.spec)
-    for name in plan.versions or ():
-        if name not in pipeline.versions:
-            raise UsageError(
-                f"--version {name}: {pipeline.name} declares no such version",
-                attempt=f"one of {', '.join(pipeline.versions)}",
-            )
     state = StateDirectory(Path(plan.state))
     log = open_broker(plan.broker, create=True)
     try:
+        hosted = versions_to_host(pipeline, _commits(log, pipeline.name), plan.versions, plan.drop)
+        plan = msgspec.structs.replace(plan, versions=hosted)
         manifest = register(log, pipeline, state.public_keys, partitions=plan.partitions)
         require_settings(log, manifest, pipeline)
         state.seal()
@@ -74,12 +74,24 @@ def run(plan: RunPlan, say: Say, stopped: StopFlag) -> None:
         until = {p: log.bounds(events, p)[1] for p in range(manifest.partitions)}
     finally:
         log.close()
+    for note in pipeline.notes():
+        say(Notice(None, note))
     workers = min(plan.workers, manifest.partitions)
     shares = [tuple(range(i, manifest.partitions, workers)) for i in range(workers)]
     if workers == 1:
         _work(plan, shares[0], until if plan.until_end else None, say, stopped)
     else:
         _supervise(plan, shares, until if plan.until_end else None, say, stopped)
+
+
+def _commits(log: Log, name: str) -> list[Commit]:
+    """Return what a pipeline's partitions have committed so far."""
+    topics = Topics(name)
+    found = [
+        log.ledger_get(topics.ledger, partition, "commit")
+        for partition in range(log.topics().get(topics.events, 0))
+    ]
+    return [decode_commit(commit, name) for commit in found if commit is not None]
 
 
 def _work(

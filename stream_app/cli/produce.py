@@ -46,7 +46,12 @@ if TYPE_CHECKING:
     help="CSV: Unix milliseconds, Unix seconds or ISO 8601 (UTC unless it says otherwise).",
 )
 @click.option("--key", metavar="COLUMN", help="CSV: the key.  [default: key, if there is one]")
-@click.option("--label", metavar="COLUMN", help="CSV: the label.  [default: label, if any]")
+@click.option(
+    "--label",
+    metavar="COLUMN",
+    help="CSV: the label; without a time or delay of its own it comes with its observation, to be "
+    "learned from at once.  [default: label, if any]",
+)
 @click.option("--label-time", metavar="COLUMN", help="CSV: when the label became known.")
 @click.option(
     "--label-delay",
@@ -135,7 +140,11 @@ def produce(
             _send(producer, descriptor, name, settings, columns)
         except (KeyboardInterrupt, Terminated):
             last = count(producer.produced.last_line)
-            click.echo(f"Stopped; all that was sent up to line {last} is acknowledged.", err=True)
+            click.echo(
+                f"Stopped; lines up to {last} are acknowledged with their labels. Going on behind "
+                "them loses nothing: what was sent twice is refused as a duplicate.",
+                err=True,
+            )
             raise
         finally:
             _report(producer.produced, as_json=as_json, dry_run=dry_run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,35 @@ def test_a_column_may_say_each_delay_and_without_one_labels_are_inline(
 def test_a_label_has_a_time_or_a_delay_and_not_both(empty: Path, terminal: Terminal) -> None:
     ended = csv(terminal, empty, [], "--label-time", "after", "--label-delay", "10m")
     assert_error(ended, 2, "--label-time and --label-delay contradict each other")
+    ended = csv(terminal, empty, [], "--label-delay", "10")
+    assert_error(ended, 2, "--label-delay 10 has no unit", "--label-delay 10s")
+
+
+def test_going_on_behind_the_line_where_a_csv_was_stopped_loses_no_label(
+    empty: Path, terminal: Terminal
+) -> None:
+    at = T0 // 1000
+    rows = [f"o{i},{at + 60 * i},1,1,DE,1," for i in range(200)]
+    options = ("--label-delay", "10m", "--rate", "50")
+    (empty / "orders.csv").write_text("\n".join([HEAD, *rows]) + "\n")
+    columns = ("--id", "order", "--time", "when", "--time-unit", "s", "--label", "returned")
+    words = ("produce", "shop.py", "orders.csv", *columns, *options, "--json")
+    running = terminal.start(empty, *words)
+    log = empty / ".stream-app/log.db"
+    running.wait_for(lambda: log.exists() and len(events(empty, terminal)) > 60)
+    stopped = running.stop(signal.SIGINT)
+    assert stopped.code == 130
+    last = stopped.json()[0]["last_line"]
+    assert f"lines up to {last} are acknowledged" in stopped.err
+    sent = {(e["kind"], e["id"]) for e in events(empty, terminal)}
+    whole = {f"o{i}" for i in range(last - 1)}  # line 1 is the head
+    assert {i for kind, i in sent if kind == "label"} == whole
+    assert len(sent) > 2 * len(whole) > 0  # observations beyond it went out already
+    rest = csv(terminal, empty, rows[last - 1 :], "--label-delay", "10m")
+    assert rest.code == 0
+    assert terminal.run(empty, "run", "shop.py", "--until-end").code == 0
+    [found] = terminal.run(empty, "status", "shop", "--json").json()
+    assert found["partitions"][0]["counters"]["labels_joined"] == 200
 
 
 def test_lines_of_a_csv_that_say_nothing_usable_are_refused_whole(

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from stream_app import load_model, open_log
+from stream_app import Observation, load_model, open_log
 from stream_app.errors import StateUnavailable, UsageError
-from tests.cli.conftest import EVENTS, json_lines, observation
+from tests.cli.conftest import EVENTS, T0, json_lines, observation
 from tests.cli.terminal import PROGRAM, Terminal, assert_error, clean_environment, real
 
 
@@ -151,6 +151,19 @@ def test_what_is_no_event_is_not_sent(shop: Path) -> None:
             with pytest.raises(UsageError, match="is no event"):
                 client.send(wrong)  # type: ignore[arg-type]
         assert client.log.bounds("shop.events", 0)[1] == before
+
+
+def test_events_are_held_against_the_gate_before_they_are_sent_when_asked(shop: Path) -> None:
+    good = Observation("n1", T0, {"price": 1.0, "items": 2, "country": "DE"})
+    bad = Observation("n2", T0, {"pirce": 1.0, "items": 2, "country": "DE"})
+    with open_log(str(shop / ".stream-app/log.db")) as client:
+        end = client.log.bounds("shop.events", 0)[1]
+        with pytest.raises(UsageError, match=r"event 1 would be refused \(missing_feature\)") as no:
+            client.send(good, bad, check=True)
+        assert "did you mean features.price?" in no.value.problem
+        assert client.log.bounds("shop.events", 0)[1] == end
+        assert client.send(good, check=True) == [f"shop.events/0@{end}"]
+        assert client.send(bad) == [f"shop.events/0@{end + 1}"]  # a dead letter once it is read
 
 
 def test_a_place_that_no_log_or_topic_has_is_named(shop: Path) -> None:

@@ -28,7 +28,7 @@ COMMANDS = {
     "produce": Listed("produce", "Append events from JSON lines or CSV."),
     "consume": Listed("consume", "Print a topic's records as JSON lines."),
     "status": Listed("status", "Show where pipelines stand, and what they counted."),
-    "dead-letters": Listed("dead_letters", "Show refused records, and why."),
+    "dead-letters": Listed("dead_letters", "Show refused records and failed model calls."),
     "apply": Listed("apply", "Put changed settings into the log."),
     "replay": Listed("replay", "Fold the log again and compare with what was published.", True),
     "checkpoints": Listed("checkpoints", "Look at the saved state, and verify it."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from stream_app.core.commit import Manifest, decode_manifest
+from stream_app.core.commit import Manifest, decode_commit, decode_manifest
 from stream_app.core.log import Log
 from stream_app.core.settings import Settings, read_settings
 from stream_app.core.topics import Topics
@@ -33,6 +33,14 @@ def read_manifest(log: Log, pipeline: str) -> Manifest:
             attempt="restore the log from a backup: its ledger was copied from elsewhere",
         )
     return manifest
+
+
+def champion(log: Log, manifest: Manifest, partition: int) -> str:
+    """Return the version whose predictions downstream reads."""
+    found = log.ledger_get(Topics(manifest.pipeline).ledger, partition, "commit")
+    if found is None:
+        return manifest.initial_champion
+    return decode_commit(found, f"{manifest.pipeline}/{partition}").seat.champion
 
 
 def settings_in_force(log: Log, manifest: Manifest) -> Settings:

@@ -91,6 +91,17 @@ def test_a_shadow_that_fails_is_named_though_the_run_goes_on(
         [failed] = [line for line in said if line["event"] == "version_failed"]
         assert (failed["version"], failed["partition"]) == ("v2", 0)
         assert "in a row" in failed["why"]
+    none = terminal.run(empty, "dead-letters", "shop")
+    assert (none.out, none.err) == ("", "shop has no dead letters.\n")
+    failures = terminal.run(empty, "dead-letters", "shop", "--version", "v2", "--json").json()
+    assert {(row["kind"], row["version"]) for row in failures} == {("model_failure", "v2")}
+    head, *shown = terminal.run(empty, "dead-letters", "shop", "--version", "v2").out.splitlines()
+    assert head.startswith("POSITION")
+    assert len(shown) == len(failures) > 10
+    none = terminal.run(empty, "dead-letters", "shop", "--version", "v1")
+    assert none.err == "shop has no failed calls of v1.\n"
+    wrong = terminal.run(empty, "dead-letters", "shop", "--version", "v22")
+    assert_error(wrong, 2, "no version 'v22'; did you mean v2?")
 
 
 def test_the_installed_program_runs_under_a_fixed_hash_seed_and_logs_json(shop: Path) -> None:

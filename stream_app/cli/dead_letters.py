@@ -49,8 +49,8 @@ def dead_letters(
 ) -> None:
     """Show the records of PIPELINE that were refused, and why; and its champion's failed calls.
 
-    The failed calls of another version are in that one's own topic: --version V. A table on a
-    terminal is cut to its width; --json shows all of it.
+    PIPELINE is a name in the log, or a file. The failed calls of another version are in that
+    one's own topic: --version V. A table on a terminal is cut to its width; --json shows all of it.
     """
     log = open_broker(broker, read_only=True)
     try:

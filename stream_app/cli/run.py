@@ -9,7 +9,7 @@ import click
 
 from stream_app.cli import options
 from stream_app.cli.logs import fact
-from stream_app.cli.pipeline_argument import pipeline_file
+from stream_app.cli.pipeline_argument import declared, pipeline_file
 
 INTERRUPTED = 130
 
@@ -82,8 +82,9 @@ def run(
     flag = StopFlag()
     flag.install()
     began = time.monotonic()
-    fact("run_started", pipeline=pipeline, broker=broker, state=state)
     with run_view(flag) as view:
+        declared(pipeline)  # whose mistakes are told before anything is said to have started
+        fact("run_started", pipeline=pipeline, broker=broker, state=state)
         run_pipeline(plan, view.say, flag)
     seconds = time.monotonic() - began
     fact(

@@ -11,6 +11,7 @@ import msgspec
 
 from stream_app.codec.encode import encode_event
 from stream_app.core.log import Log
+from stream_app.core.log_rules import unknown_topic
 from stream_app.core.topics import Topics
 from stream_app.errors import UsageError
 from stream_app.events import Control, Event, Label, Observation, Refusal
@@ -73,10 +74,7 @@ class LogClient:
         """
         count = self.log.topics().get(topic)
         if count is None:
-            raise UsageError(
-                f"{self.log.url} has no topic {topic!r}",
-                attempt=f"one of {', '.join(sorted(self.log.topics())) or 'none is there yet'}",
-            )
+            raise unknown_topic(self.log.url, topic, self.log.topics())
         if partition is not None and partition not in range(count):
             raise UsageError(
                 f"{topic} has no partition {partition!r}",

@@ -94,7 +94,9 @@ def test_status_of_a_file_shows_the_seeds_and_of_a_wrong_name_the_right_one(
 ) -> None:
     [found] = terminal.run(prepared, "status", "shop.py", "--json").json()
     assert set(found["seeds"]) == {"v1", "v2"}
-    assert_error(terminal.run(prepared, "status", "shpo"), 2, "it has shop")
+    for command in ("status", "dead-letters", "checkpoints", "produce"):  # in the same words
+        wrong = terminal.run(prepared, command, "shpo")
+        assert_error(wrong, 2, "has no pipeline 'shpo'; it has shop", "Try: shop\n")
 
 
 def test_status_does_not_say_that_there_is_no_checkpoint_where_it_cannot_read_it(

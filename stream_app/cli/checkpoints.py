@@ -27,7 +27,7 @@ _HEAD = ("PARTITION", "NEXT OFFSET", "SAVED", "SIZE", "VERSIONS", "STATE", "DIRE
 @options.state
 @options.logs
 def checkpoints(name: str, verify: bool, as_json: bool, broker: str, state: str) -> None:
-    """Look at the saved state of pipeline NAME, also while it runs.
+    """Look at the saved state of PIPELINE (a name in the log, or a file), also while it runs.
 
     A checkpoint is only a shortcut: what is lost is built again from the log.
     """

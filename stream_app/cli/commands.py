@@ -11,6 +11,7 @@ import click
 
 from stream_app.cli.hash_seed import fix_hash_seed
 from stream_app.cli.project_settings import project_settings
+from stream_app.near_names import near_name
 
 
 class Listed(NamedTuple):
@@ -27,7 +28,7 @@ COMMANDS = {
     "produce": Listed("produce", "Append events from JSON lines or CSV."),
     "consume": Listed("consume", "Print a topic's records as JSON lines."),
     "status": Listed("status", "Show where pipelines stand, and what they counted."),
-    "dead-letters": Listed("dead_letters", "Show refused records, and why."),
+    "dead-letters": Listed("dead_letters", "Show refused records and failed model calls."),
     "apply": Listed("apply", "Put changed settings into the log."),
     "replay": Listed("replay", "Fold the log again and compare with what was published.", True),
     "checkpoints": Listed("checkpoints", "Look at the saved state, and verify it."),
@@ -72,10 +73,8 @@ class LazyCommands(click.Group):
 
 
 def _near(name: str) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, COMMANDS, 1)
-    return f"did you mean {near[0]}?" if near else "--help lists them"
+    near = near_name(name, COMMANDS)
+    return f"did you mean {near}?" if near else "--help lists them"
 
 
 def _print_version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:

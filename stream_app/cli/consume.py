@@ -13,6 +13,7 @@ import msgspec
 from stream_app.cli import options
 from stream_app.cli.stdout import emit, flush
 from stream_app.core.log import Log
+from stream_app.core.log_rules import unknown_topic
 from stream_app.errors import UsageError
 from stream_app.hosts.client import read_records
 from stream_app.hosts.log_url import log_exists, open_broker
@@ -91,7 +92,7 @@ def _has(broker: str, topic: str) -> bool:
 def _offsets(log: Log, topic: str, begin: str, partition: int | None) -> dict[int, int]:
     count = log.topics().get(topic)
     if count is None:
-        raise _unknown_topic(log, topic)
+        raise unknown_topic(log.url, topic, log.topics())
     if "@" in begin:
         place, partition, offset = _position(begin)
         if place != topic:
@@ -117,17 +118,6 @@ def _position(text: str) -> tuple[str, int, int]:
         return parse_position(text)
     except ValueError as error:
         raise UsageError(f"--from: {error}", attempt="a position as outputs name it") from None
-
-
-def _unknown_topic(log: Log, topic: str) -> UsageError:
-    from difflib import get_close_matches
-
-    known = sorted(log.topics())
-    near = get_close_matches(topic, known, 3, 0.5)
-    return UsageError(
-        f"{log.url} has no topic {topic!r}",
-        attempt=" or ".join(near) or f"one of {', '.join(known) or 'none: run a pipeline first'}",
-    )
 
 
 def _line(record: Record) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 
 import click
@@ -10,21 +10,28 @@ import msgspec
 
 from stream_app.cli import options
 from stream_app.cli.pipeline_argument import named, pipeline_name
-from stream_app.cli.stdout import emit, flush
+from stream_app.cli.stdout import emit, flush, terminal_width
 from stream_app.cli.table import table_lines
+from stream_app.codec.feature_hints import refusal_hint
+from stream_app.core.commit import Manifest
+from stream_app.core.log import Log
 from stream_app.core.topics import Topics
+from stream_app.errors import UsageError
 from stream_app.hosts.client import read_records
 from stream_app.hosts.log_url import open_broker
-from stream_app.outputs import DeadLetter, ModelFailure
+from stream_app.hosts.manifests import champion, settings_in_force
+from stream_app.near_names import did_you_mean
+from stream_app.outputs import AnyOutput, DeadLetter, ModelFailure
 from stream_app.records import Record, format_position
 
 ORIGINAL_CHARS_MAX = 100
-_decode = msgspec.json.Decoder(DeadLetter | ModelFailure).decode
+_decode = msgspec.json.Decoder(AnyOutput).decode
 _HEAD = ("POSITION", "REASON", "FIELD", "DETAIL", "ORIGINAL")
 
 
 @click.command()
 @pipeline_name
+@click.option("--version", metavar="V", help="Instead: the failed calls of this version's model.")
 @click.option("--reason", metavar="R", help="Only these, such as wrong_type or model_failure.")
 @click.option("--follow", "-f", is_flag=True, help="Wait for more.")
 @click.option("--limit", "-n", type=click.IntRange(0), metavar="N", help="At most N.")
@@ -32,50 +39,93 @@ _HEAD = ("POSITION", "REASON", "FIELD", "DETAIL", "ORIGINAL")
 @options.broker
 @options.logs
 def dead_letters(
-    name: str, reason: str | None, follow: bool, limit: int | None, as_json: bool, broker: str
+    name: str,
+    version: str | None,
+    reason: str | None,
+    follow: bool,
+    limit: int | None,
+    as_json: bool,
+    broker: str,
 ) -> None:
-    """Show the records of pipeline NAME that were refused: where they are, and why."""
+    """Show the records of PIPELINE that were refused, and why; and its champion's failed calls.
+
+    PIPELINE is a name in the log, or a file. The failed calls of another version are in that
+    one's own topic: --version V. A table on a terminal is cut to its width; --json shows all of it.
+    """
     log = open_broker(broker, read_only=True)
     try:
         manifest = named(log, name)
-        topic = Topics(manifest.pipeline).dead_letters
+        topic = _topic(log, manifest, version)
         offsets = {p: log.bounds(topic, p)[0] for p in range(manifest.partitions)}
         seen: set[str] = set()
-        found = _chosen(read_records(log, topic, offsets, follow=follow), reason, seen)
-        found = islice(found, limit)
+        records = _letters(read_records(log, topic, offsets, follow=follow), version)
+        found = islice(_chosen(records, reason, seen), limit)
         if as_json:
             for record, _ in found:
                 emit(record.value)
                 _flush_if(follow)
         else:
-            _print_table(found, follow)
+            declared = settings_in_force(log, manifest).acceptance.features
+            _print_table(found, follow, declared)
         if limit != 0 and (reason not in seen if reason else not seen):
             there = f"; there are {', '.join(sorted(seen))}" if seen else ""
             which = f" with the reason {reason!r}" if reason else ""
-            click.echo(f"{manifest.pipeline} has no dead letters{which}{there}.", err=True)
+            what = "dead letters" if version is None else f"failed calls of {version}"
+            click.echo(f"{manifest.pipeline} has no {what}{which}{there}.", err=True)
     finally:
         log.close()
 
 
-def _chosen(
-    records: Iterator[Record], reason: str | None, seen: set[str]
+def _topic(log: Log, manifest: Manifest, version: str | None) -> str:
+    """Return where dead letters are, or the failed calls of a version."""
+    topics = Topics(manifest.pipeline)
+    if version is None or version == champion(log, manifest, 0):
+        return topics.dead_letters
+    prefix = topics.shadow("")
+    shadows = [t.removeprefix(prefix) for t in log.topics() if t.startswith(prefix)]
+    if version not in shadows:
+        raise UsageError(
+            f"{manifest.pipeline} has no version {version!r}{did_you_mean(version, shadows)}",
+            attempt=f"--version with one of {', '.join(sorted(shadows))}",
+        )
+    return topics.shadow(version)
+
+
+def _letters(
+    records: Iterator[Record], version: str | None
 ) -> Iterator[tuple[Record, DeadLetter | ModelFailure]]:
+    """Yield what is shown: a shadow's topic has all that it puts out."""
     for record in records:
-        letter = _decode(record.value)
+        output = _decode(record.value)
+        if isinstance(output, ModelFailure):
+            if version in (None, output.version):
+                yield record, output
+        elif isinstance(output, DeadLetter) and version is None:
+            yield record, output
+
+
+def _chosen(
+    records: Iterator[tuple[Record, DeadLetter | ModelFailure]], reason: str | None, seen: set[str]
+) -> Iterator[tuple[Record, DeadLetter | ModelFailure]]:
+    for record, letter in records:
         own = letter.reason if isinstance(letter, DeadLetter) else "model_failure"
         seen.add(own)
         if reason is None or own == reason:
             yield record, letter
 
 
-def _print_table(found: Iterator[tuple[Record, DeadLetter | ModelFailure]], follow: bool) -> None:
-    rows = (_row(letter) for _, letter in found)
+def _print_table(
+    found: Iterator[tuple[Record, DeadLetter | ModelFailure]],
+    follow: bool,
+    declared: Mapping[str, object] | None,
+) -> None:
+    rows = (_row(letter, declared) for _, letter in found)
     if follow:  # a table's widths would have to wait for rows that may never come
         for row in rows:
             emit("  ".join(row))
             flush()
         return
-    lines = table_lines(_HEAD, rows)
+    lines = table_lines(_HEAD, rows, width=terminal_width())
     head = next(lines)
     for i, line in enumerate(lines):
         if i == 0:
@@ -83,17 +133,20 @@ def _print_table(found: Iterator[tuple[Record, DeadLetter | ModelFailure]], foll
         emit(line)
 
 
-def _row(letter: DeadLetter | ModelFailure) -> tuple[str, ...]:
+def _row(
+    letter: DeadLetter | ModelFailure, declared: Mapping[str, object] | None
+) -> tuple[str, ...]:
     source = letter.source
     position = format_position(source.topic, source.partition, source.offset)
     if isinstance(letter, ModelFailure):
         detail = f"{letter.version}: {letter.detail}"
         return position, "model_failure", letter.call, _one_line(detail), letter.observation_id
+    hint = refusal_hint(letter.reason, letter.field, letter.original.data, declared)
     return (
         position,
         letter.reason,
         letter.field or "-",
-        _one_line(letter.detail),
+        _one_line(letter.detail + hint),
         _one_line(letter.original.data)[:ORIGINAL_CHARS_MAX],
     )
 

@@ -10,7 +10,7 @@ import click
 
 from stream_app.core.log import Log
 from stream_app.errors import UsageError
-from stream_app.hosts.manifests import pipelines, read_manifest
+from stream_app.hosts.manifests import read_manifest
 from stream_app.hosts.pipeline_names import is_spec
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ def pipeline_file(command: Command) -> Command:
 
 
 def pipeline_name(command: Command) -> Command:
-    """Take NAME, a pipeline in the log; a declaration's file will do as well."""
-    return click.argument("name", metavar="NAME")(command)
+    """Take the name of a pipeline in the log; a declaration's file will do as well."""
+    return click.argument("name", metavar="PIPELINE")(command)
 
 
 def declared(spec: str) -> Pipeline:
@@ -44,13 +44,4 @@ def named(log: Log, text: str) -> Manifest:
     """Return the manifest of the pipeline that is meant by its name or by its file."""
     if is_spec(text):
         return read_manifest(log, declared(text).name)
-    if text not in pipelines(log):
-        from difflib import get_close_matches
-
-        known = pipelines(log)
-        near = get_close_matches(text, known, 1)
-        raise UsageError(
-            f"{log.url} has no pipeline {text!r}",
-            attempt=near[0] if near else f"one of {', '.join(known) or 'none: run one first'}",
-        )
     return read_manifest(log, text)

@@ -46,7 +46,12 @@ if TYPE_CHECKING:
     help="CSV: Unix milliseconds, Unix seconds or ISO 8601 (UTC unless it says otherwise).",
 )
 @click.option("--key", metavar="COLUMN", help="CSV: the key.  [default: key, if there is one]")
-@click.option("--label", metavar="COLUMN", help="CSV: the label.  [default: label, if any]")
+@click.option(
+    "--label",
+    metavar="COLUMN",
+    help="CSV: the label; without a time or delay of its own it comes with its observation, to be "
+    "learned from at once.  [default: label, if any]",
+)
 @click.option("--label-time", metavar="COLUMN", help="CSV: when the label became known.")
 @click.option(
     "--label-delay",
@@ -135,7 +140,11 @@ def produce(
             _send(producer, descriptor, name, settings, columns)
         except (KeyboardInterrupt, Terminated):
             last = count(producer.produced.last_line)
-            click.echo(f"Stopped; all that was sent up to line {last} is acknowledged.", err=True)
+            click.echo(
+                f"Stopped; lines up to {last} are acknowledged with their labels. Going on behind "
+                "them loses nothing: what was sent twice is refused as a duplicate.",
+                err=True,
+            )
             raise
         finally:
             _report(producer.produced, as_json=as_json, dry_run=dry_run)
@@ -201,6 +210,7 @@ def _send(
     from stream_app.hosts.line_source import read_lines
 
     gate = EntryGate(settings)
+    said = 0
     total = os.fstat(descriptor).st_size or None
     with progress_bar(f"producing {name}", total, of_bytes=True) as advance:
         lines = read_lines(descriptor, name, idle=lambda: _flush(producer), moved=_sum(advance))
@@ -210,6 +220,9 @@ def _send(
             drafts = labels_in_time(csv_drafts(lines, columns, gate))
         try:
             for draft in drafts:
+                if len(gate.mistyped) > said:
+                    _say_mistyped(list(gate.mistyped.items())[said:], draft.line)
+                    said = len(gate.mistyped)
                 if producer.add(draft):
                     _flush(producer)
                     time.sleep(producer.pause_s())
@@ -217,6 +230,16 @@ def _send(
             _flush(producer)  # what came before the line at fault is good
             raise
         _flush(producer)
+
+
+def _say_mistyped(names: list[tuple[str, str]], line: int) -> None:
+    """Say once of a feature that nobody declared what it was meant to be: it is sent as it is."""
+    for name, meant in names:
+        click.echo(
+            f"line {line}: feature {name} is not declared, and {meant} is absent: did you mean "
+            f"{meant}? Such lines are sent, and said once.",
+            err=True,
+        )
 
 
 def _flush(producer: Producer) -> None:

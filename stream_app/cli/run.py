@@ -9,7 +9,7 @@ import click
 
 from stream_app.cli import options
 from stream_app.cli.logs import fact
-from stream_app.cli.pipeline_argument import pipeline_file
+from stream_app.cli.pipeline_argument import declared, pipeline_file
 from stream_app.web.address import Address
 
 INTERRUPTED = 130
@@ -24,7 +24,13 @@ INTERRUPTED = 130
     "versions",
     multiple=True,
     metavar="V",
-    help="Only these versions; may be repeated. The others leave, for good.",
+    help="At the first start: only these versions; may be repeated. The others can never join.",
+)
+@click.option(
+    "--drop",
+    multiple=True,
+    metavar="V",
+    help="This version ends here, for good; may be repeated.",
 )
 @click.option(
     "--workers",
@@ -48,6 +54,7 @@ def run(
     broker: str,
     state: str,
     versions: tuple[str, ...],
+    drop: tuple[str, ...],
     workers: int,
     partitions: int | None,
     until_end: bool,
@@ -56,8 +63,9 @@ def run(
     """Predict, evaluate and learn from PIPELINE's events, live, exactly once.
 
     PIPELINE is file.py, file.py:attribute or module:attribute. Any number of `produce` and
-    `consume --follow` may work on the same log meanwhile. Ctrl-C and SIGTERM stop cleanly; after
-    any end, kill -9 too, the same command goes on where it was.
+    `consume --follow` may work on the same log meanwhile. Ctrl-C and SIGTERM stop cleanly, a
+    second one kills workers that do not; after any end, kill -9 too, the same command goes on
+    where it was.
     """
     from stream_app.cli.run_view import run_view
     from stream_app.cli.run_web import heard
@@ -70,6 +78,7 @@ def run(
         broker=broker,
         state=state,
         versions=versions or None,
+        drop=drop,
         partitions=partitions,
         workers=workers,
         until_end=until_end,
@@ -77,8 +86,9 @@ def run(
     flag = StopFlag()
     flag.install()
     began = time.monotonic()
-    fact("run_started", pipeline=pipeline, broker=broker, state=state)
     with run_view(flag) as view, heard(view.say, http) as say:
+        declared(pipeline)  # whose mistakes are told before anything is said to have started
+        fact("run_started", pipeline=pipeline, broker=broker, state=state)
         run_pipeline(plan, say, flag)
     seconds = time.monotonic() - began
     fact(

@@ -88,7 +88,8 @@ class RunView:
     def say(self, item: Word) -> None:
         """Take in what a worker says."""
         if isinstance(item, Notice):
-            fact("notice", partition=item.partition, text=item.text)
+            where = {} if item.partition is None else {"partition": item.partition}
+            fact("notice", **where, text=item.text)
             return
         if not isinstance(item, Progress):
             return  # an error is shown when all workers have ended

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from stream_app.core.pipeline import Pipeline
 
 _STANDS = ("PARTITION", "AT", "LAG", "EVENT TIME", "CHECKPOINT", "OWNER")
-_LABELS = ("PARTITION", "OBSERVED", "JOINED", "WAITING", "TIMED OUT", "LATE", "UNKNOWN", "DEAD")
+_LABELS = ("PARTITION", "OBSERVED", "JOINED", "WAITING", "TIMED OUT", "LATE", "UNKNOWN", "REFUSED")
 _VERSIONS = ("VERSION", "ROLE", "LEARNED", "STATE")
 
 
@@ -38,7 +38,7 @@ _VERSIONS = ("VERSION", "ROLE", "LEARNED", "STATE")
 def status(pipeline: str | None, as_json: bool, broker: str, state: str) -> None:
     """Show where PIPELINE stands (a name or a file; by default all in the log), running or not.
 
-    With a file, the seeds that were filled in its models are shown too.
+    With a file, the seeds that were filled in its models are shown too, and what may be a mistake.
     """
     plan = declared(pipeline) if pipeline is not None and is_spec(pipeline) else None
     log = open_broker(broker, read_only=True)
@@ -49,8 +49,12 @@ def status(pipeline: str | None, as_json: bool, broker: str, state: str) -> None
         for i, name in enumerate(chosen):
             found = status_of(log, name, StateDirectory(Path(state)))
             if as_json:
-                seeds = {} if plan is None else {"seeds": plan.seeds()}
-                emit_json({**msgspec.to_builtins(found), **seeds})
+                if plan is None:
+                    emit_json(found)
+                else:
+                    notes = [*found.notes, *plan.notes()]
+                    whole = {**msgspec.to_builtins(found), "notes": notes, "seeds": plan.seeds()}
+                    emit_json(whole)
                 continue
             for line in [*([""] if i else []), *_lines(found, plan)]:
                 emit(line)
@@ -73,7 +77,7 @@ def _lines(found: Status, plan: Pipeline | None) -> Iterator[str]:
     if plan is not None:
         yield ""
         yield from _seeds(plan)
-    for note in found.notes:
+    for note in [*found.notes, *(plan.notes() if plan is not None else ())]:
         yield f"{styled('Note:', fg='yellow')} {note}"
 
 

@@ -34,6 +34,13 @@ def styled(text: str, **style: Any) -> str:
     return click.style(text, **style) if sys.stdout.isatty() else text
 
 
+def terminal_width() -> int | None:
+    """Return how many characters a line of standard output has; None where it is no terminal."""
+    import shutil
+
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
 def flush() -> None:
     """Hand on what was written so far."""
     if sys.stdout is None:

@@ -1,4 +1,4 @@
-"""Rows of text in columns, for people: plain enough for a pipe, and never cut."""
+"""Rows of text in columns, for people: plain enough for a pipe, and cut only where asked."""
 
 from __future__ import annotations
 
@@ -6,25 +6,47 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 
 ROWS_MEASURED_MAX = 200
+CELL_CHARS_MIN = 12
 
 
 def table_lines(
-    head: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()
+    head: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    right: Sequence[int] = (),
+    width: int | None = None,
 ) -> Iterator[str]:
     """Yield lines whose columns line up; `right` numbers the columns that hold figures.
 
     Only the first rows decide the widths, so that rows may go on for ever; a wider cell later
-    pushes its row out of line.
+    pushes its row out of line. With a `width` cells are cut so that lines are no longer than
+    that, those of the last columns first.
     """
     rows = iter(rows)
     first = list(islice(rows, ROWS_MEASURED_MAX))
     widths = [max(map(len, column)) for column in zip(head, *first, strict=True)]
+    if width is not None:
+        _narrow(widths, width)
     for row in chain([head], first, rows):
-        cells = [
-            cell.rjust(width) if i in right else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        cells = row if width is None else map(_cut, row, widths)
+        aligned = [
+            cell.rjust(wide) if i in right else cell.ljust(wide)
+            for i, (cell, wide) in enumerate(zip(cells, widths, strict=True))
         ]
-        yield "  ".join(cells).rstrip()
+        yield "  ".join(aligned).rstrip()
+
+
+def _narrow(widths: list[int], whole: int) -> None:
+    """Take from the last columns what is too much for a line, and leave each a few characters."""
+    excess = sum(widths) + 2 * (len(widths) - 1) - whole
+    for i in reversed(range(len(widths))):
+        taken = max(0, min(excess, widths[i] - CELL_CHARS_MIN))
+        widths[i] -= taken
+        excess -= taken
+
+
+def _cut(cell: str, width: int) -> str:
+    return cell if len(cell) <= width else f"{cell[: width - 1]}…"
 
 
 def count(number: int) -> str:

@@ -18,6 +18,7 @@ from stream_app.records import Record
 LabelGate = Callable[[LabelValue], LabelValue]
 # Raw bytes cannot be "or None" to msgspec, so absence has a value of its own.
 NO_META = msgspec.Raw()
+UNDECLARED = -1
 
 
 class IncomingObservation(
@@ -63,15 +64,15 @@ class Admitted(msgspec.Struct, gc=False):
     """An event that passed the gate.
 
     `features` are in canonical (sorted) order. `schema` is the gate's number when they are among
-    the declared ones, and -1 when there are others too; `dropped` tells how many undeclared ones
-    were left out for their type or size.
+    the declared ones, and `UNDECLARED` when there are others too; `dropped` tells how many
+    undeclared ones were left out for their type or size.
     """
 
     event: Any
     key: str
     features: dict[str, Feature]
     label: LabelValue | None
-    schema: int = -1
+    schema: int = UNDECLARED
     dropped: int = 0
 
 
@@ -177,7 +178,7 @@ class Gate:
         if event.meta is not NO_META:
             self._check_meta(event)
         features, undeclared, odd = self._features.canonical(event.features)
-        schema = -1 if undeclared else self._schema
+        schema = UNDECLARED if undeclared else self._schema
         return Admitted(event, key, features, label, schema, dropped + odd)
 
     def _parse(self, value: bytes) -> tuple[Any, int]:

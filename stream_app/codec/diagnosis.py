@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 from collections.abc import Mapping
 from typing import Any
 
 from stream_app.events import Refusal
+from stream_app.near_names import did_you_mean
 
 DEPTH_MAX = 16
 DIGITS_MAX = 308
@@ -119,8 +119,7 @@ def _check_field(
     name: str, item: object, kind: str, fields: Mapping[str, tuple[tuple[type, ...], str, bool]]
 ) -> None:
     if name not in fields:
-        near = difflib.get_close_matches(name, ["kind", *fields], n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(name, ["kind", *fields])
         raise Refusal(
             "unknown_field", name[:64], f"a record of kind {kind} has no such field{hint}"
         )

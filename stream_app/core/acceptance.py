@@ -8,12 +8,13 @@ from typing import Any
 
 import msgspec
 
-from stream_app.codec.decode import Admitted, Gate
+from stream_app.codec.decode import UNDECLARED, Admitted, Gate
 from stream_app.core.early_labels import EarlyLabel, EarlyLabels
 from stream_app.core.identities import TIMED_OUT, Identities
 from stream_app.core.settings import AcceptanceSettings
 from stream_app.core.store import StateReader
 from stream_app.core.table import Table
+from stream_app.core.undeclared import Undeclared
 from stream_app.core.watermark import Watermark
 from stream_app.events import Feature, LabelValue, Refusal
 from stream_app.learning import tasks
@@ -83,6 +84,7 @@ class Acceptance:
         self.settings = settings
         label_gate = tasks.load(settings.task).label
         self.gate = Gate(settings.limits, settings.features, label_gate, since)
+        self.undeclared = Undeclared(settings.features)
         self._wait_ms = settings.wait_ms
         self.ids.bound(settings.limits.ids_max)
         self.early.early_max = settings.limits.early_max
@@ -97,6 +99,8 @@ class Acceptance:
         if ids.find(event.id) is not None:
             raise Refusal("duplicate", "id", f"{event.id!r} was accepted before")
         counters.observations += 1
+        if admitted.schema == UNDECLARED:
+            self.undeclared.count(admitted.features)
         if admitted.dropped:
             counters.features_dropped += admitted.dropped
         label, delay_ms = admitted.label, 0
@@ -220,6 +224,7 @@ class Acceptance:
         self.early.collect(writes)
         scalars = (self.ids.next_seq, self.watermark.state(), msgspec.to_builtins(self.counters))
         writes[b"s"] = _encode(scalars)
+        writes[b"u"] = _encode(self.undeclared.seen)
 
     def saved(self) -> None:
         """Take note that what was handed out is in the store now."""
@@ -229,7 +234,8 @@ class Acceptance:
         """Return a digest over the state.
 
         The features of a waiting observation are those of its record, which the chain digest
-        covers, so ids, outcomes and deadlines stand for them.
+        covers, so ids, outcomes and deadlines stand for them. Which undeclared features were seen
+        changes nothing that follows, and is left out.
         """
         state = [
             self.watermark.state(),
@@ -249,6 +255,8 @@ class Acceptance:
             next_seq, watermark, counters = msgspec.msgpack.decode(scalars)
             acceptance.watermark = Watermark.of(watermark)
             acceptance.counters = msgspec.convert(counters, Counters)
+            seen = reader.get(FAMILY, b"u")
+            acceptance.undeclared.seen = {} if seen is None else msgspec.msgpack.decode(seen)
             ids_max, early_max = settings.limits.ids_max, settings.limits.early_max
             acceptance.ids = Identities.load(ids_max, next_seq, reader, FAMILY)
             acceptance.early = EarlyLabels.load(early_max, reader, FAMILY)

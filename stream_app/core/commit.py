@@ -74,6 +74,7 @@ class Commit(msgspec.Struct, frozen=True):
     counters: dict[str, int]
     learned: dict[str, int]
     failed: dict[str, str]
+    undeclared: dict[str, int] = {}
 
 
 def encode_commit(commit: Commit) -> bytes:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import msgspec
 
 from stream_app.codec.encode import encode_event
+from stream_app.codec.feature_hints import refusal_hint
 from stream_app.core.declaration import Declaration
 from stream_app.core.processor import Batch
 from stream_app.core.rehearsal import rehearsal_processor
@@ -21,6 +22,7 @@ from stream_app.outputs import DeadLetter, ModelFailure
 from stream_app.records import Record
 
 BATCH = 1000
+_PAIRS = 'a dataset of River\'s, or [({"x": 1.0}, True), ...]: a dict of features, and its label'
 _letter = msgspec.json.Decoder(DeadLetter | ModelFailure).decode
 
 
@@ -72,9 +74,11 @@ def _check(pipeline: Declaration, batch: Batch) -> None:
             letter = _letter(output.value)
             if isinstance(letter, DeadLetter):
                 field = f"{letter.field}: " if letter.field else ""
+                declared, data = pipeline.settings().acceptance.features, letter.original.data
+                hint = refusal_hint(letter.reason, letter.field, data, declared)
                 raise UsageError(
                     f"the dataset's record {letter.source.offset} is refused ({letter.reason}): "
-                    f"{field}{letter.detail}",
+                    f"{field}{letter.detail}{hint}",
                     attempt="convert the dataset to what the pipeline declares",
                 )
 
@@ -94,7 +98,8 @@ def as_events(dataset: Iterable[Any], moment: Any, delay: Any) -> Iterator[Event
     waiting: list[tuple[Any, int, Any, Label]] = []
     # As in River: only delays that differ from event to event are put in order of time.
     differ = callable(delay) or isinstance(delay, str)
-    for i, (x, y, *_) in enumerate(dataset):
+    for i, example in enumerate(_examples(dataset)):
+        x, y = _pair(i, example)
         features = dict(x)
         at = _moment(i, features, moment)
         label = _plain(y, "the label")
@@ -108,10 +113,30 @@ def as_events(dataset: Iterable[Any], moment: Any, delay: Any) -> Iterator[Event
             features.pop(delay, None)
         yield Observation(str(i), _ms(at), _features(features))
         due = at + later if later is not None else at
+        if due < at:
+            raise UsageError(
+                f"delay: {later!r} puts the label of example {i} before its observation",
+                attempt="delays of 0 or more",
+            )
         order = due if differ else i
         heapq.heappush(waiting, (order, i, due, Label(str(i), _ms(due), label)))
     while waiting:
         yield heapq.heappop(waiting)[3]
+
+
+def _examples(dataset: Any) -> Iterator[Any]:
+    if isinstance(dataset, (Mapping, str, bytes)) or not isinstance(dataset, Iterable):
+        raise UsageError(
+            f"the dataset: {dataset!r:.64} yields no (features, label) pairs", attempt=_PAIRS
+        )
+    return iter(dataset)
+
+
+def _pair(i: int, example: Any) -> tuple[Mapping[str, Any], Any]:
+    """Return (features, label); what River's datasets put behind them is left out."""
+    if isinstance(example, (tuple, list)) and len(example) > 1 and isinstance(example[0], Mapping):
+        return example[0], example[1]
+    raise UsageError(f"example {i} of the dataset is {example!r:.64}, no pair", attempt=_PAIRS)
 
 
 def _moment(i: int, features: dict[str, Any], moment: Any) -> Any:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from stream_app.errors import Fenced, StreamAppError, UsageError
+from stream_app.near_names import near_name
 
 _TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
@@ -32,10 +33,11 @@ def require_same_counts(wanted: Mapping[str, int], present: Mapping[str, int]) -
 
 def unknown_topic(url: str, topic: str, present: Iterable[str]) -> StreamAppError:
     """Return the error for a topic that the log does not have."""
-    known = ", ".join(sorted(present)[:20]) or "none yet"
+    present = sorted(present)
+    known = ", ".join(present[:20]) or "none yet: run a pipeline first"
     return UsageError(
         f"There is no topic {topic} in {url}.",
-        attempt=f"use one of its topics ({known}), or create this one first.",
+        attempt=near_name(topic, present) or f"use one of its topics ({known}).",
     )
 
 

@@ -26,6 +26,7 @@ from stream_app.learning.metric_checks import check_metric, named_metrics
 from stream_app.learning.monitors import Monitor
 from stream_app.learning.pickles import ModelPickles
 from stream_app.learning.tasks import Task
+from stream_app.near_names import did_you_mean
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -167,6 +168,20 @@ class Pipeline:
     def seeds(self) -> dict[str, dict[str, int]]:
         """Return the seeds that were filled, by version and parameter path."""
         return {name: dict(prepared.seeds) for name, prepared in self._prepared.items()}
+
+    def notes(self) -> list[str]:
+        """Return what is allowed in this declaration, and may yet be a mistake."""
+        rows = []
+        for name, version in self.versions.items():
+            chosen, declared = version.features or (), self.features or {}
+            for feature in chosen if declared else ():
+                if feature not in declared:
+                    rows.append(
+                        f'versions["{name}"].features: {feature!r} is not declared, so the version '
+                        "goes without it wherever no event carries it"
+                        + did_you_mean(feature, [n for n in declared if n not in chosen])
+                    )
+        return rows
 
     def evaluate(
         self,

@@ -347,6 +347,7 @@ class PartitionProcessor:
             counters=msgspec.to_builtins(acceptance.counters),
             learned={version.name: version.learned for version in self.versions},
             failed={v.name: v.failed for v in self.versions if v.failed is not None},
+            undeclared=dict(acceptance.undeclared.seen),
         )
 
     def _image(self) -> Image:

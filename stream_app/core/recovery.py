@@ -23,13 +23,14 @@ from stream_app.errors import DefinitionDiffers, LogUntrusted, SettingsDiffer, S
 class Recovery(msgspec.Struct, frozen=True):
     """A start, and what a person should know about it.
 
-    `rebuild` says why there was no usable checkpoint; `not_hosted` names declared versions that
-    the lineage does not host.
+    `rebuild` says why there was no usable checkpoint; `leaving` names the versions that this very
+    start ends for good, with the reason; `not_hosted` the declared ones that were not there before.
     """
 
     start: Start
     chain_at_commit: bytes | None
     rebuild: str | None
+    leaving: dict[str, str]
     not_hosted: list[str]
 
 
@@ -49,7 +50,8 @@ def recover(
     """
     where = f"{pipeline.name}/{partition}"
     origin = manifest.origins[partition]
-    hosted, left, not_hosted = _hosted(manifest, partition, pipeline, commit, wanted)
+    hosted, left, leaving = _hosted(manifest, partition, pipeline, commit, wanted)
+    not_hosted = sorted(pipeline.definitions().keys() - hosted.keys() - leaving.keys())
     seat = commit.seat if commit is not None else Seat(manifest.initial_champion, origin)
     if seat.champion not in hosted:
         raise DefinitionDiffers(
@@ -64,7 +66,8 @@ def recover(
     require_unbroken(where, log_start, position.next_offset)
     start = Start(position, committed, seat, hosted, left)
     chain = bytes.fromhex(commit.chain) if commit is not None else None
-    return Recovery(start, chain, rebuild if committed > origin else None, not_hosted)
+    rebuild = rebuild if committed > origin else None
+    return Recovery(start, chain, rebuild, leaving, not_hosted)
 
 
 def require_unbroken(where: str, log_start: int, next_offset: int) -> None:
@@ -83,8 +86,8 @@ def _hosted(
     pipeline: Declaration,
     commit: Commit | None,
     wanted: Collection[str] | None,
-) -> tuple[dict[str, VersionCommit], dict[str, int], list[str]]:
-    """Return (versions to host, versions that left with their offset, declared but not hosted)."""
+) -> tuple[dict[str, VersionCommit], dict[str, int], dict[str, str]]:
+    """Return (versions to host, those that left with their offset, those leaving now and why)."""
     declared = pipeline.definitions()
     origin = manifest.origins[partition]
     if commit is None:
@@ -92,10 +95,12 @@ def _hosted(
         left: dict[str, int] = {}
     else:
         listed, left = dict(commit.versions), dict(commit.left)
-    hosted = {}
+    hosted, leaving = {}, {}
     for name, version in listed.items():
         if name not in declared or (wanted is not None and name not in wanted):
             left[name] = commit.next_offset if commit is not None else origin
+            chosen = "it is not among the versions that this start was told to run"
+            leaving[name] = chosen if name in declared else "the file no longer declares it"
             continue
         if version.definition != declared[name]:
             raise DefinitionDiffers(
@@ -105,7 +110,7 @@ def _hosted(
                 attempt=f"give the changed model a new version name and declare {name} as it was",
             )
         hosted[name] = version
-    return hosted, left, sorted(set(declared) - set(hosted))
+    return hosted, left, leaving
 
 
 def _position(

@@ -5,19 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from stream_app.codec.encode import encode_event
 from stream_app.core.log import Log
+from stream_app.core.log_rules import unknown_topic
 from stream_app.core.topics import Topics
 from stream_app.errors import UsageError
-from stream_app.events import Control, Event, Label, Observation
+from stream_app.events import Control, Event, Label, Observation, Refusal
 from stream_app.hosts.log_url import DEFAULT_BROKER, open_broker
-from stream_app.hosts.manifests import pipelines
+from stream_app.hosts.manifests import pipelines, read_manifest, settings_in_force
 from stream_app.outputs import AnyOutput
-from stream_app.records import Record, format_position
+from stream_app.records import NewRecord, Record, format_position
+
+if TYPE_CHECKING:
+    from stream_app.core.settings import Settings
+    from stream_app.hosts.drafts import EntryGate
 
 READ_MAX = 1000
 _decode = msgspec.json.Decoder(AnyOutput).decode
@@ -31,15 +36,25 @@ class LogClient:
 
     def __init__(self, log: Log) -> None:
         self.log = log
+        self._gate: tuple[tuple[str, Settings], EntryGate] | None = None
 
-    def send(self, *events: Event | Iterable[Event], pipeline: str | None = None) -> list[str]:
+    def send(
+        self, *events: Event | Iterable[Event], pipeline: str | None = None, check: bool = False
+    ) -> list[str]:
         """Append events durably, all or none; returns their positions.
 
-        `pipeline` may be left out when the log has just one. Raises `UsageError` when there is
-        no such pipeline (`stream-app run` or `produce` starts one) or an event cannot be written.
+        The gate looks at an event when it is processed: one that it refuses is in the log all the
+        same, and becomes a dead letter. With `check` it looks before anything is sent, as it does
+        in `produce`. `pipeline` may be left out when the log has just one.
+
+        Raises `UsageError` when there is no such pipeline (`stream-app run` or `produce` starts
+        one), an event cannot be written, or the check refuses one.
         """
-        topic = Topics(self._pipeline(pipeline)).events
+        name = self._pipeline(pipeline)
+        topic = Topics(name).events
         records = [encode_event(_uncontrolled(event)) for event in _flat(events)]
+        if check:
+            self._check(name, records)
         places = self.log.append(topic, records)
         return [format_position(topic, partition, offset) for partition, offset in places]
 
@@ -59,14 +74,37 @@ class LogClient:
         """
         count = self.log.topics().get(topic)
         if count is None:
+            raise unknown_topic(self.log.url, topic, self.log.topics())
+        if partition is not None and partition not in range(count):
             raise UsageError(
-                f"{self.log.url} has no topic {topic!r}",
-                attempt=f"one of {', '.join(sorted(self.log.topics())) or 'none is there yet'}",
+                f"{topic} has no partition {partition!r}",
+                attempt=f"a partition from 0 to {count - 1}",
+            )
+        if offset is not None and (type(offset) is not int or offset < 0):
+            raise UsageError(
+                f"{offset!r} is no offset", attempt="an offset of 0 or more, or None: the earliest"
             )
         chosen = range(count) if partition is None else [partition]
         begin = {p: self.log.bounds(topic, p)[0] if offset is None else offset for p in chosen}
         for record in read_records(self.log, topic, begin, follow=follow, timeout_s=timeout_s):
             yield record if topic.endswith(".events") else _decode(record.value)
+
+    def _check(self, name: str, records: Iterable[NewRecord]) -> None:
+        """Raise `UsageError` for the first record that the gate in force refuses."""
+        from stream_app.hosts.drafts import EntryGate  # noqa: PLC0415 - brings River in
+
+        settings = settings_in_force(self.log, read_manifest(self.log, name))
+        if self._gate is None or self._gate[0] != (name, settings):
+            self._gate = (name, settings), EntryGate(settings)
+        for i, record in enumerate(records):
+            try:
+                self._gate[1].check(record.value)
+            except Refusal as refusal:
+                field = f"{refusal.field}: " if refusal.field else ""
+                raise UsageError(
+                    f"event {i} would be refused ({refusal.reason}): {field}{refusal.detail}",
+                    attempt="repair it; nothing was sent",
+                ) from None
 
     def _pipeline(self, name: str | None) -> str:
         if name is not None:
@@ -96,7 +134,11 @@ class LogClient:
 
 
 def open_log(url: str = DEFAULT_BROKER, *, create: bool = True) -> LogClient:
-    """Open the log that `url` names: `sqlite:///path` or a path."""
+    """Open the log that `url` names: `sqlite:///path` or a path; raises `UsageError` for others."""
+    if not isinstance(url, str):
+        raise UsageError(
+            f"{url!r} names no log", attempt=f'open_log("{DEFAULT_BROKER}"), or a path'
+        )
     return LogClient(open_broker(url, create=create))
 
 

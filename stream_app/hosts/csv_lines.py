@@ -85,6 +85,11 @@ class _Row:
         named = [columns.id, columns.time, columns.key, columns.label, columns.label_time, delay]
         for name in (*named, *columns.features):
             if name is not None and name not in place:
+                if name == delay and number(name) is not None:
+                    raise UsageError(
+                        f"--label-delay {name} has no unit, and no column has that name",
+                        attempt=f"--label-delay {name}s; or ms, m, h, d",
+                    )
                 raise UsageError(
                     f"there is no column {name!r}; the file has {', '.join(head) or 'none'}",
                     attempt="--id, --time, --key, --label, --label-time, --label-delay and "

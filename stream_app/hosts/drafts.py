@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
-from stream_app.codec.decode import Admitted, Gate, IncomingControl
+from stream_app.codec.decode import UNDECLARED, Admitted, Gate, IncomingControl
+from stream_app.codec.feature_hints import meant_feature, refusal_hint
 from stream_app.core.settings import Settings
 from stream_app.errors import UsageError
 from stream_app.events import LabelValue, Refusal
@@ -17,6 +18,7 @@ from stream_app.learning import tasks
 from stream_app.records import NewRecord, Record
 
 WAITING_MAX = 1_000_000
+MISTYPED_MAX = 20
 
 
 class Draft(msgspec.Struct, frozen=True):
@@ -45,14 +47,30 @@ class EntryGate:
         self.features = acceptance.features
         self._label = tasks.load(acceptance.task).label
         self._gate = Gate(acceptance.limits, acceptance.features, self._label)
+        # Undeclared features, which the gate lets pass, by the declared one they were meant to be.
+        self.mistyped: dict[str, str] = {}
 
     def check(self, value: bytes) -> Admitted:
         """Return the event that a record's value would be; raises `Refusal`."""
         now_ms = time.time_ns() // 1_000_000
-        admitted = self._gate.decode(Record("", 0, 0, now_ms, None, value))
+        try:
+            admitted = self._gate.decode(Record("", 0, 0, now_ms, None, value))
+        except Refusal as refusal:
+            hint = refusal_hint(refusal.reason, refusal.field, value, self.features)
+            raise Refusal(refusal.reason, refusal.field, refusal.detail + hint) from None
+        if admitted.schema == UNDECLARED and self.features and admitted.features:
+            self._note_mistyped(admitted.features)
         if type(admitted.event) is IncomingControl:
             raise Refusal("control", "kind", "controls are signed: use `stream-app apply`")
         return admitted
+
+    def _note_mistyped(self, features: Mapping[str, object]) -> None:
+        declared = self.features or {}
+        for name in features:
+            if name not in declared and name not in self.mistyped:
+                meant = meant_feature(name, features, declared)
+                if meant is not None and len(self.mistyped) < MISTYPED_MAX:
+                    self.mistyped[name] = meant
 
     def label_value(self, text: str) -> LabelValue:
         """Return what the task takes a label's text for; text that it refuses stays text."""

@@ -95,9 +95,14 @@ class Driver:
         return self._process()
 
     def advance(self, by: timedelta) -> list[AnyOutput]:
-        """Let event time pass (a signed `time` control); what is overdue then times out."""
+        """Let event time pass (a signed `time` control); what is overdue then times out.
+
+        Raises `UsageError` for what is no duration, or a negative one: event time never goes back.
+        """
         if not isinstance(by, timedelta):
-            raise UsageError(f"{by!r} is no time to let pass", attempt="timedelta(days=3)")
+            raise _no_time(by)
+        if by < timedelta(0):
+            raise _no_time(by)
         self._controls += 1
         watermark = self._host.processor.acceptance.watermark.now_ms
         ts_ms = watermark + by // timedelta(milliseconds=1)
@@ -173,3 +178,7 @@ class Driver:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _no_time(by: object) -> UsageError:
+    return UsageError(f"{by!r} is no time to let pass", attempt="timedelta(days=3)")

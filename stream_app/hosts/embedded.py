@@ -45,9 +45,12 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """What a person should know about a start, though nothing is wrong."""
+    """What a person should know about a start, though nothing is wrong.
 
-    partition: int
+    `partition` is None for what concerns the whole pipeline.
+    """
+
+    partition: int | None
     text: str
 
 
@@ -133,7 +136,7 @@ def _refuse_lost_log(log: Log, manifest: Manifest, partition: int, state: StateD
 
 
 def notices(host: PartitionHost) -> list[Notice]:
-    """Return what is worth saying about how a partition was opened."""
+    """Return what is worth saying about how a partition was opened, before it does anything."""
     recovery = host.recovery
     rows = []
     if recovery.rebuild is not None:
@@ -141,6 +144,11 @@ def notices(host: PartitionHost) -> list[Notice]:
         rows.append(f"{recovery.rebuild}: learning {span} records again from the log")
     if host.rolled_back:
         rows.append("the state came back older than it was left; the log makes up for it")
+    rows += [
+        f"version {name} leaves at offset {recovery.start.left[name]} and can never come back: "
+        f"{why}. Until the first new record is committed, a start that runs it undoes that"
+        for name, why in recovery.leaving.items()
+    ]
     if recovery.not_hosted:
         names = ", ".join(recovery.not_hosted)
         rows.append(

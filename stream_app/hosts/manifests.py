@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from stream_app.core.commit import Manifest, decode_manifest
+from stream_app.core.commit import Manifest, decode_commit, decode_manifest
 from stream_app.core.log import Log
 from stream_app.core.settings import Settings, read_settings
 from stream_app.core.topics import Topics
 from stream_app.errors import LogUntrusted, UsageError
+from stream_app.near_names import near_name
 
 
 def pipelines(log: Log) -> list[str]:
@@ -20,10 +21,11 @@ def read_manifest(log: Log, pipeline: str) -> Manifest:
     """Return the manifest of a pipeline that was started before; raises named errors."""
     found = log.ledger_get(Topics(pipeline).ledger, 0, "manifest")
     if found is None:
-        known = ", ".join(pipelines(log))
+        known = pipelines(log)
         raise UsageError(
-            f"{log.url} has no pipeline {pipeline!r}; it has {known or 'none'}",
-            attempt="stream-app run FILE or stream-app produce FILE ... to start it",
+            f"{log.url} has no pipeline {pipeline!r}; it has {', '.join(known) or 'none'}",
+            attempt=near_name(pipeline, known)
+            or "one of those, or stream-app run FILE to start a new one",
         )
     manifest = decode_manifest(found, f"{pipeline} in {log.url}")
     if manifest.log_id != log.log_id or manifest.pipeline != pipeline:
@@ -33,6 +35,14 @@ def read_manifest(log: Log, pipeline: str) -> Manifest:
             attempt="restore the log from a backup: its ledger was copied from elsewhere",
         )
     return manifest
+
+
+def champion(log: Log, manifest: Manifest, partition: int) -> str:
+    """Return the version whose predictions downstream reads."""
+    found = log.ledger_get(Topics(manifest.pipeline).ledger, partition, "commit")
+    if found is None:
+        return manifest.initial_champion
+    return decode_commit(found, f"{manifest.pipeline}/{partition}").seat.champion
 
 
 def settings_in_force(log: Log, manifest: Manifest) -> Settings:

@@ -8,17 +8,16 @@ from typing import Any
 import msgspec
 
 from stream_app.codec.partitioning import partition_of
-from stream_app.core.commit import Manifest, decode_commit
+from stream_app.core.commit import Manifest
 from stream_app.core.environment import this_environment
 from stream_app.core.log import Log
 from stream_app.core.models import Models
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.position import read_position
 from stream_app.core.store import StateReader
-from stream_app.core.topics import Topics
 from stream_app.errors import StateUntrusted, UsageError
 from stream_app.hosts.log_url import DEFAULT_BROKER, DEFAULT_STATE, open_broker
-from stream_app.hosts.manifests import read_manifest, settings_in_force
+from stream_app.hosts.manifests import champion, read_manifest, settings_in_force
 from stream_app.hosts.pipeline_file import load_pipeline
 from stream_app.hosts.pipeline_names import is_spec
 from stream_app.hosts.state_directory import StateDirectory
@@ -54,7 +53,7 @@ def load_model(
         manifest = read_manifest(log, name)
         place = _Place(log, manifest, directory, key)
         number = place.partition(partition)
-        version = version or _champion(log, manifest, number)
+        version = version or champion(log, manifest, number)
         store = RocksdbStore.open(directory.partition(log.log_id, name, number), read_only=True)
         try:
             return place.model(store, number, version, pipeline)
@@ -62,13 +61,6 @@ def load_model(
             store.close()
     finally:
         log.close()
-
-
-def _champion(log: Log, manifest: Manifest, partition: int) -> str:
-    found = log.ledger_get(Topics(manifest.pipeline).ledger, partition, "commit")
-    if found is None:
-        return manifest.initial_champion
-    return decode_commit(found, f"{manifest.pipeline}/{partition}").seat.champion
 
 
 class _Place:

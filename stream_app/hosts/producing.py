@@ -31,8 +31,9 @@ class BadLine(msgspec.Struct, frozen=True):
 class Produced(msgspec.Struct):
     """What came of a file so far.
 
-    `acknowledged` records are durable; `positions` are the next offsets by partition.
-    `bad` holds the first refused lines only, `refused` counts all.
+    `acknowledged` records are durable; `next_offsets` are those behind them by partition. Up to
+    `last_line` everything is acknowledged, also labels that come later than their lines. `bad`
+    holds the first refused lines only, `refused` counts all.
     """
 
     topic: str
@@ -68,12 +69,18 @@ class Producer:
             self._batch_max = max(1, min(BATCH_MAX, int(rate / _BATCHES_PER_S)))
         self._began = time.monotonic()
         self._line = 0
+        # Lines whose label is not sent yet, in the order of the file, with the line before each.
+        self._unfinished: dict[int, int] = {}
 
     def add(self, draft: Draft) -> bool:
         """Take a draft in; True when a batch is full and `flush` is due.
 
         Raises `UsageError` for a refused line when that is to stop everything.
         """
+        if draft.later is not None:
+            self._unfinished[draft.line] = self._line
+        else:
+            self._unfinished.pop(draft.line, None)
         self._line = max(self._line, draft.line)  # a label that comes later is of an earlier line
         if draft.refusal is None:
             self._batch.append(draft.record)
@@ -100,7 +107,7 @@ class Producer:
             for partition, offset in self._log.append(self.produced.topic, batch):
                 self.produced.next_offsets[partition] = offset + 1
             self.produced.acknowledged += len(batch)
-        self.produced.last_line = self._line
+        self.produced.last_line = next(iter(self._unfinished.values()), self._line)
 
     def pause_s(self) -> float:
         """Return how long to wait now to keep to the rate."""

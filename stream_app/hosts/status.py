@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 import msgspec
 
@@ -12,13 +13,15 @@ from stream_app.core.topics import Topics
 from stream_app.hosts.checkpoints import Checkpoint, look_at
 from stream_app.hosts.manifests import read_manifest, settings_in_force
 from stream_app.hosts.state_directory import StateDirectory
+from stream_app.near_names import did_you_mean
 
 
 class PartitionStatus(msgspec.Struct, frozen=True):
     """One partition: where it stands, how far behind the log, and who owns it.
 
     `versions` are learned counts; `not_run` maps versions that left to the offset where they did.
-    `owner` is the process that holds the partition, as the kernel knows it.
+    `undeclared` counts features that came and are not declared. `owner` is the process that holds
+    the partition, as the kernel knows it.
     """
 
     partition: int
@@ -32,6 +35,7 @@ class PartitionStatus(msgspec.Struct, frozen=True):
     counters: dict[str, int]
     waiting: int
     early_waiting: int
+    undeclared: dict[str, int]
     watermark_ms: int | None
     owner: Owner | None
     checkpoint: Checkpoint
@@ -64,7 +68,8 @@ class Status(msgspec.Struct, frozen=True):
 def status(log: Log, pipeline: str, state: StateDirectory) -> Status:
     """Return a pipeline's status from the log, the locks and the state, read only."""
     manifest = read_manifest(log, pipeline)
-    newest = settings_in_force(log, manifest).plain()
+    settings = settings_in_force(log, manifest)
+    newest = settings.plain()
     rows = []
     pending = False
     for partition in range(manifest.partitions):
@@ -81,7 +86,7 @@ def status(log: Log, pipeline: str, state: StateDirectory) -> Status:
         settings_pending=pending,
         partitions=rows,
         topics=_topics(log, pipeline),
-        notes=_notes(rows, pending),
+        notes=_notes(rows, pending, settings.acceptance.features or {}),
         at_ms=time.time_ns() // 1_000_000,
     )
 
@@ -109,6 +114,7 @@ def _partition(
         counters={} if commit is None else commit.counters,
         waiting=0 if commit is None else commit.waiting,
         early_waiting=0 if commit is None else commit.early_waiting,
+        undeclared={} if commit is None else commit.undeclared,
         watermark_ms=None if commit is None else commit.watermark_ms,
         owner=log.owner(topics.ledger, partition),
         checkpoint=seen.checkpoint,
@@ -138,7 +144,7 @@ def _topics(log: Log, pipeline: str) -> list[TopicStatus]:
     return rows
 
 
-def _notes(rows: list[PartitionStatus], pending: bool) -> list[str]:
+def _notes(rows: list[PartitionStatus], pending: bool, declared: Mapping[str, object]) -> list[str]:
     """Say what is not as it should be, and what causes it."""
     notes = []
     if pending:
@@ -164,4 +170,10 @@ def _notes(rows: list[PartitionStatus], pending: bool) -> list[str]:
             )
         if dropped := row.counters.get("features_dropped"):
             notes.append(f"{where}: {dropped} undeclared features of odd types were left out")
+        notes += [
+            f"{where}: feature {name} came with {seen} events and is not declared, so only "
+            f"versions that name it get it{did_you_mean(name, declared)}"
+            for name, seen in row.undeclared.items()
+            if name not in declared
+        ]
     return notes

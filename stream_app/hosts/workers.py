@@ -1,70 +1,52 @@
-"""Several worker processes that share a pipeline's partitions; and the one-process case."""
+"""What `run` does: a pipeline's start, and its partitions in this process or in several."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import multiprocessing
-import signal
-import traceback
 from collections.abc import Callable, Sequence
-from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import msgspec
 
+from stream_app.core.commit import Commit, decode_commit
+from stream_app.core.lineage import versions_to_host
+from stream_app.core.log import Log
 from stream_app.core.topics import Topics
-from stream_app.errors import StreamAppError, UsageError
-from stream_app.hosts.embedded import Owned, Stopped, Word, notices, open_hosts, run_hosts
+from stream_app.hosts.embedded import Notice, Owned, Word, notices, open_hosts, run_hosts
 from stream_app.hosts.log_url import is_kafka, open_broker
 from stream_app.hosts.pipeline_file import load_pipeline
 from stream_app.hosts.registration import register, require_settings
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.hosts.stop_flag import StopFlag
+from stream_app.hosts.supervision import supervise
 
 Say = Callable[[Word], None]
 
 
 class RunPlan(msgspec.Struct, frozen=True):
-    """What `run` was asked for."""
+    """What `run` was asked for; `versions` None means all, and those in `drop` end for good."""
 
     spec: str
     broker: str
     state: str
     versions: tuple[str, ...] | None = None
+    drop: tuple[str, ...] = ()
     partitions: int | None = None
     workers: int = 1
     until_end: bool = False
 
 
-class Ended(msgspec.Struct, frozen=True):
-    """How a worker process ended: in good order, or by an error.
-
-    `trace` is the traceback of an error that nobody expected.
-    """
-
-    worker: int
-    error: StreamAppError | None
-    trace: str = ""
-
-
 def run(plan: RunPlan, say: Say, stopped: StopFlag) -> None:
     """Run a pipeline until it is stopped or, with `until_end`, until the log's present end.
 
-    Raises what the first failing partition raised, after every worker has ended.
+    Raises what the first failing partition raised, after every worker has ended. The first signal
+    lets workers end in good order; the second kills those that still run, which loses nothing.
     """
     pipeline = load_pipeline(plan.spec)
-    for name in plan.versions or ():
-        if name not in pipeline.versions:
-            raise UsageError(
-                f"--version {name}: {pipeline.name} declares no such version",
-                attempt=f"one of {', '.join(pipeline.versions)}",
-            )
     state = StateDirectory(Path(plan.state))
     log = open_broker(plan.broker, create=True)
     try:
+        hosted = versions_to_host(pipeline, _commits(log, pipeline.name), plan.versions, plan.drop)
+        plan = msgspec.structs.replace(plan, versions=hosted)
         manifest = register(log, pipeline, state.public_keys, partitions=plan.partitions)
         require_settings(log, manifest, pipeline)
         state.seal()
@@ -73,12 +55,28 @@ def run(plan: RunPlan, say: Say, stopped: StopFlag) -> None:
     finally:
         log.close()
     say(Owned(pipeline.name, tuple(range(manifest.partitions))))
+    for note in pipeline.notes():
+        say(Notice(None, note))
     workers = min(plan.workers, manifest.partitions)
     shares = [tuple(range(i, manifest.partitions, workers)) for i in range(workers)]
-    if workers == 1:
-        _work(plan, shares[0], until if plan.until_end else None, say, stopped)
+    ends = until if plan.until_end else None
+    if is_kafka(plan.broker):
+        # A process of its own even for one: what ends it is not repaired but started again.
+        supervise(_work, plan, shares, ends, say, stopped, restarts=True)
+    elif workers == 1:
+        _work(plan, shares[0], ends, say, stopped)
     else:
-        _supervise(plan, shares, until if plan.until_end else None, say, stopped)
+        supervise(_work, plan, shares, ends, say, stopped)
+
+
+def _commits(log: Log, name: str) -> list[Commit]:
+    """Return what a pipeline's partitions have committed so far."""
+    topics = Topics(name)
+    found = [
+        log.ledger_get(topics.ledger, partition, "commit")
+        for partition in range(log.topics().get(topics.events, 0))
+    ]
+    return [decode_commit(commit, name) for commit in found if commit is not None]
 
 
 def _work(
@@ -111,132 +109,3 @@ def _work(
                 host.close()
     finally:
         log.close()
-
-
-def _supervise(
-    plan: RunPlan,
-    shares: Sequence[Sequence[int]],
-    until: dict[int, int] | None,
-    say: Say,
-    stopped: StopFlag,
-) -> None:
-    """Start one process a share, pass on what they say, and end all when one fails."""
-    pipes, processes = _start(plan, shares, until)
-    first: StreamAppError | None = None
-    told = False
-    open_pipes = dict(enumerate(pipes))
-    try:
-        while open_pipes:
-            if stopped() and not told:
-                told = True
-                _stop_all(list(open_pipes.values()))
-            for ready in wait(list(open_pipes.values()), timeout=0.2):
-                i = pipes.index(ready)  # type: ignore[arg-type]
-                error, ended = _hear(pipes[i], i, say)
-                if ended:
-                    del open_pipes[i]
-                if error is not None:
-                    for partition in shares[i]:
-                        say(Stopped(partition, error.problem))
-                    first = first or error
-                    stopped.set()
-    finally:
-        _stop_all(list(open_pipes.values()))
-        for process in processes:
-            process.join()
-    if first is not None:
-        raise first
-
-
-def _start(
-    plan: RunPlan, shares: Sequence[Sequence[int]], until: dict[int, int] | None
-) -> tuple[list[Connection], list[SpawnProcess]]:
-    """Spawn one process a share, which no signal kills before it can handle it."""
-    context = multiprocessing.get_context("spawn")
-    pipes: list[Connection] = []
-    processes: list[SpawnProcess] = []
-    # A terminal's Ctrl-C goes to all processes, and the parent decides what it means. Ignored
-    # signals are inherited: a worker that is still importing must not die of one.
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # SIGTERM may come to all processes too (systemd does that): held back, also in a worker until
-    # it can handle it. The tracker would let it through again when it starts by itself.
-    resource_tracker.ensure_running()
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    for i, share in enumerate(shares):
-        ours, theirs = context.Pipe()
-        process = context.Process(
-            target=_child, args=(plan, i, share, until, theirs), name=f"worker-{i}", daemon=False
-        )
-        process.start()
-        theirs.close()
-        pipes.append(ours)
-        processes.append(process)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-    signal.signal(signal.SIGINT, handler)
-    return pipes, processes
-
-
-def _hear(pipe: Connection, worker: int, say: Say) -> tuple[StreamAppError | None, bool]:
-    """Return (the error a worker ended with, whether it ended)."""
-    try:
-        said = pipe.recv()
-    except (EOFError, OSError):
-        return (
-            StreamAppError(
-                f"worker {worker} died without a word, as by kill -9 or for want of memory.",
-                attempt="the same command again: nothing is lost; dmesg tells of killed processes",
-            ),
-            True,
-        )
-    if isinstance(said, Ended):
-        if said.trace:
-            logging.getLogger("stream_app").debug(said.trace)
-        return said.error, True
-    say(said)
-    return None, False
-
-
-def _stop_all(pipes: list[Connection]) -> None:
-    for pipe in pipes:
-        try:
-            pipe.send("stop")
-        except OSError:
-            continue  # it has ended already
-
-
-def _child(
-    plan: RunPlan,
-    worker: int,
-    partitions: Sequence[int],
-    until: dict[int, int] | None,
-    pipe: Connection,
-) -> None:
-    """Be one worker; the parent's death ends it as a stop does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    flag = StopFlag()
-    signal.signal(signal.SIGTERM, flag._handle)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-
-    def stopped() -> bool:
-        if pipe.poll():
-            with contextlib.suppress(EOFError, OSError):  # the parent is gone: stop as well
-                pipe.recv()
-            flag.set()
-        return flag()
-
-    error: StreamAppError | None = None
-    trace = ""
-    try:
-        _work(plan, partitions, until, pipe.send, stopped)
-    except StreamAppError as known:
-        error = known
-    except BrokenPipeError:
-        return  # the parent is gone in the middle of a word; nobody is there to be told
-    except Exception as unexpected:
-        trace = traceback.format_exc()
-        error = StreamAppError(
-            f"worker {worker}: unexpected {type(unexpected).__name__}: {unexpected}",
-            attempt="the same command with --log-level debug shows where",
-        )
-    with contextlib.suppress(BrokenPipeError):  # the parent is gone
-        pipe.send(Ended(worker, error, trace))

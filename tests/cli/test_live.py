@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from stream_app import load_model, open_log
+from stream_app import Observation, load_model, open_log
 from stream_app.errors import StateUnavailable, UsageError
-from tests.cli.conftest import EVENTS, json_lines, observation
+from tests.cli.conftest import EVENTS, T0, json_lines, observation
 from tests.cli.terminal import PROGRAM, Terminal, assert_error, clean_environment, real
 
 
@@ -91,6 +91,17 @@ def test_a_shadow_that_fails_is_named_though_the_run_goes_on(
         [failed] = [line for line in said if line["event"] == "version_failed"]
         assert (failed["version"], failed["partition"]) == ("v2", 0)
         assert "in a row" in failed["why"]
+    none = terminal.run(empty, "dead-letters", "shop")
+    assert (none.out, none.err) == ("", "shop has no dead letters.\n")
+    failures = terminal.run(empty, "dead-letters", "shop", "--version", "v2", "--json").json()
+    assert {(row["kind"], row["version"]) for row in failures} == {("model_failure", "v2")}
+    head, *shown = terminal.run(empty, "dead-letters", "shop", "--version", "v2").out.splitlines()
+    assert head.startswith("POSITION")
+    assert len(shown) == len(failures) > 10
+    none = terminal.run(empty, "dead-letters", "shop", "--version", "v1")
+    assert none.err == "shop has no failed calls of v1.\n"
+    wrong = terminal.run(empty, "dead-letters", "shop", "--version", "v22")
+    assert_error(wrong, 2, "no version 'v22'; did you mean v2?")
 
 
 def test_the_installed_program_runs_under_a_fixed_hash_seed_and_logs_json(shop: Path) -> None:
@@ -100,6 +111,17 @@ def test_the_installed_program_runs_under_a_fixed_hash_seed_and_logs_json(shop: 
     assert (ended.code, ended.out) == (0, "0\n")
     events = [json.loads(line)["event"] for line in ended.err.splitlines()]
     assert events == ["run_started", "progress", "run_ended"]
+
+
+def test_nothing_is_said_to_have_started_before_the_declaration_was_read(
+    empty: Path, terminal: Terminal
+) -> None:
+    ended = terminal.run(empty, "run", "shop")
+    assert_error(ended, 2, "'shop' is a name, and a file is wanted", "Try: shop.py")
+    (empty / "shop.py").write_text("pipeline = 3\n")
+    broken = terminal.run(empty, "run", "shop.py")
+    assert_error(broken, 2, "shop.py is no Pipeline")
+    assert "run_started" not in ended.err + broken.err
 
 
 def test_a_terminal_gets_text_and_ctrl_c_stops_with_a_checkpoint(
@@ -151,6 +173,29 @@ def test_what_is_no_event_is_not_sent(shop: Path) -> None:
             with pytest.raises(UsageError, match="is no event"):
                 client.send(wrong)  # type: ignore[arg-type]
         assert client.log.bounds("shop.events", 0)[1] == before
+
+
+def test_events_are_held_against_the_gate_before_they_are_sent_when_asked(shop: Path) -> None:
+    good = Observation("n1", T0, {"price": 1.0, "items": 2, "country": "DE"})
+    bad = Observation("n2", T0, {"pirce": 1.0, "items": 2, "country": "DE"})
+    with open_log(str(shop / ".stream-app/log.db")) as client:
+        end = client.log.bounds("shop.events", 0)[1]
+        with pytest.raises(UsageError, match=r"event 1 would be refused \(missing_feature\)") as no:
+            client.send(good, bad, check=True)
+        assert "did you mean features.price?" in no.value.problem
+        assert client.log.bounds("shop.events", 0)[1] == end
+        assert client.send(good, check=True) == [f"shop.events/0@{end}"]
+        assert client.send(bad) == [f"shop.events/0@{end + 1}"]  # a dead letter once it is read
+
+
+def test_a_place_that_no_log_or_topic_has_is_named(shop: Path) -> None:
+    with pytest.raises(UsageError, match="None names no log"):
+        open_log(None)  # type: ignore[arg-type]
+    with open_log(str(shop / ".stream-app/log.db")) as client:
+        with pytest.raises(UsageError, match="-3 is no offset"):
+            next(client.read("shop.predictions", offset=-3))
+        with pytest.raises(UsageError, match="has no partition 1"):
+            next(client.read("shop.predictions", partition=1))
 
 
 def test_lines_that_come_slowly_are_sent_without_waiting_for_more(shop: Path) -> None:

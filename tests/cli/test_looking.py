@@ -11,7 +11,7 @@ from typing import Any
 
 import apsw
 
-from tests.cli.conftest import DECLARATION, EVENTS
+from tests.cli.conftest import DECLARATION, EVENTS, json_lines, observation
 from tests.cli.terminal import PROGRAM, Terminal, assert_error
 
 LOG = ".stream-app/log.db"
@@ -94,7 +94,9 @@ def test_status_of_a_file_shows_the_seeds_and_of_a_wrong_name_the_right_one(
 ) -> None:
     [found] = terminal.run(prepared, "status", "shop.py", "--json").json()
     assert set(found["seeds"]) == {"v1", "v2"}
-    assert_error(terminal.run(prepared, "status", "shpo"), 2, "it has shop")
+    for command in ("status", "dead-letters", "checkpoints", "produce"):  # in the same words
+        wrong = terminal.run(prepared, command, "shpo")
+        assert_error(wrong, 2, "has no pipeline 'shpo'; it has shop", "Try: shop\n")
 
 
 def test_status_does_not_say_that_there_is_no_checkpoint_where_it_cannot_read_it(
@@ -115,6 +117,23 @@ def test_status_spells_out_what_misplaced_records_come_from(shop: Path, terminal
     notes = terminal.run(shop, "status", "shop").out
     assert "murmur2_random" in notes
     assert "3 records have another key" in notes
+
+
+def test_status_counts_features_that_nobody_declared_and_guesses_which_were_meant(
+    empty: Path, terminal: Terminal
+) -> None:
+    text = (empty / "shop.py").read_text().replace('"items": int', '"items": int | None')
+    (empty / "shop.py").write_text(text)
+    for first in (0, 10):  # the second run goes on from a checkpoint
+        features = {"price": 1.0, "country": "DE", "itmes": 3, "weekend": "red"}
+        rows = [observation(first + i) | {"features": features} for i in range(10)]
+        assert terminal.run(empty, "produce", "shop.py", stdin=json_lines(*rows)).code == 0
+        assert terminal.run(empty, "run", "shop.py", "--until-end").code == 0
+    [found] = terminal.run(empty, "status", "shop", "--json").json()
+    assert found["partitions"][0]["undeclared"] == {"itmes": 20, "weekend": 20}
+    shown = terminal.run(empty, "status", "shop").out
+    assert "feature itmes came with 20 events and is not declared" in shown
+    assert shown.count("did you mean") == shown.count("did you mean items?") == 1
 
 
 def test_dead_letters_say_where_and_why(prepared: Path, terminal: Terminal) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,24 @@ def test_good_lines_are_sent_and_bad_ones_are_named_by_their_number(
     assert ended.json()[0]["acknowledged"] == 4
     assert ended.json()[0]["refused"] == 2
     assert [e["id"] for e in events(empty, terminal)] == ["o0", "o1", "o2", "o9"]
+
+
+def test_a_mistyped_feature_is_named_with_the_one_that_was_meant(
+    empty: Path, terminal: Terminal
+) -> None:
+    text = (empty / "shop.py").read_text().replace('"items": int', '"items": int | None')
+    (empty / "shop.py").write_text(text)
+
+    def with_features(i: int, **features: object) -> dict[str, object]:
+        return observation(i) | {"features": {"country": "DE", **features}}
+
+    optional = [with_features(i, price=1.0, itmes=3) for i in range(2)]
+    other = with_features(2, price=1.0, items=3, itmes=3, colour="red")
+    sent = produce(empty, terminal, json_lines(*optional, other))
+    assert (sent.code, sent.err.count("did you mean")) == (0, 1)
+    assert "line 1: feature itmes is not declared, and items is absent: did you mean" in sent.err
+    required = produce(empty, terminal, json_lines(with_features(3, pirce=1.0, items=1)))
+    assert_error(required, 2, "pirce is not declared: did you mean features.price?")
 
 
 def test_strict_stops_at_the_first_bad_line_and_keeps_what_came_before(
@@ -123,6 +142,35 @@ def test_a_column_may_say_each_delay_and_without_one_labels_are_inline(
 def test_a_label_has_a_time_or_a_delay_and_not_both(empty: Path, terminal: Terminal) -> None:
     ended = csv(terminal, empty, [], "--label-time", "after", "--label-delay", "10m")
     assert_error(ended, 2, "--label-time and --label-delay contradict each other")
+    ended = csv(terminal, empty, [], "--label-delay", "10")
+    assert_error(ended, 2, "--label-delay 10 has no unit", "--label-delay 10s")
+
+
+def test_going_on_behind_the_line_where_a_csv_was_stopped_loses_no_label(
+    empty: Path, terminal: Terminal
+) -> None:
+    at = T0 // 1000
+    rows = [f"o{i},{at + 60 * i},1,1,DE,1," for i in range(200)]
+    options = ("--label-delay", "10m", "--rate", "50")
+    (empty / "orders.csv").write_text("\n".join([HEAD, *rows]) + "\n")
+    columns = ("--id", "order", "--time", "when", "--time-unit", "s", "--label", "returned")
+    words = ("produce", "shop.py", "orders.csv", *columns, *options, "--json")
+    running = terminal.start(empty, *words)
+    log = empty / ".stream-app/log.db"
+    running.wait_for(lambda: log.exists() and len(events(empty, terminal)) > 60)
+    stopped = running.stop(signal.SIGINT)
+    assert stopped.code == 130
+    last = stopped.json()[0]["last_line"]
+    assert f"lines up to {last} are acknowledged" in stopped.err
+    sent = {(e["kind"], e["id"]) for e in events(empty, terminal)}
+    whole = {f"o{i}" for i in range(last - 1)}  # line 1 is the head
+    assert {i for kind, i in sent if kind == "label"} == whole
+    assert len(sent) > 2 * len(whole) > 0  # observations beyond it went out already
+    rest = csv(terminal, empty, rows[last - 1 :], "--label-delay", "10m")
+    assert rest.code == 0
+    assert terminal.run(empty, "run", "shop.py", "--until-end").code == 0
+    [found] = terminal.run(empty, "status", "shop", "--json").json()
+    assert found["partitions"][0]["counters"]["labels_joined"] == 200
 
 
 def test_lines_of_a_csv_that_say_nothing_usable_are_refused_whole(

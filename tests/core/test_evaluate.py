@@ -179,6 +179,20 @@ def test_what_runs_on_the_log_of_a_disk_publishes_the_same_figures(
     log.close()
 
 
+def test_evaluate_says_what_a_dataset_and_a_delay_are() -> None:
+    declared = pipeline("binary", "linear")
+    pair = ({"a": 1.0}, True)
+    for dataset in (None, 3, {"a": 1.0}, "pairs"):
+        with pytest.raises(UsageError, match=r"yields no .* pairs"):
+            declared.evaluate(dataset)  # type: ignore[arg-type]
+    for example in ({"a": 1.0, "b": 2.0}, {"a": 1.0}, ({"a": 1.0},), ("a", "b"), 3):
+        with pytest.raises(UsageError, match=r"example 1 of the dataset is .* no pair"):
+            declared.evaluate([pair, example])
+    for delay in (-1, lambda _x, _y: -1):
+        with pytest.raises(UsageError, match="delay: -1 puts the label of example 0 before"):
+            declared.evaluate([pair], delay=delay)
+
+
 def test_evaluate_names_the_record_that_a_pipeline_refuses() -> None:
     declared = Pipeline(
         "p",
@@ -188,6 +202,10 @@ def test_evaluate_names_the_record_that_a_pipeline_refuses() -> None:
     )
     with pytest.raises(UsageError, match=r"record 1 is refused \(wrong_type\): features\.a"):
         declared.evaluate([({"a": 1.0}, True), ({"a": "x"}, True)])
+    with pytest.raises(UsageError, match=r"features\.aaa: expected .* did you mean features.aaa"):
+        Pipeline(
+            "p", task=Binary(), features={"aaa": float}, versions=dict(declared.versions)
+        ).evaluate([({"aab": 1.0}, True)])
     with pytest.raises(UsageError, match="'v2' is no version"):
         declared.evaluate([], version="v2")
     row = ({"a": 1.0}, True)

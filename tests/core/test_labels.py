@@ -53,6 +53,8 @@ def test_the_driver_takes_events_and_time_and_names_what_is_neither(driver: Driv
             driver.send(good, wrong)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="no time to let pass"):
         driver.advance(5)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="no time to let pass"):
+        driver.advance(timedelta(-1))
     assert driver.counters.records == 0
 
 

@@ -73,10 +73,11 @@ def small(
     evaluate_every: int = 50,
     wait: timedelta = timedelta(minutes=10),
     others: tuple[str, ...] = (),
+    features: tuple[str, ...] = ("wind", "load"),
 ) -> Pipeline:
     """Return a quick pipeline; what tests of mishaps change of it are its parameters."""
     model = preprocessing.StandardScaler() | linear_model.LogisticRegression(l2=l2)
-    versions = {version: Version(model, features=["wind", "load"])}
+    versions = {version: Version(model, features=features)}
     for name in others:
         versions[name] = Version(tree.HoeffdingTreeClassifier(grace_period=40))
     return Pipeline(

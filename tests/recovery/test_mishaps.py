@@ -26,6 +26,7 @@ from stream_app.errors import (
     SettingsDiffer,
     StateUntrusted,
     StreamAppError,
+    UsageError,
 )
 from stream_app.hosts.controls import append_settings
 from stream_app.hosts.embedded import Notice, Word
@@ -69,8 +70,11 @@ def _refused(machine: Machine, pipeline: Pipeline, kind: type[StreamAppError]) -
     return str(caught.value)
 
 
-def _run(machine: Machine, pipeline: str) -> list[str]:
-    """Run a file that says `pipeline = small(...)` as the command does; returns the notices."""
+def _run(machine: Machine, pipeline: str, **asked: tuple[str, ...]) -> list[str]:
+    """Run a file that says `pipeline = small(...)` as the command does; returns the notices.
+
+    `asked` is what the command line says of versions: `versions`, `drop`.
+    """
     name = f"declared_{abs(hash((machine.root, pipeline)))}"
     file = machine.root / f"{name}.py"
     file.write_text(f"from datetime import timedelta\n{IMPORT}\npipeline = {pipeline}\n")
@@ -81,6 +85,8 @@ def _run(machine: Machine, pipeline: str) -> list[str]:
         state=str(machine.state.root),
         until_end=True,
     )
+    for name, versions in asked.items():
+        plan = msgspec.structs.replace(plan, **{name: versions})
     run(plan, said.append, StopFlag())
     return [row.text for row in said if isinstance(row, Notice)]
 
@@ -302,6 +308,58 @@ def test_a_version_left_out_of_a_start_that_committed_nothing_is_still_there(
     notices = _run(machine, 'small(others=("t1",))')
     assert notices == [f"the checkpoint lacks t1: learning {HALF} records again from the log"]
     assert first_difference(undisturbed.outcome(both), machine.outcome(both)) is None
+
+
+def test_a_start_names_the_versions_it_ends_and_why_before_it_commits(machine: Machine) -> None:
+    _run(machine, 'small(others=("t1", "t2"))')
+    end = machine.commit(small()).next_offset
+    [t1, t2] = _run(machine, 'small(others=("t2",))', drop=("t2",))
+    assert t1.startswith(f"version t1 leaves at offset {end} and can never come back: the file")
+    assert t2.startswith(f"version t2 leaves at offset {end} and can never come back: it is not")
+    assert machine.commit(small()).left == {}  # there was nothing to commit
+    machine.append(small(), records(20, seed=9))
+    assert len(_run(machine, 'small(others=("t2",))', drop=("t2",))) == 2
+    assert machine.commit(small()).left == {"t1": end, "t2": end}
+    # The same command at a restart is no mistake.
+    assert len(_run(machine, 'small(others=("t2",))', drop=("t2",))) == 1
+
+
+def test_no_version_ends_by_being_left_unsaid(machine: Machine) -> None:
+    both = 'small(others=("t1",))'
+    _run(machine, both)
+    machine.append(small(), records(20, seed=9))
+    before = machine.commit(small())
+    refused: list[tuple[dict[str, tuple[str, ...]], str]] = [
+        ({"versions": ("v1",)}, "--drop t1"),
+        ({"versions": ("t1",)}, "leaves out v1, the champion"),
+        ({"drop": ("v1",)}, "the champion of small"),
+        ({"drop": ("t11",)}, "did you mean t1?"),
+        ({"versions": ("v1", "t1"), "drop": ("t1",)}, "contradict"),
+    ]
+    for asked, text in refused:
+        with pytest.raises(UsageError, match=text):
+            _run(machine, both, **asked)
+        assert machine.commit(small()) == before
+    _run(machine, both, versions=("v1", "t1"))
+    assert machine.commit(small()).versions.keys() == {"v1", "t1"}
+
+
+def test_a_first_start_says_which_versions_can_never_join(machine: Machine) -> None:
+    [notice] = _run(machine, 'small(others=("t1",))', versions=("v1",))
+    assert "version t1 leaves at offset 0 and can never come back" in notice
+    [notice] = _run(machine, 'small(others=("t1",))')
+    assert "not run: t1" in notice
+
+
+def test_a_feature_that_a_version_names_and_nobody_declares_is_said_at_start(
+    machine: Machine,
+) -> None:
+    named = 'small(features=("wind", "laod", "colour"))'
+    one, other = _run(machine, named)
+    assert "'laod' is not declared" in one
+    assert one.endswith("; did you mean load?")
+    assert "'colour' is not declared" in other
+    assert "did you mean" not in other
 
 
 def test_the_champion_cannot_be_left_out(machine: Machine) -> None:

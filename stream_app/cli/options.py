@@ -23,7 +23,7 @@ def broker(command: Command) -> Command:
         envvar="STREAM_APP_BROKER",
         show_default=True,
         show_envvar=True,
-        help="The event log: sqlite:///path, or a path.",
+        help="The event log: sqlite:///path, a path, or kafka://host:port[,host:port].",
     )(command)
 
 

@@ -8,7 +8,7 @@ import time
 import click
 
 from stream_app.cli import options
-from stream_app.cli.logs import fact
+from stream_app.cli.logs import fact, same_logs
 from stream_app.cli.pipeline_argument import declared, pipeline_file
 from stream_app.web.address import Address
 
@@ -82,6 +82,7 @@ def run(
         partitions=partitions,
         workers=workers,
         until_end=until_end,
+        prepare=same_logs(),
     )
     flag = StopFlag()
     flag.install()

@@ -22,8 +22,15 @@ from stream_app.hosts.supervision import supervise
 Say = Callable[[Word], None]
 
 
+def nothing() -> None:
+    """Prepare nothing."""
+
+
 class RunPlan(msgspec.Struct, frozen=True):
-    """What `run` was asked for; `versions` None means all, and those in `drop` end for good."""
+    """What `run` was asked for; `versions` None means all, and those in `drop` end for good.
+
+    `prepare` is called first in every process, which has nothing of its parent's.
+    """
 
     spec: str
     broker: str
@@ -33,6 +40,7 @@ class RunPlan(msgspec.Struct, frozen=True):
     partitions: int | None = None
     workers: int = 1
     until_end: bool = False
+    prepare: Callable[[], None] = nothing
 
 
 def run(plan: RunPlan, say: Say, stopped: StopFlag) -> None:
@@ -87,6 +95,7 @@ def _work(
     stopped: Callable[[], bool],
 ) -> None:
     """Run some partitions in this process; on Kafka those that its consumer group gives it."""
+    plan.prepare()
     pipeline = load_pipeline(plan.spec)
     state = StateDirectory(Path(plan.state))
     log = open_broker(plan.broker)

@@ -21,6 +21,7 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, T
 from yarl import URL
 
 from stream_app.kafka.connection import Connection
+from stream_app.kafka.group import group_of
 
 # A worker that is gone without a word is missed after this long; a static member that comes
 # back within it gets its partitions without a rebalance.
@@ -52,7 +53,7 @@ class _MemberThread(AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:  # noqa: ARG002
         member: Membership = self.app.membership  # type: ignore[attr-defined]
         return AIOKafkaConsumer(
-            **member.connection.client_options(),
+            **{**member.connection.client_options(), "client_id": member.name},
             group_id=member.group,
             group_instance_id=member.name,
             partition_assignment_strategy=[StickyPartitionAssignor],
@@ -162,8 +163,3 @@ class Membership:
         consumer = self._app.consumer._thread._ensure_consumer()
         ours = consumer.assignment()
         await consumer.commit({place: at for place, at in places.items() if place in ours})
-
-
-def group_of(connection: Connection, pipeline: str) -> str:
-    """Return the name of a pipeline's consumer group."""
-    return f"{connection.prefix}{pipeline}.live"

@@ -12,17 +12,17 @@ from collections.abc import Coroutine, Iterator, Mapping
 from typing import Any, TypeVar
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 
 from stream_app.core.position import POSITION
 from stream_app.errors import StateUntrusted
 from stream_app.kafka.batches import send_records, settled
 from stream_app.kafka.claim import start_fencing, transactional_producer
 from stream_app.kafka.client_errors import named_errors
+from stream_app.kafka.committed import committed_reader, high_watermark, rows_between
 from stream_app.kafka.connection import Connection
-from stream_app.kafka.cursor import FETCH_TIMEOUT_S, FetchTimeout
 from stream_app.kafka.event_loop import EventLoopThread
-from stream_app.kafka.ledger import high_watermark, newest
+from stream_app.kafka.ledger import newest
 from stream_app.records import Headers
 
 # Below what a broker takes as one record by default.
@@ -99,23 +99,11 @@ class CheckpointTopic:
         place = TopicPartition(self._connection.prefix + self._topic, self._partition)
         stop = await high_watermark(self._connection, place)
         rows: dict[bytes, ConsumerRecord] = {}
-        async with AIOKafkaConsumer(
-            **self._connection.client_options(),
-            isolation_level="read_committed",
-            auto_offset_reset="none",
-            enable_auto_commit=False,
-            group_id=None,
-        ) as consumer:
+        async with committed_reader(self._connection) as consumer:
             consumer.assign([place])
             start = (await consumer.beginning_offsets([place]))[place]
-            consumer.seek(place, start)
-            idle_s = 0.0
-            while await consumer.position(place) < stop:
-                found = (await consumer.getmany(place, timeout_ms=200)).get(place, ())
-                idle_s = 0.0 if found else idle_s + 0.2
-                if idle_s > FETCH_TIMEOUT_S:
-                    raise FetchTimeout(f"{self._doing} up to {stop}")
-                rows.update((row.key, row) for row in found)
+            async for row in rows_between(consumer, place, start, stop):
+                rows[row.key] = row
         return _assembled(rows, self._doing)
 
     def write(self, writes: Writes, next_offset: int) -> None:

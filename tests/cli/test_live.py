@@ -116,10 +116,10 @@ def test_the_installed_program_runs_under_a_fixed_hash_seed_and_logs_json(shop: 
 def test_nothing_is_said_to_have_started_before_the_declaration_was_read(
     empty: Path, terminal: Terminal
 ) -> None:
-    ended = terminal.run(empty, "run", "shop")
+    ended = terminal.run(empty, "run", "shop", "--until-end")
     assert_error(ended, 2, "'shop' is a name, and a file is wanted", "Try: shop.py")
     (empty / "shop.py").write_text("pipeline = 3\n")
-    broken = terminal.run(empty, "run", "shop.py")
+    broken = terminal.run(empty, "run", "shop.py", "--until-end")
     assert_error(broken, 2, "shop.py is no Pipeline")
     assert "run_started" not in ended.err + broken.err
 

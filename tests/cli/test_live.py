@@ -166,6 +166,19 @@ def test_a_model_that_is_not_there_is_named(shop: Path) -> None:
         load_model("shop", broker=log, state=str(shop / "elsewhere"))
 
 
+def test_before_anything_ran_there_is_no_model_and_nothing_to_compare(
+    empty: Path, terminal: Terminal
+) -> None:
+    sent = terminal.run(empty, "produce", "shop.py", stdin=json_lines(observation(0)))
+    assert sent.code == 0
+    log, state = str(empty / ".stream-app/log.db"), str(empty / ".stream-app/state")
+    with pytest.raises(StateUnavailable, match="shop/0 has no checkpoint yet") as caught:
+        load_model("shop", broker=log, state=state)
+    assert "stream-app run FILE" in caught.value.attempt
+    [line] = terminal.run(empty, "replay", "shop.py").out.splitlines()
+    assert "no difference in 0 records" in line
+
+
 def test_what_is_no_event_is_not_sent(shop: Path) -> None:
     with open_log(str(shop / ".stream-app/log.db")) as client:
         before = client.log.bounds("shop.events", 0)[1]

@@ -121,8 +121,9 @@ def _print_table(
 ) -> None:
     rows = (_row(letter, declared) for _, letter in found)
     if follow:  # a table's widths would have to wait for rows that may never come
+        width = terminal_width()
         for row in rows:
-            emit("  ".join(row))
+            emit("  ".join(row)[:width])
             flush()
         return
     lines = table_lines(_HEAD, rows, width=terminal_width())

@@ -70,7 +70,7 @@ def demo(days: int | None, whole_year: bool, directory: Path) -> int:
 
 def _where(figures: Figures | None) -> str:
     if figures is None or figures.commit is None:
-        return "before it had begun"
+        return "while starting"
     return f"at {when(figures.commit.watermark_ms)}"
 
 

@@ -49,7 +49,7 @@ def _line(figures: Figures) -> str:
     speed = figures.records_pace.per_second()
     words = [
         when(commit.watermark_ms),
-        f"{speed:,.0f} events/s" if speed else "warming up",
+        *([f"{speed:,.0f} events/s"] if speed else []),
         f"labels {commit.counters['labels_joined']:,} joined, {commit.waiting:,} waiting, "
         f"{commit.counters['timed_out']:,} timed out",
     ]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("text", "json")
+_INDENT = 17  # where an event's name begins
 _log = logging.getLogger("stream_app")
 
 
@@ -84,9 +86,29 @@ class _Json(logging.Formatter):
 class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         at = time.strftime("%H:%M:%S", time.localtime(record.created))
-        fields = "  ".join(f"{name}={value}" for name, value in _fields(record).items())
         event = record.getMessage().replace("_", " ")
-        line = f"{at} {record.levelname.lower():<7} {event}  {fields}".rstrip()
+        head = f"{at} {record.levelname.lower():<7} {event}"
+        fields = [f"{name}={value}" for name, value in _fields(record).items()]
+        line = "\n".join(_broken(head, fields, _width()))
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
         return line
+
+
+def _width() -> int | None:
+    """Return how many characters a line of standard error has; None where it is no terminal."""
+    try:
+        return os.get_terminal_size(sys.__stderr__.fileno()).columns if sys.__stderr__ else None
+    except (OSError, ValueError):
+        return None
+
+
+def _broken(head: str, fields: Sequence[str], width: int | None) -> Iterator[str]:
+    """Yield lines of whole fields that are no longer than `width`, where a field allows that."""
+    line = head
+    for field in fields:
+        if width is not None and len(line) + 2 + len(field) > width and line.strip():
+            yield line
+            line = " " * (_INDENT - 2)
+        line += f"  {field}"
+    yield line

@@ -85,7 +85,7 @@ def _print(report: ReplayReport, name: str, *, as_json: bool) -> None:
         f"again, up to offset {count(report.next_offset)}; {report.digests} state digests equal"
     )
     rows = [(f"  {topic}", count(number)) for topic, number in report.outputs.items()]
-    for line in table_lines(("  TOPIC", "COMPARED"), rows, right=[1]):
+    for line in table_lines(("  TOPIC", "COMPARED"), rows, right=[1]) if rows else ():
         emit(line)
     if report.skipped:
         emit(f"  {count(report.skipped)} outputs are gone by retention and were not compared")

@@ -246,9 +246,10 @@ class PartitionProcessor:
             f"version {version.name} of {self._manifest.pipeline}, the champion, failed at "
             f"{where}: "
             f"{version.failed}. Everything before that record is published.",
-            attempt=f"stream-app dead-letters {self._manifest.pipeline} to see what it failed on; "
-            "if the cause lies outside of the model, repair that and start again; a repaired model "
-            "is another one and needs a new version name, in this release in a new pipeline",
+            attempt=f"stream-app dead-letters {self._manifest.pipeline} --version {version.name} "
+            "for the failed calls before this one. A start meets the record again: if the cause "
+            "lies outside of the model, repair that first. A repaired model is another one and "
+            "needs a new version name, in this release in a pipeline of a new name",
         )
 
     def _forget(self, seq: int) -> None:

@@ -15,7 +15,7 @@ from stream_app.core.models import Models
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.position import read_position
 from stream_app.core.store import StateReader
-from stream_app.errors import StateUntrusted, UsageError
+from stream_app.errors import StateUnavailable, StateUntrusted, UsageError
 from stream_app.hosts.log_url import DEFAULT_BROKER, DEFAULT_STATE, open_broker
 from stream_app.hosts.manifests import champion, read_manifest, settings_in_force
 from stream_app.hosts.pipeline_file import load_pipeline
@@ -54,13 +54,26 @@ def load_model(
         place = _Place(log, manifest, directory, key)
         number = place.partition(partition)
         version = version or champion(log, manifest, number)
-        store = RocksdbStore.open(directory.partition(log.log_id, name, number), read_only=True)
+        path = directory.partition(log.log_id, name, number)
+        if not path.exists():
+            raise _no_checkpoint(f"{name}/{number}", path)
+        store = RocksdbStore.open(path, read_only=True)
         try:
+            if read_position(store) is None:
+                raise _no_checkpoint(f"{name}/{number}", path)
             return place.model(store, number, version, pipeline)
         finally:
             store.close()
     finally:
         log.close()
+
+
+def _no_checkpoint(where: str, path: Path) -> StateUnavailable:
+    return StateUnavailable(
+        f"{where} has no checkpoint yet: there is no state in {path}.",
+        attempt="stream-app run FILE, which saves one at the latest when it ends; or state= with "
+        "the directory where it is",
+    )
 
 
 class _Place:
@@ -97,11 +110,12 @@ class _Place:
         """Return the model that the state holds."""
         where = f"{self._manifest.pipeline}/{version}/{partition}"
         position = read_position(store)
-        present = [] if position is None else sorted(position.versions)
-        if position is None or version not in present:
+        assert position is not None  # noqa: S101 - whoever opened the state looked
+        present = sorted(position.versions)
+        if version not in present:
             raise UsageError(
                 f"the state of {where} knows no version {version!r}",
-                attempt=f"version= one of {', '.join(present) or 'none: run it first'}",
+                attempt=f"version= one of {', '.join(present)}",
             )
         position.environment.check(this_environment(), f"the state of {where}")
         models = self._models(store, partition, version, pipeline)

@@ -10,13 +10,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import msgspec
 import pytest
 from river import linear_model, metrics, preprocessing, tree
 
-from stream_app.cli.demo import DECLARATION
+from stream_app.cli.demo import DECLARATION, _where
+from stream_app.cli.demo_lines import _line
 from stream_app.cli.demo_screen import BARS, _bars
 from stream_app.cli.demo_summary import next_commands
 from stream_app.core.commit import decode_commit
@@ -114,6 +116,18 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     finished = finish(start(folder))
     plan = DemoPlan(folder / ".stream-app" / "demo", DAYS, DECLARATION)
     return Story(folder, killed_at, stopped_at, stopped, finished, plan)
+
+
+def test_a_demo_that_goes_on_or_ends_at_once_claims_nothing_that_is_not_so() -> None:
+    commit = SimpleNamespace(
+        watermark_ms=0, waiting=7, counters={"labels_joined": 40_000, "timed_out": 1}
+    )
+    pace = SimpleNamespace(per_second=lambda: 0.0)
+    figures: Any = SimpleNamespace(commit=commit, records_pace=pace, versions={})
+    line = _line(figures)
+    assert "labels 40,000 joined" in line
+    assert "warming up" not in line
+    assert _where(None) == "while starting"
 
 
 def in_order() -> list[Any]:

@@ -116,10 +116,10 @@ def test_the_installed_program_runs_under_a_fixed_hash_seed_and_logs_json(shop: 
 def test_nothing_is_said_to_have_started_before_the_declaration_was_read(
     empty: Path, terminal: Terminal
 ) -> None:
-    ended = terminal.run(empty, "run", "shop")
+    ended = terminal.run(empty, "run", "shop", "--until-end")
     assert_error(ended, 2, "'shop' is a name, and a file is wanted", "Try: shop.py")
     (empty / "shop.py").write_text("pipeline = 3\n")
-    broken = terminal.run(empty, "run", "shop.py")
+    broken = terminal.run(empty, "run", "shop.py", "--until-end")
     assert_error(broken, 2, "shop.py is no Pipeline")
     assert "run_started" not in ended.err + broken.err
 
@@ -164,6 +164,19 @@ def test_a_model_that_is_not_there_is_named(shop: Path) -> None:
         load_model("shop", key="EWR", broker=log, state=state)
     with pytest.raises(StateUnavailable, match="no state"):
         load_model("shop", broker=log, state=str(shop / "elsewhere"))
+
+
+def test_before_anything_ran_there_is_no_model_and_nothing_to_compare(
+    empty: Path, terminal: Terminal
+) -> None:
+    sent = terminal.run(empty, "produce", "shop.py", stdin=json_lines(observation(0)))
+    assert sent.code == 0
+    log, state = str(empty / ".stream-app/log.db"), str(empty / ".stream-app/state")
+    with pytest.raises(StateUnavailable, match="shop/0 has no checkpoint yet") as caught:
+        load_model("shop", broker=log, state=state)
+    assert "stream-app run FILE" in caught.value.attempt
+    [line] = terminal.run(empty, "replay", "shop.py").out.splitlines()
+    assert "no difference in 0 records" in line
 
 
 def test_what_is_no_event_is_not_sent(shop: Path) -> None:

@@ -88,8 +88,12 @@ class Cursor:
                 return False
             await asyncio.sleep(min(0.05, max(0.0, deadline - time.monotonic())))
         if not self._fetched:
-            left_ms = max(0, int((deadline - time.monotonic()) * 1000))
-            await self._poll(1000, left_ms)
+            left_ms = int((deadline - time.monotonic()) * 1000)
+            if left_ms > 0:
+                await self._poll(1000, left_ms)
+            else:
+                # No time to wait is time enough to find what is there already.
+                await self._fetch(1000)
         return bool(self._fetched)
 
     async def _seek(self, offset: int) -> bool:

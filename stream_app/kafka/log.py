@@ -144,7 +144,7 @@ class KafkaLog:
         """Fence any previous owner of this ledger's partition and own it."""
         self._require_open()
         require_partition(ledger, partition, self._count(ledger))
-        claim = KafkaClaim(self._loop, self._connection, ledger, partition)
+        claim = KafkaClaim(self._loop, self._connection, ledger, partition, self._count)
         self._claims.append(claim)
         return claim
 

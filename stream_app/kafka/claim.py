@@ -49,7 +49,8 @@ class KafkaClaim:
     """A `Claim` whose fence is the broker's: the newest producer of a transactional id wins.
 
     After an error in a transaction nothing is tried again: whether it was committed is for the
-    next owner to read. `count` returns a topic's partitions, or raises `UsageError`.
+    next owner to read. `count` returns a topic's partitions, or raises `UsageError`; `reached` is
+    called with the name of every step of a publish, and crash tests die there.
     """
 
     def __init__(
@@ -59,12 +60,14 @@ class KafkaClaim:
         ledger: str,
         partition: int,
         count: Callable[[str], int],
+        reached: Callable[[str], None],
     ) -> None:
         self._loop = loop
         self._connection = connection
         self._ledger = ledger
         self._partition = partition
         self._count = count
+        self._reached = reached
         self._released = False
         self._standing: int | None = None
         self._commit: bytes | None = None
@@ -132,11 +135,14 @@ class KafkaClaim:
                 sent: list[Sent] = []
                 for topic, rows in by_topic.items():
                     sent += await send_records(producer, prefix + topic, self._partition, rows)
+                self._reached("outputs sent")
                 sent += await send_records(
                     producer, prefix + self._ledger, self._partition, [record]
                 )
                 await settled(sent)
+                self._reached("transaction whole")
                 await producer.commit_transaction()
+                self._reached("transaction committed")
             except BaseException:
                 self._released = True
                 raise

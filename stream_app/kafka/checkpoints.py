@@ -19,7 +19,7 @@ from stream_app.errors import StateUntrusted
 from stream_app.kafka.batches import send_records, settled
 from stream_app.kafka.claim import start_fencing, transactional_producer
 from stream_app.kafka.client_errors import named_errors
-from stream_app.kafka.committed import committed_reader, high_watermark, rows_between
+from stream_app.kafka.committed import high_watermark, reader, rows_between
 from stream_app.kafka.connection import Connection
 from stream_app.kafka.event_loop import EventLoopThread
 from stream_app.kafka.ledger import newest
@@ -99,7 +99,7 @@ class CheckpointTopic:
         place = TopicPartition(self._connection.prefix + self._topic, self._partition)
         stop = await high_watermark(self._connection, place)
         rows: dict[bytes, ConsumerRecord] = {}
-        async with committed_reader(self._connection) as consumer:
+        async with reader(self._connection) as consumer:
             consumer.assign([place])
             start = (await consumer.beginning_offsets([place]))[place]
             async for row in rows_between(consumer, place, start, stop):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from aiokafka import AIOKafkaProducer
 
+from stream_app.codec.partitioning import require_partition
 from stream_app.core.log_rules import released, require_current
 from stream_app.kafka.batches import BATCH_BYTES_MAX, Sent, send_records, settled
 from stream_app.kafka.client_errors import named_errors
@@ -48,7 +49,8 @@ class KafkaClaim:
     """A `Claim` whose fence is the broker's: the newest producer of a transactional id wins.
 
     After an error in a transaction nothing is tried again: whether it was committed is for the
-    next owner to read.
+    next owner to read. `count` returns a topic's partitions, or raises `UsageError`; `reached` is
+    called with the name of every step of a publish, and crash tests die there.
     """
 
     def __init__(
@@ -57,11 +59,15 @@ class KafkaClaim:
         connection: Connection,
         ledger: str,
         partition: int,
+        count: Callable[[str], int],
+        reached: Callable[[str], None],
     ) -> None:
         self._loop = loop
         self._connection = connection
         self._ledger = ledger
         self._partition = partition
+        self._count = count
+        self._reached = reached
         self._released = False
         self._standing: int | None = None
         self._commit: bytes | None = None
@@ -111,6 +117,9 @@ class KafkaClaim:
         by_topic: dict[str, list[Output]] = {}
         for output in outputs:
             by_topic.setdefault(output.topic, []).append(output)
+        for topic in by_topic:
+            # The client would look for it for 40 seconds, with the transaction open.
+            require_partition(topic, self._partition, self._count(topic))
         self._loop.run(self._transact(by_topic, commit, next_offset))
         self._standing, self._commit = next_offset, commit
 
@@ -126,11 +135,14 @@ class KafkaClaim:
                 sent: list[Sent] = []
                 for topic, rows in by_topic.items():
                     sent += await send_records(producer, prefix + topic, self._partition, rows)
+                self._reached("outputs sent")
                 sent += await send_records(
                     producer, prefix + self._ledger, self._partition, [record]
                 )
                 await settled(sent)
+                self._reached("transaction whole")
                 await producer.commit_transaction()
+                self._reached("transaction committed")
             except BaseException:
                 self._released = True
                 raise

@@ -1,4 +1,4 @@
-"""Reads what is committed, and only that: the one way in which records are fetched."""
+"""The one way in which partitions are read: from a named offset, committed records."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ class FetchTimeout(TimeoutError):
     """Records that must be there did not come: an open transaction, or a broker in trouble."""
 
 
-def committed_reader(connection: Connection, **options: Any) -> AIOKafkaConsumer:
+def reader(connection: Connection, *, committed: bool = True, **options: Any) -> AIOKafkaConsumer:
     """Return a reader of committed records that is in no group and not started yet.
 
-    Sought below the log's start it raises: "earliest" would silently begin later.
+    With `committed` False it also reads what may never be committed. Sought below the log's start
+    it raises: "earliest" would silently begin later.
     """
     return AIOKafkaConsumer(
         **connection.client_options(),
-        isolation_level="read_committed",
+        isolation_level="read_committed" if committed else "read_uncommitted",
         auto_offset_reset="none",
         enable_auto_commit=False,
         group_id=None,
@@ -55,8 +56,6 @@ async def rows_between(
 
 async def high_watermark(connection: Connection, place: TopicPartition) -> int:
     """Return the first offset not yet given, committed or not."""
-    async with AIOKafkaConsumer(
-        **connection.client_options(), isolation_level="read_uncommitted", group_id=None
-    ) as consumer:
+    async with reader(connection, committed=False) as consumer:
         end: int = (await consumer.end_offsets([place]))[place]
         return end

@@ -10,7 +10,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
-from stream_app.kafka.committed import FETCH_TIMEOUT_S, FetchTimeout, committed_reader
+from stream_app.kafka.committed import FETCH_TIMEOUT_S, FetchTimeout, reader
 from stream_app.kafka.connection import Connection
 from stream_app.records import Record
 
@@ -20,7 +20,7 @@ _FETCH_WAIT_MS = 100
 
 async def open_asker(connection: Connection) -> AIOKafkaConsumer:
     """Connect a client that fetches nothing, so that its questions are answered at once."""
-    asker = committed_reader(connection)
+    asker = reader(connection)
     await asker.start()
     return asker
 
@@ -29,7 +29,7 @@ async def open_cursor(
     connection: Connection, asker: AIOKafkaConsumer, topic: str, partition: int
 ) -> Cursor:
     """Connect a reader of one partition."""
-    consumer = committed_reader(connection, fetch_max_wait_ms=_FETCH_WAIT_MS)
+    consumer = reader(connection, fetch_max_wait_ms=_FETCH_WAIT_MS)
     await consumer.start()
     place = TopicPartition(connection.prefix + topic, partition)
     consumer.assign([place])
@@ -73,8 +73,12 @@ class Cursor:
                 return False
             await asyncio.sleep(min(0.05, max(0.0, deadline - time.monotonic())))
         if not self._fetched:
-            left_ms = max(0, int((deadline - time.monotonic()) * 1000))
-            await self._poll(1000, left_ms)
+            left_ms = int((deadline - time.monotonic()) * 1000)
+            if left_ms > 0:
+                await self._poll(1000, left_ms)
+            else:
+                # No time to wait is time enough to find what is there already.
+                await self._fetch(1000)
         return bool(self._fetched)
 
     async def _seek(self, offset: int) -> bool:

@@ -29,13 +29,19 @@ from stream_app.kafka.connection import Connection
 from stream_app.kafka.cursor import Cursor, open_asker, open_cursor, to_record
 from stream_app.kafka.event_loop import EventLoopThread
 from stream_app.kafka.group import group_of, owners_of
-from stream_app.kafka.ledger import newest
+from stream_app.kafka.ledger import COMMIT, newest
 from stream_app.records import NewRecord, Record
 
 CURSORS_MAX = 64
 WAIT_TURN_S = 0.1
+# A commit that was acknowledged shows itself within a moment.
+LOOK_S = 2.0
 T = TypeVar("T")
 UseOfCursor = Callable[[Cursor], Coroutine[Any, Any, T]]
+
+
+def _nothing(_step: str) -> None:
+    """Watch no steps."""
 
 
 class KafkaLog:
@@ -44,12 +50,14 @@ class KafkaLog:
     `append` is durable once all in-sync replicas have it. Its records are whole per batch and
     partition; after an error part of them may be there, and sending them again is safe: an id
     that is known already becomes a dead letter. Every call may raise `LogUnavailable`.
+    `reached` is called with the name of every step of a claim's publish; crash tests die there.
     """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._loop = EventLoopThread()
         self._closed = False
+        self.reached: Callable[[str], None] = _nothing
         self._cursors: OrderedDict[tuple[str, int], Cursor] = OrderedDict()
         self._producer: AIOKafkaProducer | None = None
         self._asker: AIOKafkaConsumer | None = None
@@ -146,7 +154,9 @@ class KafkaLog:
         """Fence any previous owner of this ledger's partition and own it."""
         self._require_open()
         require_partition(ledger, partition, self._count(ledger))
-        claim = KafkaClaim(self._loop, self._connection, ledger, partition)
+        claim = KafkaClaim(
+            self._loop, self._connection, ledger, partition, self._count, self.reached
+        )
         self._claims.append(claim)
         return claim
 
@@ -154,8 +164,11 @@ class KafkaLog:
         """Return a ledger value, or None."""
         if partition >= self._counts.get(ledger, 0) and partition >= self.topics().get(ledger, 0):
             return None
+        # A commit that a dead owner left open is undone by the next one, who waits for that.
+        patience_s = LOOK_S if key.encode() == COMMIT else None
         found = self._run(
-            f"reading {ledger}", newest(self._connection, ledger, partition, key.encode())
+            f"reading {ledger}",
+            newest(self._connection, ledger, partition, key.encode(), patience_s=patience_s),
         )
         return None if found is None else found.value
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
@@ -18,14 +20,16 @@ from stream_app.kafka.event_loop import EventLoopThread
 # The log's own time of append is part of what a fold reads. With the events' own times, records
 # of years ago would vanish at the first retention check.
 _STAMPED = {"message.timestamp.type": "LogAppendTime"}
-_KEPT = {**_STAMPED, "cleanup.policy": "delete", "retention.ms": "-1"}
+KEPT = {**_STAMPED, "cleanup.policy": "delete", "retention.ms": "-1"}
 # Small segments, since only closed ones are compacted and a start reads what is left.
-_COMPACTED = {
+COMPACTED = {
     **_STAMPED,
     "cleanup.policy": "compact",
     "segment.bytes": "16777216",
     "min.cleanable.dirty.ratio": "0.1",
 }
+# Whoever asks sooner is told that there is no such topic.
+KNOWN_WITHIN_S = 10.0
 
 
 class TopicSpec(msgspec.Struct, frozen=True):
@@ -41,9 +45,9 @@ def wanted_topics(pipeline: str, versions: Iterable[str], partitions: int) -> li
     topics = Topics(pipeline)
     first, *outputs = topics.all(versions)
     return [
-        TopicSpec(first, partitions, _KEPT),
+        TopicSpec(first, partitions, KEPT),
         *(TopicSpec(name, partitions, _STAMPED) for name in outputs),
-        *(TopicSpec(name, partitions, _COMPACTED) for name in topics.internal),
+        *(TopicSpec(name, partitions, COMPACTED) for name in topics.internal),
     ]
 
 
@@ -76,11 +80,22 @@ async def _create(
             if code:
                 raise _not_made(connection, name, error(message))
             made.append(spec.name)
+        await _wait_until_known(admin, [connection.prefix + name for name in made])
     except (OSError, RuntimeError) as error:
         raise named(error, connection.url, "creating topics") from error
     finally:
         await admin.close()
     return made
+
+
+async def _wait_until_known(admin: AIOKafkaAdminClient, names: Sequence[str]) -> None:
+    """Wait until the broker tells of topics that it has just made, which takes it a moment."""
+    deadline = time.monotonic() + KNOWN_WITHIN_S
+    while names and time.monotonic() < deadline:
+        known = {row["topic"] for row in await admin.describe_topics() if row["partitions"]}
+        names = [name for name in names if name not in known]
+        if names:
+            await asyncio.sleep(0.02)
 
 
 def _not_made(connection: Connection, name: str, error: Exception) -> StreamAppError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +14,9 @@ import pytest
 from stream_app.codec.partitioning import partition_of
 from stream_app.core.log import Claim, Log
 from stream_app.errors import Fenced, UsageError
+from stream_app.kafka.connection import Connection
+from stream_app.kafka.log import KafkaLog
+from stream_app.kafka.topics import COMPACTED, KEPT, TopicSpec, create_topics
 from stream_app.records import NewRecord, Output
 from stream_app.storage.memory_log import MemoryLog
 from stream_app.storage.sqlite_log import SqliteLog
@@ -28,8 +32,8 @@ class Clock:
         return self.now_ms
 
 
-class RetainingLog(Log, Protocol):
-    """A log of this machine, whose retention is ours and not a broker's."""
+class MachineLog(Log, Protocol):
+    """A log of this machine, whose topics and retention are ours and not an operator's."""
 
     def retain(self, topic: str, partition: int, *, from_offset: int) -> int: ...
 
@@ -42,27 +46,60 @@ class Usurp(Protocol):
     def __call__(self, ledger: str, partition: int) -> None: ...
 
 
+TOPICS = {"t": 1, "wide": 4, "second": 4}
+LEDGERS = {"l": 4, "l.v2": 4}
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def log(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[RetainingLog]:
-    opened: RetainingLog
-    if request.param == "memory":
+@contextmanager
+def opened_machine_log(kind: str, root: Path, clock: Clock) -> Iterator[MachineLog]:
+    opened: MachineLog
+    if kind == "memory":
         opened = MemoryLog(clock_ms=clock)
     else:
-        opened = SqliteLog.open(tmp_path / "log.db", create=True, clock_ms=clock)
-    opened.create_topics({"t": 1, "wide": 4})
+        opened = SqliteLog.open(root / "log.db", create=True, clock_ms=clock)
+    opened.create_topics(TOPICS)
     yield opened
     opened.close()
 
 
+@contextmanager
+def opened_kafka_log(connection: Connection) -> Iterator[KafkaLog]:
+    topics = [TopicSpec(name, count, KEPT) for name, count in TOPICS.items()]
+    ledgers = [TopicSpec(name, count, COMPACTED) for name, count in LEDGERS.items()]
+    create_topics(connection, [*topics, *ledgers], replication=1)
+    with closing(KafkaLog(connection)) as opened:
+        yield opened
+
+
+@pytest.fixture(params=["memory", "sqlite", "kafka"])
+def log(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Log]:
+    if request.param == "kafka":
+        # Asked for here, so that the other two need no broker.
+        with opened_kafka_log(request.getfixturevalue("connection")) as on_kafka:
+            yield on_kafka
+        return
+    with opened_machine_log(request.param, tmp_path, clock) as opened:
+        yield opened
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def machine_log(
+    request: pytest.FixtureRequest, tmp_path: Path, clock: Clock
+) -> Iterator[MachineLog]:
+    """What a broker leaves to its operator, its own clock or its own bounds."""
+    with opened_machine_log(request.param, tmp_path, clock) as opened:
+        yield opened
+
+
 @pytest.fixture
-def usurp(log: RetainingLog, tmp_path: Path) -> Usurp:
+def usurp(log: Log, tmp_path: Path) -> Usurp:
     def take_over(ledger: str, partition: int) -> None:
-        if isinstance(log, MemoryLog):
+        if not isinstance(log, SqliteLog):
             log.claim(ledger, partition)
             return
         # Losing the lock's file is the one way past a living owner; the epoch has to hold then.
@@ -76,6 +113,14 @@ def usurp(log: RetainingLog, tmp_path: Path) -> Usurp:
 
 def values(log: Log, topic: str, partition: int = 0) -> list[bytes]:
     return [record.value for record in log.read(topic, partition, 0, records_max=1000)]
+
+
+def published(log: Log, topic: str, partition: int, count: int) -> list[bytes]:
+    """Return what readers see once they see `count` records: brokers show it a moment later."""
+    deadline = time.monotonic() + 20
+    while len(found := values(log, topic, partition)) < count and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return found
 
 
 def new(*texts: bytes) -> list[NewRecord]:
@@ -107,7 +152,7 @@ def test_a_record_comes_back_with_all_its_bytes(log: Log) -> None:
         NewRecord(None, b""),
         NewRecord(b"", b"\x00\xff" * 3),
         NewRecord(b"k", b"v", (("source", b"t/0@1"), ("source", b""), ("é", b"\x00"))),
-        NewRecord(b"big", b"x" * 3_000_000),
+        NewRecord(b"big", b"x" * 900_000),
     ]
     log.append("t", written)
     read = log.read("t", 0, 0, records_max=9)
@@ -117,13 +162,36 @@ def test_a_record_comes_back_with_all_its_bytes(log: Log) -> None:
     assert {(r.topic, r.partition) for r in read} == {("t", 0)}
 
 
-def test_a_record_carries_the_time_of_its_append(log: Log, clock: Clock) -> None:
+def test_a_log_of_this_machine_takes_records_beyond_a_brokers_bound(
+    machine_log: MachineLog,
+) -> None:
+    machine_log.append("t", new(b"x" * 3_000_000))
+    assert [len(value) for value in values(machine_log, "t")] == [3_000_000]
+
+
+def test_append_times_follow_each_other_also_within_a_call(log: Log) -> None:
+    for _ in range(3):
+        log.append("t", new(b"a", b"b"))
+    times = [record.timestamp_ms for record in log.read("t", 0, 0, records_max=9)]
+    assert times == sorted(times)
+    assert len(times) == 6
+    # And they do not change from one read to the next: a fold reads them.
+    assert times == [record.timestamp_ms for record in log.read("t", 0, 0, records_max=9)]
+
+
+def test_on_this_machine_a_record_carries_the_time_of_its_append(
+    machine_log: MachineLog, clock: Clock
+) -> None:
+    log = machine_log
     clock.now_ms = 5_000
     log.append("t", new(b"a"))
     assert log.read("t", 0, 0, records_max=1)[0].timestamp_ms == 5_000
 
 
-def test_append_times_do_not_fall_when_the_clock_is_set_back(log: Log, clock: Clock) -> None:
+def test_on_this_machine_append_times_do_not_fall_when_the_clock_is_set_back(
+    machine_log: MachineLog, clock: Clock
+) -> None:
+    log = machine_log
     for now_ms in (5_000, 3_000, 6_000):
         clock.now_ms = now_ms
         log.append("t", new(b"a"))
@@ -182,7 +250,7 @@ def test_an_unknown_topic_is_named_with_those_that_exist(log: Log, call: str) ->
         "bounds": lambda: log.bounds("nope", 0),
         "wait": lambda: log.wait("nope", 0, 0, 0),
     }
-    with pytest.raises(UsageError, match=r"no topic nope .* \(t, wide\)"):
+    with pytest.raises(UsageError, match=r"no topic nope .*\(.*second, t, wide\)"):
         calls[call]()
 
 
@@ -193,10 +261,20 @@ def test_an_unknown_partition_is_refused(log: Log) -> None:
         log.bounds("wide", -1)
 
 
-def test_topics_are_created_once_and_keep_their_partitions(log: Log) -> None:
+def test_topics_that_are_there_are_left_alone(log: Log) -> None:
+    log.append("t", new(b"a"))
+    log.create_topics({"t": 1, "wide": 4})
+    assert {topic: log.topics()[topic] for topic in TOPICS} == TOPICS
+    assert values(log, "t") == [b"a"]
+    with pytest.raises(UsageError, match="Topic wide has 4 partitions, not 5"):
+        log.create_topics({"t": 1, "wide": 5})
+
+
+def test_on_this_machine_topics_are_made_once_all_or_none(machine_log: MachineLog) -> None:
+    log = machine_log
     log.append("t", new(b"a"))
     log.create_topics({"t": 1, "new": 2})
-    assert log.topics() == {"new": 2, "t": 1, "wide": 4}
+    assert log.topics() == {**TOPICS, "new": 2}
     assert values(log, "t") == [b"a"]
     with pytest.raises(UsageError, match="Topic wide has 4 partitions, not 5"):
         log.create_topics({"other": 1, "wide": 5})
@@ -271,22 +349,22 @@ def test_outputs_and_commit_are_published_as_one(log: Log) -> None:
     assert claim.committed() == b"commit 2"
     assert log.ledger_get("l", 2, "commit") == b"commit 2"
     assert log.ledger_get("l", 0, "commit") is None
-    assert values(log, "wide", 2) == [b"a", b"z"]
+    assert published(log, "wide", 2, 2) == [b"a", b"z"]
 
 
 def test_outputs_go_to_the_claims_partition_whatever_their_key(log: Log) -> None:
-    log.create_topics({"second": 4})
     mixed = [Output("wide", b"x", b"1"), Output("second", None, b"2"), Output("wide", b"y", b"3")]
     log.claim("l", 3).publish(mixed, b"c", expected=None, next_offset=1)
-    assert values(log, "wide", 3) == [b"1", b"3"]
-    assert values(log, "second", 3) == [b"2"]
+    assert published(log, "wide", 3, 2) == [b"1", b"3"]
+    assert published(log, "second", 3, 1) == [b"2"]
 
 
 def refused(log: Log, claim: Claim, expected: int | None) -> None:
-    before = [log.bounds("wide", 0), log.ledger_get("l", 0, "commit")]
+    before = log.ledger_get("l", 0, "commit")
     with pytest.raises(Fenced):
         claim.publish(outputs(b"no"), b"no", expected=expected, next_offset=99)
-    assert [log.bounds("wide", 0), log.ledger_get("l", 0, "commit")] == before
+    assert log.ledger_get("l", 0, "commit") == before
+    assert b"no" not in values(log, "wide", 0)
 
 
 def test_a_publish_from_another_position_is_fenced_and_writes_nothing(log: Log) -> None:
@@ -296,6 +374,7 @@ def test_a_publish_from_another_position_is_fenced_and_writes_nothing(log: Log) 
     refused(log, claim, expected=None)
     refused(log, claim, expected=9)
     claim.publish(outputs(b"b"), b"d", expected=10, next_offset=20)
+    assert published(log, "wide", 0, 2) == [b"a", b"b"]
 
 
 def test_a_claim_that_was_taken_over_is_fenced_and_writes_nothing(log: Log, usurp: Usurp) -> None:
@@ -303,6 +382,9 @@ def test_a_claim_that_was_taken_over_is_fenced_and_writes_nothing(log: Log, usur
     claim.publish(outputs(b"a"), b"c", expected=None, next_offset=10)
     usurp("l", 0)
     refused(log, claim, expected=10)
+    # Not later either: a successor's records would come after what it left.
+    log.append("wide", [NewRecord(b"k", b"after", partition=0)])
+    assert published(log, "wide", 0, 2) == [b"a", b"after"]
 
 
 def test_a_released_claim_is_fenced_and_its_successor_goes_on(log: Log) -> None:
@@ -318,9 +400,15 @@ def test_a_released_claim_is_fenced_and_its_successor_goes_on(log: Log) -> None:
 
 
 def test_claims_of_other_ledgers_and_partitions_do_not_fence_each_other(log: Log) -> None:
-    claims = [log.claim("l", 0), log.claim("l", 1), log.claim("l.v2", 0), log.claim("a/b c", 0)]
+    claims = [log.claim("l", 0), log.claim("l", 1), log.claim("l.v2", 0)]
     for claim in claims:
         claim.publish([], b"c", expected=None, next_offset=1)
+
+
+def test_on_this_machine_a_ledger_has_any_name(machine_log: MachineLog) -> None:
+    claim = machine_log.claim("a/b c", 0)
+    claim.publish([], b"c", expected=None, next_offset=1)
+    assert machine_log.ledger_get("a/b c", 0, "commit") == b"c"
 
 
 def test_a_publish_to_an_unknown_topic_or_partition_writes_nothing(log: Log) -> None:
@@ -346,11 +434,23 @@ def test_a_ledger_value_changes_only_from_what_was_expected(log: Log) -> None:
 
 
 def test_an_append_with_a_ledger_value_is_both_or_neither(log: Log) -> None:
-    assert log.append_with_ledger("t", new(b"a"), "l", "m", b"1", expected=None) == [(0, 0)]
+    first = log.append_with_ledger("t", new(b"a"), "l", "m", b"1", expected=None)
     assert log.append_with_ledger("t", new(b"b"), "l", "m", b"2", expected=None) is None
-    assert log.append_with_ledger("t", new(b"c"), "l", "m", b"3", expected=b"1") == [(0, 1)]
-    assert values(log, "t") == [b"a", b"c"]
+    third = log.append_with_ledger("t", new(b"c"), "l", "m", b"3", expected=b"1")
+    assert published(log, "t", 0, 2) == [b"a", b"c"]
+    records = log.read("t", 0, 0, records_max=9)
+    assert [first, third] == [[(0, record.offset)] for record in records]
     assert log.ledger_get("l", 0, "m") == b"3"
+
+
+def test_on_this_machine_a_transaction_leaves_no_hole_in_the_offsets(
+    machine_log: MachineLog,
+) -> None:
+    log = machine_log
+    assert log.append_with_ledger("t", new(b"a"), "l", "m", b"1", expected=None) == [(0, 0)]
+    assert log.append_with_ledger("t", new(b"b"), "l", "m", b"2", expected=b"1") == [(0, 1)]
+    log.claim("l", 2).publish(outputs(b"x"), b"c", expected=None, next_offset=1)
+    assert log.bounds("wide", 2) == (0, 1)
 
 
 def test_only_a_claim_writes_the_commit(log: Log) -> None:
@@ -360,7 +460,10 @@ def test_only_a_claim_writes_the_commit(log: Log) -> None:
         log.append_with_ledger("t", [], "l", "commit", b"x", expected=None)
 
 
-def test_retention_moves_the_start_and_offsets_go_on(log: RetainingLog) -> None:
+def test_on_this_machine_retention_moves_the_start_and_offsets_go_on(
+    machine_log: MachineLog,
+) -> None:
+    log = machine_log
     log.append("t", new(*[b"x"] * 10))
     assert log.retain("t", 0, from_offset=4) == 4
     assert log.bounds("t", 0) == (4, 10)
@@ -371,7 +474,10 @@ def test_retention_moves_the_start_and_offsets_go_on(log: RetainingLog) -> None:
     assert values(log, "t") == [b"y"]
 
 
-def test_retention_by_age_keeps_what_was_appended_since(log: RetainingLog, clock: Clock) -> None:
+def test_on_this_machine_retention_by_age_keeps_what_was_appended_since(
+    machine_log: MachineLog, clock: Clock
+) -> None:
+    log = machine_log
     for now_ms in (1_000, 2_000, 2_000, 3_000):
         clock.now_ms = now_ms
         log.append("t", new(b"x"))
@@ -391,7 +497,7 @@ def test_a_closed_log_says_so(log: Log) -> None:
 
 def test_two_logs_have_two_identities(log: Log, tmp_path: Path) -> None:
     other = SqliteLog.open(tmp_path / "other.db", create=True)
-    assert len(log.log_id) == 32
+    assert len(log.log_id) >= 22  # a UUID, in Kafka's spelling or in hexadecimal digits
     assert other.log_id != log.log_id
     other.close()
 

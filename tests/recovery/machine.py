@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Executor
 from contextlib import closing
 from pathlib import Path
 
 import msgspec
 
 from stream_app.core.commit import Commit, Manifest, decode_commit
+from stream_app.core.log import Log
 from stream_app.core.memory import Memory
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.topics import Topics
 from stream_app.hosts.manifests import read_manifest
-from stream_app.hosts.partition_host import Pace, PartitionHost, nothing
+from stream_app.hosts.partition_host import Pace, PartitionHost, Store, nothing
 from stream_app.hosts.registration import register
 from stream_app.hosts.replay import ReplayReport, replay
 from stream_app.hosts.state_directory import StateDirectory
@@ -58,7 +60,11 @@ class Machine(msgspec.Struct, frozen=True):
     def state(self) -> StateDirectory:
         return StateDirectory(self.root / "state")
 
-    def log(self, *, create: bool = False) -> SqliteLog:
+    def log(self, *, create: bool = False) -> Log:
+        return self.sqlite_log(create=create)
+
+    def sqlite_log(self, *, create: bool = False) -> SqliteLog:
+        """Open the log as what it is, for what only a log of this machine can do."""
         return SqliteLog.open(self.log_path, create=create)
 
     def begin(self, pipeline: Pipeline, rows: Sequence[NewRecord]) -> Manifest:
@@ -78,35 +84,39 @@ class Machine(msgspec.Struct, frozen=True):
 
     def open(
         self,
-        log: SqliteLog,
+        log: Log,
         pipeline: Pipeline,
         *,
         versions: Collection[str] | None = None,
         reached: Callable[[str], None] = nothing,
         pace: Pace | None = None,
         memory: Memory = Memory(),  # noqa: B008 - frozen
+        publisher: Executor | None = None,
     ) -> PartitionHost:
         """Open partition 0 as `run` does."""
         manifest = register(log, pipeline, self.state.public_keys)
         path = self.state.partition(log.log_id, pipeline.name, 0)
-
-        def open_store() -> RocksdbStore:
-            store = RocksdbStore.open(path)
-            store.reached = reached
-            return store
-
         return PartitionHost(
             log,
             pipeline,
             manifest,
             0,
-            open_store=open_store,
+            open_store=lambda: self.store(log, pipeline, path, reached),
             seal=self.state.seal(),
             versions=versions,
             reached=reached,
             pace=pace,
             memory=memory,
+            publisher=publisher,
         )
+
+    def store(
+        self, log: Log, pipeline: Pipeline, path: Path, reached: Callable[[str], None]
+    ) -> Store:
+        """Open partition 0's state."""
+        store = RocksdbStore.open(path)
+        store.reached = reached
+        return store
 
     def run(self, pipeline: Pipeline, *, until: int | None = None, save: bool = True) -> None:
         """Process up to the log's end, or `until`; `save` a checkpoint there."""

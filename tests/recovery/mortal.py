@@ -12,12 +12,15 @@ import sys
 import traceback
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import msgspec
 
 from stream_app.core.memory import Memory
+from stream_app.kafka.log import KafkaLog
+from tests.kafka.machine import KafkaMachine
 from tests.recovery.machine import EveryNth, Machine
 from tests.recovery.pipelines import PIPELINES
 
@@ -28,12 +31,24 @@ MEMORY = Memory(live_max=3, changes_max=120)
 
 
 class Life(msgspec.Struct, frozen=True):
-    """One run over the machine in `root`; it dies when `step` is reached the `nth` time."""
+    """One run over the machine in `root`; it dies when `step` is reached the `nth` time.
+
+    With `bootstrap` its log is on Kafka; `overlapping` publishes one batch while it learns the
+    next.
+    """
 
     root: str
     pipeline: str
     step: str | None = None
     nth: int = 1
+    bootstrap: str | None = None
+    prefix: str = ""
+    overlapping: bool = False
+
+    def machine(self) -> Machine:
+        if self.bootstrap is None:
+            return Machine(Path(self.root))
+        return KafkaMachine(Path(self.root), self.bootstrap, self.prefix)
 
 
 class Death(msgspec.Struct, frozen=True):
@@ -47,7 +62,7 @@ class Death(msgspec.Struct, frozen=True):
 def live(life: Life) -> dict[str, int]:
     """Process the machine's log to its end, save, and return how often each step was reached."""
     pipeline = PIPELINES[life.pipeline]
-    machine = Machine(Path(life.root))
+    machine = life.machine()
     steps: Counter[str] = Counter()
 
     def reached(step: str) -> None:
@@ -56,13 +71,20 @@ def live(life: Life) -> dict[str, int]:
             os.kill(os.getpid(), signal.SIGKILL)
 
     with closing(machine.log()) as log:
+        if isinstance(log, KafkaLog):
+            log.reached = reached
         host = machine.open(
-            log, pipeline, reached=reached, pace=EveryNth(CHECKPOINT_EVERY), memory=MEMORY
+            log,
+            pipeline,
+            reached=reached,
+            pace=EveryNth(CHECKPOINT_EVERY),
+            memory=MEMORY,
+            publisher=ThreadPoolExecutor(1) if life.overlapping else None,
         )
         while host.step(BATCH):
             pass
         reached("shutdown")
-        host.checkpoint()
+        host.finish()
         reached("closing")
         host.close()
         reached("closed")

@@ -437,13 +437,13 @@ def test_another_cpu_goes_on_and_is_recorded(machine: Machine) -> None:
 def test_records_removed_before_they_were_processed_are_missed(machine: Machine) -> None:
     """A hole in what is learned would be silent: reading just begins later."""
     machine.run(small(), until=HALF)
-    with closing(machine.log()) as log:
+    with closing(machine.sqlite_log()) as log:
         log.retain("small.events", 0, from_offset=HALF + 1)
     assert f"begins at offset {HALF + 1}" in _refused(machine, small(), LogUntrusted)
 
 
 def test_records_removed_from_under_a_processor_that_lags_stop_it(machine: Machine) -> None:
-    with closing(machine.log()) as log, closing(machine.open(log, small())) as host:
+    with closing(machine.sqlite_log()) as log, closing(machine.open(log, small())) as host:
         host.step(100)
         log.retain("small.events", 0, from_offset=101)
         before = machine.outcome(small())
@@ -456,7 +456,7 @@ def test_removing_what_was_processed_and_saved_costs_nothing(
     machine: Machine, undisturbed: Outcome
 ) -> None:
     machine.run(small(), until=HALF)
-    with closing(machine.log()) as log:
+    with closing(machine.sqlite_log()) as log:
         log.retain("small.events", 0, from_offset=HALF)
     machine.run(small())
     assert first_difference(undisturbed, machine.outcome(small())) is None

@@ -1,14 +1,16 @@
-"""The broker that the tests of this room share."""
+"""The broker that tests share, and names on it that no other test has."""
 
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Iterator
 
 import pytest
 
 from scripts.broker import jars
 from scripts.broker.mishap import BrokerMishap
+from stream_app.kafka.connection import Connection
 from tests.kafka.broker import Broker
 
 
@@ -38,3 +40,9 @@ def broker(kafka_is_here: None) -> Iterator[Broker]:
     """A real Kafka; whoever pauses or kills it brings it back."""
     with Broker() as running:
         yield running
+
+
+@pytest.fixture
+def connection(broker: Broker) -> Connection:
+    """The shared Kafka, below a prefix that is this test's alone."""
+    return Connection((broker.bootstrap,), prefix=f"{uuid.uuid4().hex[:12]}.")

@@ -81,8 +81,8 @@ class _NoProducer(BootStrategy):
 class Membership:
     """One worker in the group `<pipeline>.live`; `assigned` hears the partitions that are its own.
 
-    Made in the event loop that it runs in. `name` is stable across restarts of a worker (static membership, KIP-345): a worker that comes
-    back in time moves nobody's partitions.
+    Made in the event loop that it runs in. `name` is stable across restarts of a worker (static
+    membership, KIP-345): a worker that comes back in time moves nobody's partitions.
     """
 
     def __init__(

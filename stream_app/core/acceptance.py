@@ -54,6 +54,11 @@ class Parked(msgspec.Struct, frozen=True, gc=False, array_like=True):
     schema: int
 
 
+# On import, see core/commit.py; whatever is made for a type makes it known.
+_decode_parked = msgspec.msgpack.Decoder(Parked).decode
+msgspec.msgpack.Decoder(Counters)
+
+
 class Joined(msgspec.Struct, frozen=True, gc=False):
     """An observation and its label: the example every version is scored on and learns from."""
 
@@ -74,9 +79,7 @@ class Acceptance:
         self.watermark = Watermark()
         self.ids = Identities(settings.limits.ids_max)
         self.early = EarlyLabels(settings.limits.early_max)
-        self._parked: Table[Parked] = Table(
-            reader, FAMILY, b"p", _encode, msgspec.msgpack.Decoder(Parked).decode
-        )
+        self._parked: Table[Parked] = Table(reader, FAMILY, b"p", _encode, _decode_parked)
         self.change(settings, since)
 
     def change(self, settings: AcceptanceSettings, since: int) -> None:

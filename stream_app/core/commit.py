@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -13,6 +14,7 @@ from stream_app.errors import LogUntrusted
 # Raised whenever a release changes the fold or an output's bytes.
 SEMANTICS = 1
 LIVE = "live"
+T = TypeVar("T")
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,13 +86,12 @@ def encode_commit(commit: Commit) -> bytes:
 
 def decode_commit(value: bytes, where: str) -> Commit:
     """Return the commit record in `value`; raises `LogUntrusted`."""
-    commit: Commit = _decode(value, Commit, f"the committed position of {where}")
-    return commit
+    return _decode(value, _decode_commit, f"the committed position of {where}")
 
 
 def decode_manifest(value: bytes, where: str) -> Manifest:
     """Return the manifest in `value`; raises `LogUntrusted`."""
-    manifest: Manifest = _decode(value, Manifest, f"the manifest of {where}")
+    manifest = _decode(value, _decode_manifest, f"the manifest of {where}")
     if manifest.semantics != SEMANTICS:
         raise LogUntrusted(
             f"the manifest of {where} asks for semantics {manifest.semantics}; this release runs "
@@ -100,9 +101,15 @@ def decode_manifest(value: bytes, where: str) -> Manifest:
     return manifest
 
 
-def _decode(value: bytes, kind: Any, what: str) -> Any:
+# Made on import: msgspec learns a type at its first use, and threads that make it do so at once
+# crash the process.
+_decode_commit = msgspec.json.Decoder(Commit).decode
+_decode_manifest = msgspec.json.Decoder(Manifest).decode
+
+
+def _decode(value: bytes, decode: Callable[[bytes], T], what: str) -> T:
     try:
-        return msgspec.json.decode(value, type=kind)
+        return decode(value)
     except msgspec.MsgspecError as error:
         raise LogUntrusted(
             f"{what} cannot be read: {error}.",

@@ -33,13 +33,16 @@ class Position(msgspec.Struct, frozen=True):
         return msgspec.msgpack.encode(self)
 
 
+_decode = msgspec.msgpack.Decoder(Position).decode
+
+
 def read_position(reader: StateReader) -> Position | None:
     """Return the position of a saved state, None for an empty one; raises `StateUntrusted`."""
     value = reader.get(POSITION, b"position")
     if value is None:
         return None
     try:
-        return msgspec.msgpack.decode(value, type=Position)
+        return _decode(value)
     except msgspec.MsgspecError as error:
         raise StateUntrusted(
             f"the state's position cannot be read: {error}.",

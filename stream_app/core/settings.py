@@ -51,6 +51,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return plain
 
 
+# On import, see core/commit.py; whatever is made for a type makes it known.
+msgspec.json.Decoder(Settings)
+
+
 def read_settings(plain: object) -> Settings:
     """Return the settings that `Settings.plain` gave; raises `msgspec.ValidationError`."""
     return msgspec.convert(plain, Settings)

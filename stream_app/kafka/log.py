@@ -46,6 +46,8 @@ class KafkaLog:
     that is known already becomes a dead letter. Every call may raise `LogUnavailable`.
     """
 
+    keeps_ledgers_in_topics = True
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._loop = EventLoopThread()

@@ -32,6 +32,7 @@ COMMANDS = {
     "apply": Listed("apply", "Put changed settings into the log."),
     "replay": Listed("replay", "Fold the log again and compare with what was published.", True),
     "checkpoints": Listed("checkpoints", "Look at the saved state, and verify it."),
+    "topics": Listed("topics", "Show a pipeline's topics, or make what is missing."),
     "schemas": Listed("schemas", "Print the JSON Schemas of all records."),
 }
 

@@ -168,3 +168,5 @@ def test_every_command_works_once_the_topics_are_made(place: Place, terminal: Te
     place.declare(model_per="key", evaluate_every=60)
     assert "evaluate_every" in run("apply", "shop.py")
     run("topics", place.name)
+    run("doctor", place.name)
+    run("doctor", "shop.py")

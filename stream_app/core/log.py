@@ -68,6 +68,11 @@ class Log(Protocol):
         """The identity of this log, made when it was; another file or cluster has another."""
         ...
 
+    @property
+    def keeps_ledgers_in_topics(self) -> bool:
+        """Whether ledgers and checkpoints are topics, which have to be there like all others."""
+        ...
+
     def topics(self) -> Mapping[str, int]:
         """Return the partition count of every topic."""
         ...

@@ -31,10 +31,11 @@ def register(
     """
     topics = Topics(pipeline.name)
     if log.ledger_get(topics.ledger, 0, "manifest") is None:
-        count = partitions or 1
-        _check_partitions(pipeline, count)
+        # Topics that an operator has made have their number already.
+        count = partitions or log.topics().get(topics.events) or 1
+        check_partitions(pipeline, count)
         _refuse_orphans(log, pipeline)
-        log.create_topics(dict.fromkeys(topics.all(pipeline.versions), count))
+        log.create_topics(dict.fromkeys(_needed(log, pipeline), count))
         manifest = Manifest(
             log_id=log.log_id,
             pipeline=pipeline.name,
@@ -52,8 +53,8 @@ def register(
             f"{pipeline.name} in {log.url} has {manifest.partitions} partitions, not {partitions}",
             attempt="leave the number out: it is fixed at the first start",
         )
-    _check_partitions(pipeline, manifest.partitions)
-    log.create_topics(dict.fromkeys(topics.all(pipeline.versions), manifest.partitions))
+    check_partitions(pipeline, manifest.partitions)
+    log.create_topics(dict.fromkeys(_needed(log, pipeline), manifest.partitions))
     return manifest
 
 
@@ -62,7 +63,14 @@ def require_settings(log: Log, manifest: Manifest, pipeline: Pipeline) -> None:
     check_settings(pipeline.settings(), settings_in_force(log, manifest), pipeline.name)
 
 
-def _check_partitions(pipeline: Pipeline, partitions: int) -> None:
+def _needed(log: Log, pipeline: Pipeline) -> list[str]:
+    topics = Topics(pipeline.name)
+    internal = topics.internal if log.keeps_ledgers_in_topics else []
+    return [*topics.all(pipeline.versions), *internal]
+
+
+def check_partitions(pipeline: Pipeline, partitions: int) -> None:
+    """Raise `UsageError` for a number of partitions that a pipeline cannot have."""
     if pipeline.model_per == "pipeline" and partitions > 1:
         raise UsageError(
             f'{pipeline.name} keeps one model for the pipeline (model_per="pipeline"), which '

@@ -53,6 +53,8 @@ class KafkaLog:
     `reached` is called with the name of every step of a claim's publish; crash tests die there.
     """
 
+    keeps_ledgers_in_topics = True
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._loop = EventLoopThread()

@@ -49,6 +49,8 @@ class MemoryLog:
     A second claim fences the first one, since within a process nobody has to die for it.
     """
 
+    keeps_ledgers_in_topics = False
+
     def __init__(
         self,
         *,

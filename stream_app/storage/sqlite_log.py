@@ -60,6 +60,8 @@ class SqliteLog:
     Open it anew in every process: a forked child is refused.
     """
 
+    keeps_ledgers_in_topics = False
+
     def __init__(
         self,
         path: Path,

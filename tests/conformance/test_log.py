@@ -13,10 +13,11 @@ import pytest
 
 from stream_app.codec.partitioning import partition_of
 from stream_app.core.log import Claim, Log
+from stream_app.core.upkeep import TopicSpec
 from stream_app.errors import Fenced, UsageError
 from stream_app.kafka.connection import Connection
 from stream_app.kafka.log import KafkaLog
-from stream_app.kafka.topics import COMPACTED, KEPT, TopicSpec, create_topics
+from stream_app.kafka.topics import COMPACTED, KEPT, create_topics
 from stream_app.records import NewRecord, Output
 from stream_app.storage.memory_log import MemoryLog
 from stream_app.storage.sqlite_log import SqliteLog

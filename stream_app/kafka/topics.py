@@ -14,6 +14,7 @@ from stream_app.errors import StreamAppError
 from stream_app.kafka.client_errors import named
 from stream_app.kafka.connection import Connection
 from stream_app.kafka.event_loop import EventLoopThread
+from stream_app.kafka.probe import probe
 
 # The log's own time of append is part of what a fold reads. With the events' own times, records
 # of years ago would vanish at the first retention check.
@@ -61,6 +62,7 @@ def create_topics(
 async def _create(
     connection: Connection, specs: Sequence[TopicSpec], replication: int
 ) -> list[str]:
+    await probe(connection)
     admin = AIOKafkaAdminClient(**connection.client_options())
     made = []
     try:

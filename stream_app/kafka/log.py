@@ -28,6 +28,8 @@ from stream_app.kafka.connection import Connection
 from stream_app.kafka.cursor import Cursor, open_asker, open_cursor, to_record
 from stream_app.kafka.event_loop import EventLoopThread
 from stream_app.kafka.ledger import newest
+from stream_app.kafka.probe import probe
+from stream_app.kafka.visibility import require_visible
 from stream_app.records import NewRecord, Record
 
 CURSORS_MAX = 64
@@ -54,6 +56,7 @@ class KafkaLog:
         self._counts: dict[str, int] = {}
         self._claims: list[KafkaClaim] = []
         try:
+            self._run("connecting", probe(connection))
             self._log_id: str = self._run("looking at the cluster", self._look())
         except BaseException:
             self._loop.close()
@@ -86,6 +89,7 @@ class KafkaLog:
         """
         missing = require_same_counts(partitions, self.topics())
         if missing:
+            self._run("looking at topics", require_visible(self._connection, missing))
             raise UsageError(
                 f"{self.url} lacks the topics {', '.join(missing)}.",
                 attempt="stream-app topics PIPELINE --create --broker " + self.url,
@@ -151,6 +155,7 @@ class KafkaLog:
     def ledger_get(self, ledger: str, partition: int, key: str) -> bytes | None:
         """Return a ledger value, or None."""
         if partition >= self._counts.get(ledger, 0) and partition >= self.topics().get(ledger, 0):
+            self._run(f"reading {ledger}", require_visible(self._connection, [ledger]))
             return None
         found = self._run(
             f"reading {ledger}", newest(self._connection, ledger, partition, key.encode())
@@ -281,6 +286,7 @@ class KafkaLog:
         self._require_open()
         count = self._counts.get(topic) or self.topics().get(topic)
         if count is None:
+            self._run("looking at topics", require_visible(self._connection, [topic]))
             raise unknown_topic(self.url, topic, self._counts)
         return count
 

@@ -21,6 +21,7 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, T
 from yarl import URL
 
 from stream_app.kafka.connection import Connection
+from stream_app.kafka.visibility import require_group
 
 # A worker that is gone without a word is missed after this long; a static member that comes
 # back within it gets its partitions without a rebalance.
@@ -134,6 +135,7 @@ class Membership:
 
     async def start(self) -> None:
         """Join; returns when the app runs, which may be before partitions are ours."""
+        await require_group(self.connection, self.group)
         await self._app.start()
 
     async def stop(self) -> None:

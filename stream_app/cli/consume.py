@@ -92,6 +92,8 @@ def _has(broker: str, topic: str) -> bool:
 def _offsets(log: Log, topic: str, begin: str, partition: int | None) -> dict[int, int]:
     count = log.topics().get(topic)
     if count is None:
+        # Raises as well, or else says that the topic is there and hidden from this user.
+        log.bounds(topic, 0)
         raise unknown_topic(log.url, topic, log.topics())
     if "@" in begin:
         place, partition, offset = _position(begin)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from stream_app.cli.logs import FORMATS, LEVELS, set_format, set_level
-from stream_app.hosts.log_url import DEFAULT_BROKER, DEFAULT_STATE
+from stream_app.hosts.log_url import DEFAULT_BROKER, DEFAULT_STATE, without_credentials
 from stream_app.web.address import parse_address
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -23,6 +23,7 @@ def broker(command: Command) -> Command:
         envvar="STREAM_APP_BROKER",
         show_default=True,
         show_envvar=True,
+        callback=lambda _context, _option, value: without_credentials(value),
         help="The event log: sqlite:///path, a path, or kafka://host:port[,host:port].",
     )(command)
 

@@ -74,6 +74,8 @@ class LogClient:
         """
         count = self.log.topics().get(topic)
         if count is None:
+            # Raises as well, or else says that the topic is there and hidden from this user.
+            self.log.bounds(topic, 0)
             raise unknown_topic(self.log.url, topic, self.log.topics())
         if partition is not None and partition not in range(count):
             raise UsageError(

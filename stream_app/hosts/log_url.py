@@ -27,6 +27,18 @@ def log_path(url: str) -> Path:
     )
 
 
+def without_credentials(url: str) -> str:
+    """Return a broker URL; raises `UsageError`, without showing it, for one with a login in it."""
+    kind, separator, rest = url.partition("://")
+    if separator and kind != "sqlite" and "@" in rest:
+        raise UsageError(
+            "a broker's URL has no place for credentials: it is shown in logs and errors",
+            attempt="the URL without them, and STREAM_APP_KAFKA_USERNAME and "
+            "STREAM_APP_KAFKA_PASSWORD_FILE",
+        )
+    return url
+
+
 def is_kafka(url: str) -> bool:
     """Tell whether a URL names a Kafka cluster."""
     return url.startswith("kafka://")
@@ -39,6 +51,7 @@ def log_exists(url: str) -> bool:
 
 def open_broker(url: str, *, create: bool = False, read_only: bool = False) -> Log:
     """Open the log that `url` names; `create` makes a new file where there is none."""
+    without_credentials(url)
     if is_kafka(url):
         # Imported only here: whoever stays on this machine needs no client of Kafka's.
         from stream_app.kafka.connection import connection

@@ -1,9 +1,10 @@
-"""What each role may have to do on a cluster, as the ACLs that allow it."""
+"""Which rights on the brokers a pipeline's users need, for each of their parts."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
 
 import msgspec
 
@@ -11,45 +12,60 @@ from stream_app.core.topics import Topics
 from stream_app.kafka.connection import Connection
 
 ROLES = ("producer", "worker", "reader")
+Role = Literal["producer", "worker", "reader", "operator"]
+Resource = Literal["topic", "group", "transactional-id"]
 
 
 class Acl(msgspec.Struct, frozen=True):
     """Operations on a topic, a group or transactional ids; `prefixed` for all names beginning so.
 
-    `kind` is an option of kafka-acls.sh.
+    `resource` is an option of kafka-acls.sh.
     """
 
-    kind: str
+    role: Role
+    resource: Resource
     name: str
     operations: tuple[str, ...]
     prefixed: bool = True
 
+    def arguments(self, principal: str) -> list[str]:
+        """Return the arguments of `kafka-acls.sh --add` that give it to a principal."""
+        pattern = "prefixed" if self.prefixed else "literal"
+        return [
+            *("--allow-principal", principal, *_operations(self.operations)),
+            *(f"--{self.resource}", self.name, "--resource-pattern-type", pattern),
+        ]
+
+
+def needed_acls(pipeline: str, prefix: str = "") -> list[Acl]:
+    """Return what the users of a pipeline need; `prefix` is the connection's.
+
+    producer: `produce`. It reads the manifest first, to check its events against the settings in
+    force, and sees the other topics, to know that they are there. worker: `run`. reader:
+    `consume`, `replay`, `status`; its groups have a prefix of their own, since whoever may join
+    the worker's group can take its partitions away. operator: `topics --create`, `apply`, and
+    the first start of a pipeline by anything but `run`.
+    """
+    names = Topics(prefix + pipeline)
+    every = f"{prefix}{pipeline}."
+    return [
+        Acl("producer", "topic", every, ("Describe",)),
+        Acl("producer", "topic", names.events, ("Write", "Describe"), prefixed=False),
+        Acl("producer", "topic", names.ledger, ("Read", "Describe"), prefixed=False),
+        Acl("worker", "topic", every, ("Read", "Write", "Describe", "DescribeConfigs")),
+        Acl("worker", "group", every, ("Read", "Describe")),
+        Acl("worker", "transactional-id", every, ("Write", "Describe")),
+        Acl("reader", "topic", every, ("Read", "Describe", "DescribeConfigs")),
+        Acl("reader", "group", f"{every}live", ("Describe",), prefixed=False),
+        Acl("reader", "group", f"{every}readers.", ("Read", "Describe")),
+        Acl("operator", "topic", every, ("Create", "Read", "Write", "Describe", "DescribeConfigs")),
+        Acl("operator", "transactional-id", every, ("Write", "Describe")),
+    ]
+
 
 def acls(connection: Connection, pipeline: str, role: str) -> list[Acl]:
-    """Return what a role needs: a worker all, a reader to read, a producer one topic to write.
-
-    A producer reads the manifest first, to check its events against the settings in force, and
-    sees the other topics, to know that they are there. A reader's groups have a prefix of their
-    own: whoever may join the worker's group can take its partitions away.
-    """
-    names = Topics(connection.prefix + pipeline)
-    every = f"{connection.prefix}{pipeline}."
-    if role == "producer":
-        return [
-            Acl("topic", every, ("Describe",)),
-            Acl("topic", names.events, ("Write", "Describe"), prefixed=False),
-            Acl("topic", names.ledger, ("Read", "Describe"), prefixed=False),
-        ]
-    if role == "reader":
-        return [
-            Acl("topic", every, ("Read", "Describe", "DescribeConfigs")),
-            Acl("group", f"{every}readers.", ("Read", "Describe")),
-        ]
-    return [
-        Acl("topic", every, ("Read", "Write", "Describe", "DescribeConfigs")),
-        Acl("group", every, ("Read", "Describe")),
-        Acl("transactional-id", every, ("Write", "Describe")),
-    ]
+    """Return what one role needs."""
+    return [acl for acl in needed_acls(pipeline, connection.prefix) if acl.role == role]
 
 
 def acl_commands(connection: Connection, pipeline: str, principals: Mapping[str, str]) -> list[str]:
@@ -63,11 +79,7 @@ def acl_commands(connection: Connection, pipeline: str, principals: Mapping[str,
 def command(connection: Connection, acl: Acl, principal: str) -> str:
     """Return the line for a shell that adds one ACL."""
     words = ["kafka-acls.sh", "--bootstrap-server", connection.servers[0], "--add"]
-    words += ["--allow-principal", shlex.quote(principal), *_operations(acl.operations)]
-    words += [f"--{acl.kind}", acl.name]
-    if acl.prefixed:
-        words += ["--resource-pattern-type", "prefixed"]
-    return " ".join(words)
+    return " ".join([*words, *map(shlex.quote, acl.arguments(principal))])
 
 
 def _operations(operations: Sequence[str]) -> Iterator[str]:

@@ -10,6 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from stream_app.kafka.client_errors import named_errors
 from stream_app.kafka.connection import Connection
 from stream_app.kafka.event_loop import EventLoopThread
+from stream_app.kafka.probe import probe
 
 T = TypeVar("T")
 
@@ -20,6 +21,7 @@ def administer(
     """Return what `use` makes of a connected admin client; raises named errors."""
 
     async def connected() -> T:
+        await probe(connection)
         admin = AIOKafkaAdminClient(**connection.client_options())
         try:
             await admin.start()

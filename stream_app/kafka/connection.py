@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import logging
+import os
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from stream_app.errors import UsageError
+from stream_app.kafka.secret import keep_logins_out_of_logs
+from stream_app.kafka.security import Security, read_security
 
 SCHEME = "kafka://"
 PORT = 9092
+_log = logging.getLogger("stream_app.kafka")
 
 
 class Connection(msgspec.Struct, frozen=True):
@@ -22,6 +28,29 @@ class Connection(msgspec.Struct, frozen=True):
     servers: tuple[str, ...]
     options: Mapping[str, Any] = {}
     prefix: str = ""
+
+    def __repr__(self) -> str:
+        """Show what is no secret; options may hold a password, or lead to one."""
+        return f"Connection({self.url!r}, {self.protocol}, prefix={self.prefix!r})"
+
+    def __rich_repr__(self) -> Iterator[str]:  # type: ignore[override]
+        """Show the same in a rich traceback's locals."""
+        yield from (self.url, self.protocol, self.prefix)
+
+    @property
+    def protocol(self) -> str:
+        """How clients speak to it: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."""
+        return str(self.options.get("security_protocol", "PLAINTEXT"))
+
+    @property
+    def tls(self) -> bool:
+        """Whether clients encrypt."""
+        return self.protocol.endswith("SSL")
+
+    @property
+    def sasl(self) -> bool:
+        """Whether clients log in."""
+        return self.protocol.startswith("SASL")
 
     @property
     def url(self) -> str:
@@ -57,5 +86,28 @@ def parse_servers(url: str) -> tuple[str, ...]:
 
 
 def connection(url: str) -> Connection:
-    """Return how to reach the cluster that `url` names."""
-    return Connection(parse_servers(url))
+    """Return how to reach the cluster that `url` names, with TLS and login as the settings say.
+
+    They are in the environment, `STREAM_APP_KAFKA_*`. Raises `UsageError` for one that is wrong
+    and `LogUnavailable` for a file that cannot be used.
+    """
+    servers = parse_servers(url)
+    security = read_security(os.environ)
+    keep_logins_out_of_logs()
+    _say(security)
+    return Connection(servers, security.client_options(), security.topic_prefix)
+
+
+@functools.lru_cache(maxsize=16)  # once in a process, however often the log is opened
+def _say(security: Security) -> None:
+    for path in security.readable_by_others:
+        fields = {"file": path, "try": f"chmod o-r {path}"}
+        _log.warning("secret_readable_by_others", extra={"fields": fields})
+    if security.sasl and not security.tls:
+        fields = {"protocol": security.protocol, "try": "SASL_SSL"}
+        _log.warning("login_not_encrypted", extra={"fields": fields})
+    if security.tls and not security.check_hostname:
+        _log.warning("host_names_not_checked", extra={"fields": {}})
+    if security.ignored:
+        fields = {"keys": ", ".join(security.ignored)}
+        _log.debug("properties_without_effect", extra={"fields": fields})

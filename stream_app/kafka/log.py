@@ -30,6 +30,8 @@ from stream_app.kafka.cursor import Cursor, open_asker, open_cursor, to_record
 from stream_app.kafka.event_loop import EventLoopThread
 from stream_app.kafka.group import group_of, owners_of
 from stream_app.kafka.ledger import COMMIT, newest
+from stream_app.kafka.probe import probe
+from stream_app.kafka.visibility import require_visible
 from stream_app.records import NewRecord, Record
 
 CURSORS_MAX = 64
@@ -66,6 +68,7 @@ class KafkaLog:
         self._counts: dict[str, int] = {}
         self._claims: list[KafkaClaim] = []
         try:
+            self._run("connecting", probe(connection))
             self._log_id: str = self._run("looking at the cluster", self._look())
         except BaseException:
             self._loop.close()
@@ -98,6 +101,7 @@ class KafkaLog:
         """
         missing = require_same_counts(partitions, self.topics())
         if missing:
+            self._run("looking at topics", require_visible(self._connection, missing))
             raise UsageError(
                 f"{self.url} lacks the topics {', '.join(missing)}.",
                 attempt="stream-app topics PIPELINE --create --broker " + self.url,
@@ -165,6 +169,7 @@ class KafkaLog:
     def ledger_get(self, ledger: str, partition: int, key: str) -> bytes | None:
         """Return a ledger value, or None."""
         if partition >= self._counts.get(ledger, 0) and partition >= self.topics().get(ledger, 0):
+            self._run(f"reading {ledger}", require_visible(self._connection, [ledger]))
             return None
         # A commit that a dead owner left open is undone by the next one, who waits for that.
         patience_s = LOOK_S if key.encode() == COMMIT else None
@@ -305,6 +310,7 @@ class KafkaLog:
         self._require_open()
         count = self._counts.get(topic) or self.topics().get(topic)
         if count is None:
+            self._run("looking at topics", require_visible(self._connection, [topic]))
             raise unknown_topic(self.url, topic, self._counts)
         return count
 

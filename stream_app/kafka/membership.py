@@ -22,6 +22,7 @@ from yarl import URL
 
 from stream_app.kafka.connection import Connection
 from stream_app.kafka.group import group_of
+from stream_app.kafka.visibility import require_group
 
 # A worker that is gone without a word is missed after this long; a static member that comes
 # back within it gets its partitions without a rebalance.
@@ -135,6 +136,7 @@ class Membership:
 
     async def start(self) -> None:
         """Join; returns when the app runs, which may be before partitions are ours."""
+        await require_group(self.connection, self.group)
         await self._app.start()
 
     async def stop(self) -> None:

@@ -23,9 +23,9 @@ async def lacking(
     findings = []
     allowed = await on_topics(admin, [connection.prefix + name for name in topics])
     for acl in acls(connection, pipeline, role):
-        if acl.kind == "topic":
+        if acl.resource == "topic":
             places = {topic: found for topic, found in allowed.items() if _covers(acl, topic)}
-        elif acl.kind == "group":
+        elif acl.resource == "group":
             places = {acl.name: await on_group(admin, f"{acl.name}doctor")}
         else:
             places = {acl.name: await on_transactions(admin, f"{acl.name}doctor")}
@@ -51,5 +51,5 @@ def _refused(
     if not where:
         return []
     what = f"a {role} has to {', '.join(sorted(lacks))} there, and these credentials may not"
-    place = f"{acl.kind} {', '.join(where)}"
+    place = f"{acl.resource} {', '.join(where)}"
     return [Finding("problem", "acls", place, what, command(connection, acl, f"User:{role}"))]

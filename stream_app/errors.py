@@ -9,6 +9,7 @@ StreamAppError
 |  |- LogBusy                           another process stands in the way
 |  |- StateUnavailable                  the state directory cannot be opened, read or written
 |  |- Fenced                            a newer owner took the partition over
+|  |- AddressUnavailable                an address to listen on is taken or not this machine's
 |- NeedsPerson                 exit 5   going on would be silently wrong
    |- LogUntrusted                      the log is corrupt, foreign, too new or was replaced
    |- StateUntrusted                    state is unsigned, of another log, or ahead of the log
@@ -86,6 +87,10 @@ class StateUnavailable(SurroundingsError):
 
 class Fenced(SurroundingsError):
     """A newer owner took the partition over; this one must end without saving."""
+
+
+class AddressUnavailable(SurroundingsError):
+    """An address to listen on is taken, not allowed, or not this machine's."""
 
 
 class NeedsPerson(StreamAppError):

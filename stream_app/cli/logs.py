@@ -7,7 +7,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("text", "json")
@@ -34,6 +35,18 @@ def set_format(form: str | None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
+
+
+def same_logs() -> Callable[[], None]:
+    """Return what lets another process log as this one does."""
+    text = any(isinstance(h.formatter, _Text) for h in logging.getLogger().handlers)
+    level = logging.getLevelName(_log.level).lower()
+    return partial(_log_as, "text" if text else "json", level)
+
+
+def _log_as(form: str, level: str) -> None:
+    set_format(form)
+    set_level(level)
 
 
 def debugging() -> bool:

@@ -9,6 +9,7 @@ import click
 
 from stream_app.cli.logs import FORMATS, LEVELS, set_format, set_level
 from stream_app.hosts.log_url import DEFAULT_BROKER, DEFAULT_STATE
+from stream_app.web.address import parse_address
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -22,7 +23,7 @@ def broker(command: Command) -> Command:
         envvar="STREAM_APP_BROKER",
         show_default=True,
         show_envvar=True,
-        help="The event log: sqlite:///path, or a path.",
+        help="The event log: sqlite:///path, a path, or kafka://host:port[,host:port].",
     )(command)
 
 
@@ -36,6 +37,18 @@ def state(command: Command) -> Command:
         show_default=True,
         show_envvar=True,
         help="Directory of checkpoints and keys.",
+    )(command)
+
+
+def http(command: Command) -> Command:
+    """`--http [HOST:]PORT`: where to answer `/livez`, `/readyz` and `/metrics`."""
+    return click.option(
+        "--http",
+        metavar="[HOST:]PORT",
+        envvar="STREAM_APP_HTTP",
+        show_envvar=True,
+        callback=lambda _context, _option, text: None if text is None else parse_address(text),
+        help="Answer /livez, /readyz and /metrics there; port 0 is any free one.  [default: off]",
     )(command)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from stream_app.errors import UsageError
 
-NAMES = ("broker", "state", "workers", "log-level", "log-format")
+NAMES = ("broker", "state", "workers", "http", "log-level", "log-format")
 
 
 def project_settings(directory: Path) -> dict[str, object]:

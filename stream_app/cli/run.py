@@ -8,8 +8,9 @@ import time
 import click
 
 from stream_app.cli import options
-from stream_app.cli.logs import fact
+from stream_app.cli.logs import fact, same_logs
 from stream_app.cli.pipeline_argument import declared, pipeline_file
+from stream_app.web.address import Address
 
 INTERRUPTED = 130
 
@@ -46,6 +47,7 @@ INTERRUPTED = 130
     help="At the first start: how many. Later it is fixed.  [default: 1]",
 )
 @click.option("--until-end", is_flag=True, help="Stop at the end that the log has now.")
+@options.http
 @options.logs
 def run(
     pipeline: str,
@@ -56,6 +58,7 @@ def run(
     workers: int,
     partitions: int | None,
     until_end: bool,
+    http: Address | None,
 ) -> int:
     """Predict, evaluate and learn from PIPELINE's events, live, exactly once.
 
@@ -65,6 +68,7 @@ def run(
     where it was.
     """
     from stream_app.cli.run_view import run_view
+    from stream_app.cli.run_web import heard
     from stream_app.hosts.stop_flag import StopFlag
     from stream_app.hosts.workers import RunPlan
     from stream_app.hosts.workers import run as run_pipeline
@@ -78,14 +82,15 @@ def run(
         partitions=partitions,
         workers=workers,
         until_end=until_end,
+        prepare=same_logs(),
     )
     flag = StopFlag()
     flag.install()
     began = time.monotonic()
-    with run_view(flag) as view:
+    with run_view(flag) as view, heard(view.say, http) as say:
         declared(pipeline)  # whose mistakes are told before anything is said to have started
         fact("run_started", pipeline=pipeline, broker=broker, state=state)
-        run_pipeline(plan, view.say, flag)
+        run_pipeline(plan, say, flag)
     seconds = time.monotonic() - began
     fact(
         "run_ended",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from stream_app.cli.logs import fact
 from stream_app.cli.table import count, duration
-from stream_app.hosts.embedded import Notice, Progress
+from stream_app.hosts.embedded import Notice, Progress, Word
 from stream_app.hosts.stop_flag import StopFlag
 
 if TYPE_CHECKING:
@@ -85,12 +85,14 @@ class RunView:
         self._signals = 0
         self._logged = time.monotonic()
 
-    def say(self, item: Progress | Notice) -> None:
+    def say(self, item: Word) -> None:
         """Take in what a worker says."""
         if isinstance(item, Notice):
             where = {} if item.partition is None else {"partition": item.partition}
             fact("notice", **where, text=item.text)
             return
+        if not isinstance(item, Progress):
+            return  # an error is shown when all workers have ended
         self._say_failed(item)
         if item.partition in self._partitions:
             self._partitions[item.partition].update(item)

@@ -34,6 +34,11 @@ class BlobSeal:
             )
         self._keyed = hmac.new(key, _FORMAT, "sha256")
 
+    @property
+    def key_id(self) -> bytes:
+        """Eight bytes that tell one key from another and say nothing else about it."""
+        return self._tag(b"key id", b"")[:8]
+
     def seal(self, context: bytes, payload: bytes) -> bytes:
         """Return `payload` as a blob that opens only under this key and context."""
         return b"".join((_FORMAT, self._tag(context, payload), payload))

@@ -33,6 +33,8 @@ _UNSET = msgspec.UNSET
 class Emitter:
     """Outputs of one partition, collected in `outputs` until the processor takes them.
 
+    `evaluations` keeps each version's newest one, for people to look at: metrics are not asked
+    again, since asking changes some of them.
     The bytes of an output do not depend on who is champion; only its topic does.
     """
 
@@ -42,6 +44,7 @@ class Emitter:
         self._topics = Topics(pipeline)
         self.champion = champion
         self.outputs: list[Output] = []
+        self.evaluations: dict[str, Evaluation] = {}
         self._place = f"{self._topics.events}/{partition}@".encode()
         self._versions: dict[str, tuple[str, tuple[str, bytes], str]] = {}
 
@@ -167,6 +170,7 @@ class Emitter:
             labels.joined / ended if ended else None,
             None if delays is None else Quantiles(*delays),
         )
+        self.evaluations[name] = output
         report.start_window()
         topic = self._route(name, self._topics.evaluations)
         value = encode_output(output)

@@ -30,6 +30,7 @@ from stream_app.core.version import VersionFold, VersionPlan
 from stream_app.errors import SettingsDiffer, StreamAppError, VersionFailed
 from stream_app.events import Refusal
 from stream_app.learning.definition import OtherCode
+from stream_app.outputs import Evaluation
 from stream_app.records import Output, Record, format_position
 
 LOOK_EVERY = 0xFF  # a mask: once in 256 records
@@ -302,6 +303,11 @@ class PartitionProcessor:
     def chain(self) -> bytes:
         """The chain digest over all records before `next_offset`."""
         return self._chain.digest()
+
+    @property
+    def evaluations(self) -> Mapping[str, Evaluation]:
+        """Every version's newest evaluation, of those that this processor put out."""
+        return self._emitter.evaluations
 
     def labels(self) -> Any:
         """Return what became of the labels so far."""

@@ -57,7 +57,7 @@ def look_at(path: Path, manifest: Manifest, partition: int, seal: BlobSeal | Non
     seen = Checkpoint(partition, str(path), path.exists())
     if not seen.exists:
         return Looked(seen, None)
-    seen = msgspec.structs.replace(seen, saved_ms=_saved_ms(path), bytes=_bytes(path))
+    seen = msgspec.structs.replace(seen, saved_ms=saved_ms(path), bytes=bytes_on_disk(path))
     try:
         store = RocksdbStore.open(path, read_only=True)
         try:
@@ -116,7 +116,7 @@ def _verify_models(store: StateReader, family: str, seal: BlobSeal, place: bytes
     return count
 
 
-def _saved_ms(path: Path) -> int | None:
+def saved_ms(path: Path) -> int | None:
     """Return when was saved last: a small file is replaced at every save."""
     try:
         return (path / "saves").stat().st_mtime_ns // 1_000_000
@@ -124,7 +124,8 @@ def _saved_ms(path: Path) -> int | None:
         return None
 
 
-def _bytes(path: Path) -> int:
+def bytes_on_disk(path: Path) -> int:
+    """Return what the files of a state directory take."""
     total = 0
     for file in path.rglob("*"):
         try:

@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 
 from stream_app.errors import LogBusy
 from stream_app.hosts.demo_words import Began, Loaded, Noted
-from stream_app.hosts.embedded import Notice, Progress
+from stream_app.hosts.embedded import Notice, Progress, Word
 from stream_app.hosts.pipeline_file import load_pipeline
 from stream_app.hosts.stop_flag import StopFlag
 from stream_app.hosts.workers import RunPlan, run
@@ -51,10 +51,10 @@ class _Say:
         self._pipe = pipe
         self.began = False
 
-    def __call__(self, word: Progress | Notice) -> None:
+    def __call__(self, word: Word) -> None:
         with contextlib.suppress(OSError):  # the parent is gone, and the flag will tell
             if isinstance(word, Notice):
                 self._pipe.send(Noted(word.text))
-            elif not self.began:
+            elif isinstance(word, Progress) and not self.began:
                 self.began = True
                 self._pipe.send(Began())

@@ -5,6 +5,9 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Executor
+from functools import partial
+from pathlib import Path
 
 import msgspec
 
@@ -13,16 +16,22 @@ from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.topics import Topics
 from stream_app.errors import LogUntrusted
-from stream_app.hosts.partition_host import PartitionHost, nothing
+from stream_app.hosts.partition_host import PartitionHost, Store, nothing
 from stream_app.hosts.state_directory import StateDirectory
+from stream_app.hosts.work import Work
+from stream_app.outputs import Evaluation
 from stream_app.storage.rocksdb_store import RocksdbStore
+from stream_app.web.figures import WorkFigures
 
 REPORT_EVERY_S = 0.2
 IDLE_WAIT_S = 0.25
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far a partition is; `records` counts what this run has processed there."""
+    """How far a partition is; `records` counts what this run has processed there.
+
+    `work` and `evaluations` are for operators: see `web.figures.Report`.
+    """
 
     partition: int
     next_offset: int
@@ -31,6 +40,8 @@ class Progress(msgspec.Struct, frozen=True):
     relearning: bool
     records: int
     commit: Commit | None
+    work: WorkFigures
+    evaluations: dict[str, Evaluation]
 
 
 class Notice(msgspec.Struct, frozen=True):
@@ -43,6 +54,28 @@ class Notice(msgspec.Struct, frozen=True):
     text: str
 
 
+class Owned(msgspec.Struct, frozen=True):
+    """Which partitions this run works on; said before any of them is opened."""
+
+    pipeline: str
+    partitions: tuple[int, ...]
+
+
+class Stopped(msgspec.Struct, frozen=True):
+    """An error ended the work on a partition; the others end in good order after it."""
+
+    partition: int
+    problem: str
+
+
+Word = Progress | Notice | Owned | Stopped
+
+
+def open_rocksdb(path: Path, _partition: int) -> Store:
+    """Open a partition's state on this machine."""
+    return RocksdbStore.open(path)
+
+
 def open_hosts(
     log: Log,
     pipeline: Pipeline,
@@ -52,8 +85,13 @@ def open_hosts(
     *,
     versions: Collection[str] | None = None,
     reached: Callable[[str], None] = nothing,
+    publisher: Callable[[], Executor] | None = None,
+    open_store: Callable[[Path, int], Store] = open_rocksdb,
 ) -> list[PartitionHost]:
-    """Open partitions, all or none."""
+    """Open partitions, all or none.
+
+    `publisher` makes what each publishes with, `open_store` opens a partition's state.
+    """
     seal = state.seal()
     hosts: list[PartitionHost] = []
     try:
@@ -66,10 +104,12 @@ def open_hosts(
                     pipeline,
                     manifest,
                     partition,
-                    open_store=lambda path=path: RocksdbStore.open(path),  # type: ignore[misc]
+                    open_store=partial(open_store, path, partition),
                     seal=seal,
                     versions=versions,
                     reached=reached,
+                    work=Work(path),
+                    publisher=None if publisher is None else publisher(),
                 )
             )
     except BaseException:
@@ -134,7 +174,9 @@ def run_hosts(
     calm_garbage_collector()
     topic = Topics(pipeline.name).events
     done = dict.fromkeys([host.partition for host in hosts], 0)
-    reported = 0.0
+    if report is not None:
+        _report(log, topic, hosts, done, report)
+    reported = time.monotonic()
     while not stopped():
         moved = 0
         for host in hosts:
@@ -147,12 +189,12 @@ def run_hosts(
         if report is not None and now - reported >= REPORT_EVERY_S:
             reported = now
             _report(log, topic, hosts, done, report)
-        if until is not None and all(h.next_offset >= until[h.partition] for h in hosts):
+        if until is not None and all(host.idle for host in hosts):
             break
         if not moved:
             _wait(log, topic, hosts)
     for host in hosts:
-        host.checkpoint()
+        host.finish()
     if report is not None:
         _report(log, topic, hosts, done, report)
 
@@ -184,14 +226,19 @@ def _report(
     report: Callable[[Progress], None],
 ) -> None:
     for host in hosts:
-        report(
-            Progress(
-                partition=host.partition,
-                next_offset=host.next_offset,
-                end=log.bounds(topic, host.partition)[1],
-                committed=host.committed,
-                relearning=host.relearning,
-                records=done[host.partition],
-                commit=host.commit,
-            )
-        )
+        report(progress_of(log, topic, host, done[host.partition]))
+
+
+def progress_of(log: Log, topic: str, host: PartitionHost, records: int) -> Progress:
+    """Return how far a partition is; `records` counts what this run has processed there."""
+    return Progress(
+        partition=host.partition,
+        next_offset=host.next_offset,
+        end=log.bounds(topic, host.partition)[1],
+        committed=host.committed,
+        relearning=host.relearning,
+        records=records,
+        commit=host.commit,
+        work=host.work.figures(),
+        evaluations=dict(host.processor.evaluations),
+    )

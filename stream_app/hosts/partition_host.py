@@ -3,13 +3,17 @@
 Start: fence the previous owner, read the committed position C, take the newest checkpoint K <= C,
 learn [K, C) again in silence, compare the chain digest, go on live. Live: outputs and position in
 one transaction, then the checkpoint. A crash between any two steps loses nothing.
+
+With a `publisher` the next batch is learned while the last one commits, one commit in flight: an
+image is taken before the next record is learned, and saved after its own batch has committed.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from typing import Protocol
+from concurrent.futures import Executor, Future, wait
+from typing import Any, NamedTuple, Protocol
 
 from stream_app.codec.blobs import BlobSeal
 from stream_app.core.commit import Commit, Manifest, decode_commit, encode_commit
@@ -19,9 +23,10 @@ from stream_app.core.pipeline import Pipeline
 from stream_app.core.position import POSITION, read_position
 from stream_app.core.processor import Batch, PartitionProcessor
 from stream_app.core.recovery import Recovery, recover, require_unbroken
-from stream_app.core.store import StateStore
+from stream_app.core.store import Image, StateStore
 from stream_app.core.topics import Topics
 from stream_app.errors import LogUntrusted, PositionMissing
+from stream_app.hosts.work import Work
 from stream_app.records import Record
 
 BATCH_MAX = 1000
@@ -38,6 +43,24 @@ class Store(StateStore, Protocol):
     def rolled_back(self) -> bool:
         """Tell whether the newest image is an older one than was saved."""
         ...
+
+
+class InFlight(NamedTuple):
+    """A batch whose outputs and position are on their way into the log, and since when."""
+
+    batch: Batch
+    published: Future[None]
+    began: float
+
+
+class AtOnce(Executor):
+    """Runs what it is given before it returns."""
+
+    def submit(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Call, and return what came of it."""
+        done: Future[Any] = Future()
+        done.set_result(call(*args, **kwargs))
+        return done
 
 
 def nothing(_step: str) -> None:
@@ -70,6 +93,7 @@ class PartitionHost:
     """One partition of the live lineage. Any exception leaves it unusable: close it.
 
     `reached` is called with the name of every step as it is reached; crash tests die there.
+    `work` is told of every batch, for operators.
     """
 
     def __init__(
@@ -85,8 +109,11 @@ class PartitionHost:
         reached: Callable[[str], None] = nothing,
         pace: Pace | None = None,
         memory: Memory = Memory(),  # noqa: B008 - frozen
+        publisher: Executor | None = None,
+        work: Work | None = None,
     ) -> None:
         self.partition = partition
+        self.work = work if work is not None else Work()
         self._log = log
         self._manifest = manifest
         self._topics = Topics(pipeline.name)
@@ -94,6 +121,11 @@ class PartitionHost:
         self._pace = pace if pace is not None else Pace()
         self._memory = memory
         self._changed = False
+        self._publisher = publisher if publisher is not None else AtOnce()
+        self._overlaps = publisher is not None
+        self._in_flight: InFlight | None = None
+        self._held: tuple[Image, float] | None = None
+        self.idle = False
         self._store: Store | None = None
         self._claim: Claim = log.claim(self._topics.ledger, partition)
         try:
@@ -135,6 +167,9 @@ class PartitionHost:
             memory=self._memory,
         )
         self._reached("state restored")
+        self.work.opened(
+            self.next_offset, behind=self.relearning, rebuilt=self.recovery.rebuild is not None
+        )
         if self.commit is not None and not self.relearning:
             # The checkpoint stands at C: what it was made of is compared all the same.
             self._verify_chain()
@@ -186,12 +221,15 @@ class PartitionHost:
     def step(self, records_max: int | None = None, until: int | None = None) -> int:
         """Process what the log has, at most to `until`; returns how many records that were.
 
-        Raises what makes this process end; nothing of the step is published then.
+        `idle` tells afterwards whether there was nothing. Raises what makes this process end;
+        nothing of the step is published then.
         """
         if self.relearning:
             return self._relearn(records_max or RELEARN_MAX)
         records = self._read(records_max or BATCH_MAX, until)
+        self.idle = not records
         if not records:
+            self._settle()
             if self._pace.due():
                 self.checkpoint()
             return 0
@@ -200,18 +238,39 @@ class PartitionHost:
         return self.processor.acceptance.counters.records - before
 
     def _live(self, records: list[Record]) -> None:
+        began = time.monotonic()
         batch = self.processor.process(records)
+        self.work.learned(began)
+        self._settle()
         self._reached("before publish")
-        expected = None if self.commit is None else self.commit.next_offset
-        value = encode_commit(batch.commit)
-        next_offset = batch.commit.next_offset
-        self._claim.publish(batch.outputs, value, expected=expected, next_offset=next_offset)
+        began = time.monotonic()
+        published = self._publisher.submit(
+            self._claim.publish,
+            batch.outputs,
+            encode_commit(batch.commit),
+            expected=None if self.commit is None else self.commit.next_offset,
+            next_offset=batch.commit.next_offset,
+        )
+        self._in_flight = InFlight(batch, published, began)
+        self._changed = True
+        if batch.stop is not None or not self._overlaps:
+            self._settle()
+        self._checkpoint_if_due(batch)
+
+    def _settle(self) -> None:
+        """Wait until the batch in flight has committed, and save the image that waits for that."""
+        if self._in_flight is None:
+            return
+        (batch, published, began), self._in_flight = self._in_flight, None
+        published.result()
+        self.work.committed(began, len(batch.outputs))
         self._reached("after publish")
         self.commit = batch.commit
-        self._changed = True
         if batch.stop is not None:
             raise batch.stop
-        self._checkpoint_if_due(batch)
+        if self._held is not None:
+            (image, cost_s), self._held = self._held, None
+            self._save(image, cost_s)
 
     def _relearn(self, records_max: int) -> int:
         """Learn a stretch of [K, C) again; the outputs are in the log already."""
@@ -220,7 +279,9 @@ class PartitionHost:
             # The log's own end, where holes or control markers may stand before C.
             self._verify_chain()
             return 0
+        began = time.monotonic()
         batch = self.processor.process(records)
+        self.work.learned(began, records_again=len(records))
         self._reached("learned again")
         self._changed = True
         if batch.stop is not None:
@@ -266,23 +327,41 @@ class PartitionHost:
             self.checkpoint()
 
     def checkpoint(self) -> None:
-        """Save the state as of `next_offset`, if it changed since the last time."""
+        """Save the state as of `next_offset`, if it changed: once its batch has committed."""
         if not self._changed or self._store is None:
             return
         began = time.monotonic()
         image = self.processor.image()
+        self._changed = False
+        cost_s = time.monotonic() - began
+        if self._in_flight is None:
+            self._save(image, cost_s)
+        else:
+            self._held = (image, cost_s)
+
+    def _save(self, image: Image, cost_s: float) -> None:
+        assert self._store is not None  # noqa: S101 - nothing is saved once it is closed
+        began = time.monotonic()
         self._reached("before save")
         self._store.save(image)
         self.processor.saved()
         self._reached("after save")
-        self._changed = False
-        self._pace.saved(time.monotonic() - began)
+        self._pace.saved(cost_s + time.monotonic() - began)
+        self.work.saved(began - cost_s, image.next_offset)
+
+    def finish(self) -> None:
+        """Let what is in flight commit, and save the state: the end of an orderly run."""
+        self._settle()
+        self.checkpoint()
 
     def close(self) -> None:
         """Let go of state and claim; saves nothing."""
+        if self._in_flight is not None:
+            wait([self._in_flight.published])
         store, self._store = self._store, None
         try:
             if store is not None:
                 store.close()
         finally:
             self._claim.release()
+            self._publisher.shutdown()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -9,10 +10,12 @@ import msgspec
 from stream_app.codec.blobs import BlobSeal
 from stream_app.codec.signatures import public_key
 from stream_app.core.commit import LIVE
+from stream_app.errors import UsageError
 from stream_app.storage.key_files import load_or_create_seal_key, load_or_create_signing_key
 from stream_app.storage.private_files import make_private_directory
 
 KEY_NAME = "k1"
+SHARED_SEAL_KEY = "STREAM_APP_SEAL_KEY_FILE"
 
 
 class StateDirectory(msgspec.Struct, frozen=True):
@@ -33,7 +36,10 @@ class StateDirectory(msgspec.Struct, frozen=True):
         return sorted(path.parent.name for path in self.root.glob(f"*/{pipeline}"))
 
     def seal(self) -> BlobSeal:
-        """Return the seal of this state, made at first use."""
+        """Return the seal of this state, made at first use, or of the key that machines share."""
+        shared = os.environ.get(SHARED_SEAL_KEY)
+        if shared:
+            return BlobSeal(_shared_key(Path(shared)))
         return BlobSeal(load_or_create_seal_key(self._keys() / "seal.key"))
 
     def signing_key(self) -> bytes:
@@ -48,3 +54,13 @@ class StateDirectory(msgspec.Struct, frozen=True):
     def public_keys(self) -> dict[str, str]:
         """Return the public keys that a manifest names at first start."""
         return {KEY_NAME: public_key(self.signing_key()).hex()}
+
+
+def _shared_key(path: Path) -> bytes:
+    """Return the key in a file that is there on purpose: a fresh one would open nothing."""
+    if not path.is_file():
+        raise UsageError(
+            f"{SHARED_SEAL_KEY} names {path}, which is no file",
+            attempt="a copy of <state>/keys/seal.key of the machine that ran first",
+        )
+    return load_or_create_seal_key(path)

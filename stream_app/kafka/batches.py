@@ -5,14 +5,30 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from aiokafka import AIOKafkaProducer
 
-from stream_app.records import NewRecord, Output
+from stream_app.records import Headers
 
 # A broker's usual bound for one batch (`message.max.bytes`) is 1,048,588; its frame needs some.
 BATCH_BYTES_MAX = 1_000_000
+
+
+class Row(Protocol):
+    """What a broker takes: a NewRecord, an Output, or a tombstone (no value)."""
+
+    @property
+    def key(self) -> bytes | None:
+        """Its key."""
+
+    @property
+    def value(self) -> bytes | None:
+        """Its bytes."""
+
+    @property
+    def headers(self) -> Headers:
+        """Its headers."""
 
 
 class Sent(NamedTuple):
@@ -23,7 +39,7 @@ class Sent(NamedTuple):
 
 
 async def send_records(
-    producer: AIOKafkaProducer, topic: str, partition: int, records: Sequence[NewRecord | Output]
+    producer: AIOKafkaProducer, topic: str, partition: int, records: Sequence[Row]
 ) -> list[Sent]:
     """Hand records over in order, in batches as large as a broker takes them.
 

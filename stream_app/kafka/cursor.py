@@ -10,24 +10,17 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
+from stream_app.kafka.committed import FETCH_TIMEOUT_S, FetchTimeout, committed_reader
 from stream_app.kafka.connection import Connection
 from stream_app.records import Record
 
-# How long a read waits for records that the broker says are there.
-FETCH_TIMEOUT_S = 30.0
 # A broker answers a connection's requests in turn: a reader that goes elsewhere waits for this.
 _FETCH_WAIT_MS = 100
 
 
-class FetchTimeout(TimeoutError):
-    """Records that must be there did not come: an open transaction, or a broker in trouble."""
-
-
 async def open_asker(connection: Connection) -> AIOKafkaConsumer:
     """Connect a client that fetches nothing, so that its questions are answered at once."""
-    asker = AIOKafkaConsumer(
-        **connection.client_options(), isolation_level="read_committed", group_id=None
-    )
+    asker = committed_reader(connection)
     await asker.start()
     return asker
 
@@ -36,15 +29,7 @@ async def open_cursor(
     connection: Connection, asker: AIOKafkaConsumer, topic: str, partition: int
 ) -> Cursor:
     """Connect a reader of one partition."""
-    consumer = AIOKafkaConsumer(
-        **connection.client_options(),
-        isolation_level="read_committed",
-        # Sought below the log's start, "earliest" would silently begin later.
-        auto_offset_reset="none",
-        enable_auto_commit=False,
-        group_id=None,
-        fetch_max_wait_ms=_FETCH_WAIT_MS,
-    )
+    consumer = committed_reader(connection, fetch_max_wait_ms=_FETCH_WAIT_MS)
     await consumer.start()
     place = TopicPartition(connection.prefix + topic, partition)
     consumer.assign([place])

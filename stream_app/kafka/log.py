@@ -19,13 +19,16 @@ from stream_app.core.log_rules import (
     require_same_counts,
     unknown_topic,
 )
+from stream_app.core.topics import Topics
 from stream_app.errors import UsageError
 from stream_app.kafka.batches import BATCH_BYTES_MAX, offsets_of, send_records
+from stream_app.kafka.checkpoints import CheckpointTopic
 from stream_app.kafka.claim import KafkaClaim, start_fencing, transactional_producer
 from stream_app.kafka.client_errors import FENCED, named_errors
 from stream_app.kafka.connection import Connection
 from stream_app.kafka.cursor import Cursor, open_asker, open_cursor, to_record
 from stream_app.kafka.event_loop import EventLoopThread
+from stream_app.kafka.group import group_of, owners_of
 from stream_app.kafka.ledger import newest
 from stream_app.records import NewRecord, Record
 
@@ -57,6 +60,11 @@ class KafkaLog:
         except BaseException:
             self._loop.close()
             raise
+
+    @property
+    def connection(self) -> Connection:
+        """How this log reaches its cluster."""
+        return self._connection
 
     @property
     def url(self) -> str:
@@ -227,9 +235,21 @@ class KafkaLog:
         finally:
             await producer.stop()
 
-    def owner(self, ledger: str, partition: int) -> Owner | None:  # noqa: ARG002 - the protocol's
-        """Return None: a broker knows who reads, see the consumer group, not who writes."""
-        return None
+    def checkpoints(self, topic: str, partition: int, key_id: bytes) -> CheckpointTopic:
+        """Fence any previous writer of a partition's checkpoints and own them."""
+        require_partition(topic, partition, self._count(topic))
+        return CheckpointTopic(self._loop, self._connection, topic, partition, key_id)
+
+    def owner(self, ledger: str, partition: int) -> Owner | None:
+        """Return the member of the pipeline's group that the partition is assigned to."""
+        pipeline = ledger.removesuffix(".ledger")
+        group, topic = group_of(self._connection, pipeline), Topics(pipeline).events
+        owners = self._run(
+            f"looking at group {group}",
+            owners_of(self._connection, group, self._connection.prefix + topic),
+        )
+        member = owners.get(partition)
+        return None if member is None else Owner(member)
 
     def bytes_on_disk(self) -> int | None:
         """Return None: it is on the brokers' disks."""

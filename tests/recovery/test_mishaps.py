@@ -29,7 +29,7 @@ from stream_app.errors import (
     UsageError,
 )
 from stream_app.hosts.controls import append_settings
-from stream_app.hosts.embedded import Notice, Progress
+from stream_app.hosts.embedded import Notice, Word
 from stream_app.hosts.manifests import read_manifest
 from stream_app.hosts.stop_flag import StopFlag
 from stream_app.hosts.workers import RunPlan, run
@@ -78,7 +78,7 @@ def _run(machine: Machine, pipeline: str, **asked: tuple[str, ...]) -> list[str]
     name = f"declared_{abs(hash((machine.root, pipeline)))}"
     file = machine.root / f"{name}.py"
     file.write_text(f"from datetime import timedelta\n{IMPORT}\npipeline = {pipeline}\n")
-    said: list[Progress | Notice] = []
+    said: list[Word] = []
     plan = RunPlan(
         spec=str(file),
         broker=str(machine.log_path),

@@ -1,0 +1,257 @@
+"""Worker processes: spawned, heard, ended together, and where that is wanted started again."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import signal
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+import msgspec
+
+from stream_app.errors import NeedsPerson, StreamAppError, UsageError
+from stream_app.hosts.embedded import Owned, Stopped, Word
+from stream_app.hosts.stop_flag import StopFlag
+
+Say = Callable[[Word], None]
+# work(plan, partitions, until, say, stopped)
+Work = Callable[[Any, Sequence[int], Any, Say, Callable[[], bool]], None]
+
+PATIENCE_SIGNALS = 2
+LOOK_EVERY_S = 0.2
+# A worker is started again after 1, 2, 4 ... seconds; one that ran this long begins anew.
+BACKOFF_MAX_S = 30.0
+FAILURES_MAX = 8
+STEADY_S = 60.0
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """How a worker process ended: in good order, or by an error.
+
+    `trace` is the traceback of an error that nobody expected.
+    """
+
+    worker: int
+    error: StreamAppError | None
+    trace: str = ""
+
+
+class _Worker:
+    """One worker's process, the pipe to it, and when it is to be started (again)."""
+
+    def __init__(self, number: int, start: Callable[[int], tuple[Any, Connection]]) -> None:
+        self.number = number
+        self.owned: tuple[int, ...] = ()
+        self.pipe: Connection | None = None
+        self.failures = 0
+        self._start = start
+        self.begin()
+
+    def begin(self) -> None:
+        self.began_s = time.monotonic()
+        self.again_s: float | None = None
+        self.process, self.pipe = self._start(self.number)
+
+    def failed(self) -> bool:
+        """Take note of an error; tells whether to start again, which is then due in a while."""
+        if time.monotonic() - self.began_s > STEADY_S:
+            self.failures = 0
+        self.failures += 1
+        if self.failures > FAILURES_MAX:
+            return False
+        self.again_s = time.monotonic() + min(2.0 ** (self.failures - 1), BACKOFF_MAX_S)
+        return True
+
+
+def supervise(
+    work: Work,
+    plan: Any,
+    shares: Sequence[Sequence[int]],
+    until: dict[int, int] | None,
+    say: Say,
+    stopped: StopFlag,
+    *,
+    restarts: bool = False,
+) -> None:
+    """Run `work` in one process a share, pass on what they say, and end all when one fails.
+
+    With `restarts` a failed one is started again after a pause that grows, but for errors that
+    need a person or another command. A worker that is frozen never hears that it is to stop: the
+    second signal ends those too. Raises what ended the first worker that stays ended.
+    """
+
+    def start(number: int) -> tuple[Any, Connection]:
+        return _spawn(work, plan, number, shares[number], until)
+
+    workers = [_Worker(number, start) for number in range(len(shares))]
+    try:
+        _watch(workers, shares, say, stopped, restarts)
+    finally:
+        _stop_all(workers)
+        for worker in workers:
+            _end(worker.process, stopped)
+
+
+def _watch(
+    workers: Sequence[_Worker],
+    shares: Sequence[Sequence[int]],
+    say: Say,
+    stopped: StopFlag,
+    restarts: bool,
+) -> None:
+    first: StreamAppError | None = None
+    told = False
+    while not _impatient(stopped):
+        _begin_again(workers, stopped)
+        pipes = {worker.pipe: worker for worker in workers if worker.pipe is not None}
+        if not pipes and all(worker.again_s is None for worker in workers):
+            break
+        if stopped() and not told:
+            told = True
+            _stop_all(workers)
+        for ready in wait(list(pipes), timeout=LOOK_EVERY_S):
+            worker = pipes[ready]  # type: ignore[index]
+            error, ended = _hear(worker, workers, say)
+            if ended:
+                worker.pipe = None
+            if error is None:
+                continue
+            for partition in worker.owned or shares[worker.number]:
+                say(Stopped(partition, error.problem))
+            if restarts and _may_begin_again(error) and not stopped() and worker.failed():
+                logging.getLogger("stream_app").warning(
+                    "worker_restarts",
+                    extra={"fields": {"worker": worker.number, "because": error.problem}},
+                )
+                continue
+            first = first or error
+            stopped.set()
+    if first is not None:
+        raise first
+
+
+def _begin_again(workers: Sequence[_Worker], stopped: StopFlag) -> None:
+    for worker in workers:
+        if worker.again_s is not None and stopped():
+            worker.again_s = None
+        elif worker.again_s is not None and time.monotonic() >= worker.again_s:
+            worker.process.join()
+            worker.begin()
+
+
+def _may_begin_again(error: StreamAppError) -> bool:
+    return not isinstance(error, NeedsPerson | UsageError)
+
+
+def _hear(
+    worker: _Worker, workers: Sequence[_Worker], say: Say
+) -> tuple[StreamAppError | None, bool]:
+    """Return (the error a worker ended with, whether it ended)."""
+    assert worker.pipe is not None  # noqa: S101 - only those with a pipe are heard
+    try:
+        said = worker.pipe.recv()
+    except (EOFError, OSError):
+        return (
+            StreamAppError(
+                f"worker {worker.number} died without a word, as by kill -9 or for want of memory.",
+                attempt="the same command again: nothing is lost; dmesg tells of killed processes",
+            ),
+            True,
+        )
+    if isinstance(said, Ended):
+        if said.trace:
+            logging.getLogger("stream_app").debug(said.trace)
+        return said.error, True
+    if isinstance(said, Owned):
+        worker.owned = said.partitions
+        said = Owned(said.pipeline, tuple(sorted({p for w in workers for p in w.owned})))
+    say(said)
+    return None, False
+
+
+def _spawn(
+    work: Work, plan: Any, number: int, share: Sequence[int], until: dict[int, int] | None
+) -> tuple[Any, Connection]:
+    """Spawn a process that no signal kills before it can handle it."""
+    context = multiprocessing.get_context("spawn")
+    # A terminal's Ctrl-C goes to all processes, and the parent decides what it means. Ignored
+    # signals are inherited: a worker that is still importing must not die of one.
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # SIGTERM may come to all processes too (systemd does that): held back, also in a worker until
+    # it can handle it. The tracker would let it through again when it starts by itself.
+    resource_tracker.ensure_running()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    ours, theirs = context.Pipe()
+    process = context.Process(
+        target=_child, args=(work, plan, number, share, until, theirs), name=f"worker-{number}"
+    )
+    process.start()
+    theirs.close()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    signal.signal(signal.SIGINT, handler)
+    return process, ours
+
+
+def _impatient(stopped: StopFlag) -> bool:
+    """Tell whether somebody has asked again for the end."""
+    return stopped.signals >= PATIENCE_SIGNALS
+
+
+def _end(process: Any, stopped: StopFlag) -> None:
+    """Wait for a worker's end, and make an end of it when somebody asks again."""
+    while process.is_alive():
+        if _impatient(stopped):
+            process.kill()  # reaches a frozen process too
+        process.join(LOOK_EVERY_S)
+
+
+def _stop_all(workers: Sequence[_Worker]) -> None:
+    for worker in workers:
+        if worker.pipe is not None:
+            with contextlib.suppress(OSError):  # it has ended already
+                worker.pipe.send("stop")
+
+
+def _child(
+    work: Work,
+    plan: Any,
+    number: int,
+    partitions: Sequence[int],
+    until: dict[int, int] | None,
+    pipe: Connection,
+) -> None:
+    """Be one worker; the parent's death ends it as a stop does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    flag = StopFlag()
+    signal.signal(signal.SIGTERM, flag._handle)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+    def stopped() -> bool:
+        if pipe.poll():
+            with contextlib.suppress(EOFError, OSError):  # the parent is gone: stop as well
+                pipe.recv()
+            flag.set()
+        return flag()
+
+    error: StreamAppError | None = None
+    trace = ""
+    try:
+        work(plan, partitions, until, pipe.send, stopped)
+    except StreamAppError as known:
+        error = known
+    except BrokenPipeError:
+        return  # the parent is gone in the middle of a word; nobody is there to be told
+    except Exception as unexpected:
+        trace = traceback.format_exc()
+        error = StreamAppError(
+            f"worker {number}: unexpected {type(unexpected).__name__}: {unexpected}",
+            attempt="the same command with --log-level debug shows where",
+        )
+    with contextlib.suppress(BrokenPipeError):  # the parent is gone
+        pipe.send(Ended(number, error, trace))

@@ -1,0 +1,165 @@
+"""Membership in a pipeline's consumer group: a Faust app that is told which partitions are ours.
+
+Faust runs the app, the consumer thread with heartbeats and rebalances, and its supervision.
+Records do not pass through it: its fetcher, agents, tables and commits stay out of the event
+path. A partition's own reader goes where the fold stands, and the broker fences its writer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Set
+from typing import Any
+
+import faust
+from aiokafka import AIOKafkaConsumer
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from faust.app.base import BootStrategy
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
+from yarl import URL
+
+from stream_app.kafka.connection import Connection
+from stream_app.kafka.group import group_of
+
+# A worker that is gone without a word is missed after this long; a static member that comes
+# back within it gets its partitions without a rebalance.
+SESSION_TIMEOUT_S = 10.0
+HEARTBEAT_S = 1.0
+REQUEST_TIMEOUT_S = 30.0
+Assigned = Callable[[Set[int]], None]
+# Services tell every step of theirs, in the name of the module that a class is in.
+for _chatty in ("faust", "mode", __name__):
+    logging.getLogger(_chatty).setLevel(logging.WARNING)
+
+
+class _NoFetching(Consumer):
+    """Faust's consumer for a group's sake only."""
+
+    def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
+        return _MemberThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        """Take nothing: partitions read for themselves."""
+        while not (self.should_stop or fetcher.should_stop):
+            await self.sleep(1.0)
+
+    async def perform_seek(self) -> None:
+        """Leave positions alone: ours are in the ledger."""
+
+
+class _MemberThread(AIOKafkaConsumerThread):
+    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:  # noqa: ARG002
+        member: Membership = self.app.membership  # type: ignore[attr-defined]
+        return AIOKafkaConsumer(
+            **{**member.connection.client_options(), "client_id": member.name},
+            group_id=member.group,
+            group_instance_id=member.name,
+            partition_assignment_strategy=[StickyPartitionAssignor],
+            enable_auto_commit=False,
+            # What this one fetches nobody reads; the readers of partitions say "none".
+            auto_offset_reset="latest",
+            max_partition_fetch_bytes=1,
+            fetch_max_wait_ms=5_000,
+            max_poll_interval_ms=24 * 3600 * 1000,
+            session_timeout_ms=int(SESSION_TIMEOUT_S * 1000),
+            heartbeat_interval_ms=int(HEARTBEAT_S * 1000),
+            rebalance_timeout_ms=int(REQUEST_TIMEOUT_S * 1000),
+            request_timeout_ms=int(REQUEST_TIMEOUT_S * 1000),
+        )
+
+
+class _MemberTransport(Transport):
+    Consumer = _NoFetching
+
+
+class _NoProducer(BootStrategy):
+    enable_kafka_producer = False
+    enable_web = False
+
+
+class Membership:
+    """One worker in the group `<pipeline>.live`; `assigned` hears the partitions that are its own.
+
+    Made in the event loop that it runs in. `name` is stable across restarts of a worker (static
+    membership, KIP-345): a worker that comes back in time moves nobody's partitions.
+    """
+
+    def __init__(
+        self, connection: Connection, pipeline: str, topic: str, name: str, assigned: Assigned
+    ) -> None:
+        self.connection = connection
+        self.group = group_of(connection, pipeline)
+        self.name = name
+        self._topic = connection.prefix + topic
+        self._assigned = assigned
+        self._app = self._make_app(pipeline)
+
+    def _make_app(self, pipeline: str) -> Any:
+        url = URL(f"kafka://{self.connection.servers[0]}")
+        app: Any = faust.App(
+            f"{pipeline}.live",
+            broker=url,
+            autodiscover=False,
+            topic_disable_leader=True,
+            topic_allow_declare=False,
+            stream_wait_empty=False,
+            table_standby_replicas=0,
+            broker_session_timeout=SESSION_TIMEOUT_S,
+            broker_heartbeat_interval=HEARTBEAT_S,
+            broker_request_timeout=REQUEST_TIMEOUT_S,
+            worker_redirect_stdouts=False,
+        )
+        app.membership = self
+        app.BootStrategy = _NoProducer
+        app.boot_strategy = _NoProducer(app)
+        app.transport = _MemberTransport([url], app)
+        app.topics.add(app.topic(self._topic, value_serializer="raw", acks=False))
+        app.on_partitions_assigned.connect(self._on_assigned, weak=False)
+        return app
+
+    async def _on_assigned(self, _app: Any, assigned: Set[Any], **_: Any) -> None:
+        self._assigned({tp.partition for tp in assigned if tp.topic == self._topic})
+
+    @property
+    def rebalancing(self) -> bool:
+        """Whether the group is sharing its partitions anew just now."""
+        return bool(self._app.rebalancing)
+
+    @property
+    def crashed(self) -> BaseException | None:
+        """What ended the membership, or None."""
+        reason: BaseException | None = self._app.crash_reason
+        return reason
+
+    async def start(self) -> None:
+        """Join; returns when the app runs, which may be before partitions are ours."""
+        await self._app.start()
+
+    async def stop(self) -> None:
+        """Leave, bounded in time, so that others take the partitions over at once.
+
+        A static member would only fall silent, which is right after a crash and slow for a
+        farewell.
+        """
+        coordinator = getattr(self._app.consumer._thread._consumer, "_coordinator", None)
+        if coordinator is not None:
+            coordinator._group_instance_id = None
+        await asyncio.wait_for(self._app.stop(), REQUEST_TIMEOUT_S)
+
+    async def tell_positions(self, next_offsets: dict[int, int]) -> None:
+        """Commit positions to the group, for tools that show lag; nothing of ours reads them."""
+        places = {
+            TopicPartition(self._topic, partition): OffsetAndMetadata(offset, "")
+            for partition, offset in next_offsets.items()
+        }
+        try:
+            await self._app.consumer._thread.call_thread(self._commit, places)
+        except Exception as error:
+            logging.getLogger("stream_app.kafka").debug("positions_not_told", exc_info=error)
+
+    async def _commit(self, places: dict[TopicPartition, OffsetAndMetadata]) -> None:
+        consumer = self._app.consumer._thread._ensure_consumer()
+        ours = consumer.assignment()
+        await consumer.commit({place: at for place, at in places.items() if place in ours})

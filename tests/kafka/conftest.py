@@ -1,0 +1,40 @@
+"""The broker that the tests of this room share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from scripts.broker import jars
+from scripts.broker.mishap import BrokerMishap
+from tests.kafka.broker import Broker
+
+
+@pytest.fixture(scope="session")
+def kafka_is_here(request: pytest.FixtureRequest) -> None:
+    """Skip what needs a real Kafka where none can be had; fail where STREAM_APP_REQUIRE_KAFKA=1."""
+    mishap = _what_is_missing()
+    if mishap is not None:
+        if os.environ.get("STREAM_APP_REQUIRE_KAFKA") == "1":
+            pytest.fail(f"STREAM_APP_REQUIRE_KAFKA=1, and {mishap}", pytrace=False)
+        # pytest's quiet mode shows a skipped test as one letter, and captures what is printed.
+        with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+            print(f"\nNO KAFKA, ITS TESTS ARE SKIPPED: {mishap}", flush=True)
+        pytest.skip(str(mishap))
+
+
+def _what_is_missing() -> BrokerMishap | None:
+    try:
+        jars.require()
+    except BrokerMishap as mishap:
+        return mishap
+    return None
+
+
+@pytest.fixture(scope="session")
+def broker(kafka_is_here: None) -> Iterator[Broker]:
+    """A real Kafka; whoever pauses or kills it brings it back."""
+    with Broker() as running:
+        yield running

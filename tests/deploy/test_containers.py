@@ -60,8 +60,6 @@ def test_the_compose_file_is_one_by_the_specification_s_schema() -> None:
 def test_every_command_exists_and_takes_its_options(service: str, arguments: list[str]) -> None:
     name, *rest = arguments
     command = stream_app.get_command(click.Context(stream_app), name)
-    if command is None and name == "topics":
-        pytest.skip("this release has no `topics` yet")
     assert command is not None, f"{service}: {name} is none of {', '.join(COMMANDS)}"
     command.make_context(name, rest)  # raises for an option that it does not have
 
@@ -137,3 +135,19 @@ def test_the_flights_of_the_image_may_have_any_number_of_partitions() -> None:
     pipeline = load_pipeline(str(ROOT / "deploy/flights.py"))
     assert pipeline.name == "flights"
     assert pipeline.model_per == "key"
+
+
+def test_the_example_for_kubernetes_stops_late_enough_and_runs_what_exists() -> None:
+    text = (ROOT / "docs/operations.md").read_text()
+    [block] = re.findall(r"```yaml\n(apiVersion: apps/v1.*?)```", text, re.S)
+    pod = yaml.safe_load(block)["spec"]["template"]["spec"]
+    assert pod["terminationGracePeriodSeconds"] > DRAIN_S + REQUEST_TIMEOUT_S
+    [worker] = pod["containers"]
+    name, *rest = worker["args"]
+    command = stream_app.get_command(click.Context(stream_app), name)
+    assert command is not None
+    command.make_context(name, rest)
+    mounted = {mount["name"] for mount in worker["volumeMounts"]}
+    assert mounted == {"state", "keys"}
+    assert worker["livenessProbe"]["httpGet"]["path"] == "/livez"
+    assert worker["readinessProbe"]["httpGet"]["path"] == "/readyz"

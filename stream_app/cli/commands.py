@@ -26,6 +26,7 @@ COMMANDS = {
     "demo": Listed("demo", "Real flights into a log, live predictions on screen.", True),
     "run": Listed("run", "Process a pipeline's events live.", True),
     "produce": Listed("produce", "Append events from JSON lines or CSV."),
+    "flights": Listed("flights", "Print real flights as JSON lines, for pipes."),
     "consume": Listed("consume", "Print a topic's records as JSON lines."),
     "status": Listed("status", "Show where pipelines stand, and what they counted."),
     "dead-letters": Listed("dead_letters", "Show refused records and failed model calls."),

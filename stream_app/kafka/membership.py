@@ -75,6 +75,11 @@ class _MemberTransport(Transport):
     Consumer = _NoFetching
 
 
+class _App(faust.App):
+    def _create_directories(self) -> None:
+        """Make none: they are for tables, and a service may have no right to write where it is."""
+
+
 class _NoProducer(BootStrategy):
     enable_kafka_producer = False
     enable_web = False
@@ -99,7 +104,7 @@ class Membership:
 
     def _make_app(self, pipeline: str) -> Any:
         url = URL(f"kafka://{self.connection.servers[0]}")
-        app: Any = faust.App(
+        app: Any = _App(
             f"{pipeline}.live",
             broker=url,
             autodiscover=False,

@@ -10,6 +10,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
+from stream_app.errors import LogUntrusted
 from stream_app.kafka.committed import FETCH_TIMEOUT_S, FetchTimeout, reader
 from stream_app.kafka.connection import Connection
 from stream_app.records import Record
@@ -112,11 +113,21 @@ class Cursor:
                 self._place, timeout_ms=timeout_ms, max_records=records_max
             )
         except OffsetOutOfRangeError:
-            # Retention was quicker; whoever reads compares with the log's start.
-            start, _ = await self.bounds()
-            self._consumer.seek(self._place, start)
+            await self._find_place_again()
             return
         self._fetched.extend(found.get(self._place, ()))
+
+    async def _find_place_again(self) -> None:
+        """Go to the log's start where retention was quicker; whoever reads compares with that."""
+        start, end = await self.bounds()
+        position = await self._consumer.position(self._place)
+        if position > start:
+            raise LogUntrusted(
+                f"{self._place.topic}/{self._place.partition} ends at {end}, but was read up to "
+                f"{position} before: it was deleted and made anew, or has lost records.",
+                attempt="restore the topic from a backup, or give the pipeline a new name",
+            )
+        self._consumer.seek(self._place, start)
 
     def _take(self, records_max: int, bytes_max: int) -> list[ConsumerRecord]:
         taken: list[ConsumerRecord] = []

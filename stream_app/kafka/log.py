@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -20,7 +21,7 @@ from stream_app.core.log_rules import (
     unknown_topic,
 )
 from stream_app.core.topics import Topics
-from stream_app.errors import UsageError
+from stream_app.errors import LogBusy, UsageError
 from stream_app.kafka.batches import BATCH_BYTES_MAX, offsets_of, send_records
 from stream_app.kafka.checkpoints import CheckpointTopic
 from stream_app.kafka.claim import KafkaClaim, start_fencing, transactional_producer
@@ -38,6 +39,8 @@ CURSORS_MAX = 64
 WAIT_TURN_S = 0.1
 # A commit that was acknowledged shows itself within a moment.
 LOOK_S = 2.0
+# Whoever sets a ledger value fences who is at it just then, who tries again.
+EXCHANGE_TRIES = 8
 T = TypeVar("T")
 UseOfCursor = Callable[[Cursor], Coroutine[Any, Any, T]]
 
@@ -234,6 +237,26 @@ class KafkaLog:
         expected: bytes | None,
         rows: Mapping[tuple[str, int], Sequence[NewRecord]],
     ) -> dict[tuple[str, int], list[int]] | None:
+        """Try until nobody comes between: who does may be after another key, or fail itself."""
+        for number in range(EXCHANGE_TRIES):
+            try:
+                return await self._exchange_once(ledger, partition, key, expected, rows)
+            except FENCED:
+                # Not in step with the other, or both could go on for ever.
+                await asyncio.sleep(random.uniform(0, 0.05 * 2**number))  # noqa: S311 - no secret
+        raise LogBusy(
+            f"others kept writing to {ledger} in {self.url} while {key} was to be set.",
+            attempt="the same command again",
+        )
+
+    async def _exchange_once(
+        self,
+        ledger: str,
+        partition: int,
+        key: str,
+        expected: bytes | None,
+        rows: Mapping[tuple[str, int], Sequence[NewRecord]],
+    ) -> dict[tuple[str, int], list[int]] | None:
         prefix = self._connection.prefix
         producer = transactional_producer(self._connection, f"{ledger}-admin")
         # Whoever starts next fences us, and reads what we wrote or nothing of it.
@@ -250,8 +273,6 @@ class KafkaLog:
             offsets = {place: await offsets_of(batches) for place, batches in sent.items()}
             await producer.commit_transaction()
             return offsets
-        except FENCED:
-            return None
         finally:
             await producer.stop()
 

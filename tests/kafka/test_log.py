@@ -6,7 +6,7 @@ import asyncio
 import multiprocessing
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from typing import Any
@@ -15,13 +15,15 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
+from stream_app.core.upkeep import TopicSpec
 from stream_app.errors import Fenced, LogUnavailable, LogUntrusted
 from stream_app.kafka import ledger as ledger_module
 from stream_app.kafka.connection import Connection
 from stream_app.kafka.log import KafkaLog
-from stream_app.kafka.topics import COMPACTED, KEPT, TopicSpec, create_topics
+from stream_app.kafka.topics import COMPACTED, KEPT, create_topics
 from stream_app.records import NewRecord, Output
 from tests.kafka.broker import Broker
+from tests.kafka.transactions import abort, commit, leave_open, transaction
 
 SHOWN_WITHIN_S = 20.0
 SPECS = [
@@ -53,45 +55,6 @@ def shown(log: KafkaLog, topic: str, partition: int, count: int) -> list[bytes]:
     while len(found := values(log, topic, partition)) < count and time.monotonic() < deadline:
         time.sleep(0.01)
     return found
-
-
-def transaction(
-    connection: Connection,
-    rows: Sequence[tuple[str, bytes | None, bytes]],
-    then: Callable[[AIOKafkaProducer], Awaitable[None]],
-    name: str = "foreign",
-) -> None:
-    """Write rows into partition 0 in a foreign transaction, and do with it what `then` does."""
-
-    async def write() -> None:
-        producer = AIOKafkaProducer(
-            **connection.client_options(),
-            transactional_id=connection.prefix + name,
-            retry_backoff_ms=5,
-        )
-        await producer.start()
-        try:
-            await producer.begin_transaction()
-            for topic, key, value in rows:
-                topic_name = connection.prefix + topic
-                await producer.send_and_wait(topic_name, value, key=key, partition=0)
-            await then(producer)
-        finally:
-            await producer.stop()
-
-    asyncio.run(write())
-
-
-async def commit(producer: AIOKafkaProducer) -> None:
-    await producer.commit_transaction()
-
-
-async def abort(producer: AIOKafkaProducer) -> None:
-    await producer.abort_transaction()
-
-
-async def leave_open(_: AIOKafkaProducer) -> None:
-    """End as a process does that is killed."""
 
 
 async def with_admin(connection: Connection, call: Callable[[Any], Awaitable[Any]]) -> None:

@@ -21,7 +21,7 @@ from stream_app.hosts.embedded import Word, open_hosts
 from stream_app.hosts.member import work_as_member
 from stream_app.hosts.registration import register
 from stream_app.kafka.connection import Connection
-from stream_app.kafka.membership import group_of
+from stream_app.kafka.group import group_of
 from tests.kafka.broker import Broker
 from tests.kafka.machine import KafkaMachine
 from tests.recovery.machine import EveryNth, Machine

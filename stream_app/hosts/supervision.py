@@ -50,6 +50,7 @@ class _Worker:
         self.owned: tuple[int, ...] = ()
         self.pipe: Connection | None = None
         self.failures = 0
+        self.lived = False
         self._start = start
         self.begin()
 
@@ -81,8 +82,8 @@ def supervise(
 ) -> None:
     """Run `work` in one process a share, pass on what they say, and end all when one fails.
 
-    With `restarts` a failed one is started again after a pause that grows, but for errors that
-    need a person or another command. A worker that is frozen never hears that it is to stop: the
+    With `restarts` one that has worked and failed is started again after a pause that grows, but
+    for errors that need a person or another command. A worker that is frozen never hears that it is to stop: the
     second signal ends those too. Raises what ended the first worker that stays ended.
     """
 
@@ -124,7 +125,8 @@ def _watch(
                 continue
             for partition in worker.owned or shares[worker.number]:
                 say(Stopped(partition, error.problem))
-            if restarts and _may_begin_again(error) and not stopped() and worker.failed():
+            again = restarts and worker.lived and not stopped() and _is_passing(error)
+            if again and worker.failed():
                 logging.getLogger("stream_app").warning(
                     "worker_restarts",
                     extra={"fields": {"worker": worker.number, "because": error.problem}},
@@ -145,7 +147,7 @@ def _begin_again(workers: Sequence[_Worker], stopped: StopFlag) -> None:
             worker.begin()
 
 
-def _may_begin_again(error: StreamAppError) -> bool:
+def _is_passing(error: StreamAppError) -> bool:
     return not isinstance(error, NeedsPerson | UsageError)
 
 
@@ -169,7 +171,7 @@ def _hear(
             logging.getLogger("stream_app").debug(said.trace)
         return said.error, True
     if isinstance(said, Owned):
-        worker.owned = said.partitions
+        worker.owned, worker.lived = said.partitions, True
         said = Owned(said.pipeline, tuple(sorted({p for w in workers for p in w.owned})))
     say(said)
     return None, False

@@ -56,7 +56,6 @@ def needed_acls(pipeline: str, prefix: str = "") -> list[Acl]:
         Acl("worker", "group", every, ("Read", "Describe")),
         Acl("worker", "transactional-id", every, ("Write", "Describe")),
         Acl("reader", "topic", every, ("Read", "Describe", "DescribeConfigs")),
-        Acl("reader", "group", f"{every}live", ("Describe",), prefixed=False),
         Acl("reader", "group", f"{every}readers.", ("Read", "Describe")),
         Acl("operator", "topic", every, ("Create", "Read", "Write", "Describe", "DescribeConfigs")),
         Acl("operator", "transactional-id", every, ("Write", "Describe")),

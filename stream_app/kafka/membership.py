@@ -29,6 +29,7 @@ from stream_app.kafka.visibility import require_group
 SESSION_TIMEOUT_S = 10.0
 HEARTBEAT_S = 1.0
 REQUEST_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 60.0
 Assigned = Callable[[Set[int]], None]
 # Services tell every step of theirs, in the name of the module that a class is in.
 for _chatty in ("faust", "mode", __name__):
@@ -142,7 +143,8 @@ class Membership:
     async def start(self) -> None:
         """Join; returns when the app runs, which may be before partitions are ours."""
         await require_group(self.connection, self.group)
-        await self._app.start()
+        # Faust asks for ever where it may look and not join.
+        await asyncio.wait_for(self._app.start(), START_TIMEOUT_S)
 
     async def stop(self) -> None:
         """Leave, bounded in time, so that others take the partitions over at once.

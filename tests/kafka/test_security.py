@@ -34,7 +34,6 @@ worker   Read+Write+Describe+DescribeConfigs     topic            team-a.shop.*
 worker   Read+Describe                           group            team-a.shop.*
 worker   Write+Describe                          transactional-id team-a.shop.*
 reader   Read+Describe+DescribeConfigs           topic            team-a.shop.*
-reader   Describe                                group            team-a.shop.live
 reader   Read+Describe                           group            team-a.shop.readers.*
 operator Create+Read+Write+Describe+DescribeConfigs topic         team-a.shop.*
 operator Write+Describe                          transactional-id team-a.shop.*

@@ -83,8 +83,9 @@ def supervise(
     """Run `work` in one process a share, pass on what they say, and end all when one fails.
 
     With `restarts` one that has worked and failed is started again after a pause that grows, but
-    for errors that need a person or another command. A worker that is frozen never hears that it is to stop: the
-    second signal ends those too. Raises what ended the first worker that stays ended.
+    for errors that need a person or another command. A worker that is frozen never hears that it
+    is to stop: the second signal ends those too. Raises what ended the first worker that stays
+    ended.
     """
 
     def start(number: int) -> tuple[Any, Connection]:

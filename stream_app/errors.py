@@ -6,6 +6,7 @@ StreamAppError
 |- DifferenceFound             exit 3   a replay did not equal what was published
 |- SurroundingsError           exit 4   disk, lock or file in the way: repair and start again
 |  |- LogUnavailable                    the event log cannot be opened, read or written
+|  |  |- LogForbidden                   this user lacks a right on the brokers
 |  |- LogBusy                           another process stands in the way
 |  |- StateUnavailable                  the state directory cannot be opened, read or written
 |  |- Fenced                            a newer owner took the partition over
@@ -75,6 +76,10 @@ class SurroundingsError(StreamAppError):
 
 class LogUnavailable(SurroundingsError):
     """The event log cannot be opened, read or written."""
+
+
+class LogForbidden(LogUnavailable):
+    """The brokers deny this user a right: trying again changes nothing until it is granted."""
 
 
 class LogBusy(SurroundingsError):

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from aiokafka import errors as kafka
 
-from stream_app.errors import Fenced, LogUnavailable, StreamAppError
+from stream_app.errors import Fenced, LogForbidden, LogUnavailable, StreamAppError
 
 # Another producer with the same transactional id has begun; what we had open was aborted.
 FENCED = (
@@ -50,7 +50,8 @@ def named(error: BaseException, url: str, doing: str) -> StreamAppError:
     for kinds, words in _WORDS:
         if isinstance(error, kinds):
             what, attempt = words(error)
-            return LogUnavailable(f"{url}: {doing}: {what}.", attempt=attempt)
+            kind = LogForbidden if kinds == tuple(_DENIED) else LogUnavailable
+            return kind(f"{url}: {doing}: {what}.", attempt=attempt)
     return LogUnavailable(
         f"{url} could not be used for {doing}: {_said(error)}.",
         attempt="look whether the broker runs and can be reached from here, then start again: "

@@ -152,6 +152,8 @@ class Membership:
         A static member would only fall silent, which is right after a crash and slow for a
         farewell.
         """
+        if not self._app.started:
+            return  # what kept it from joining is what has to be said
         coordinator = getattr(self._app.consumer._thread._consumer, "_coordinator", None)
         if coordinator is not None:
             coordinator._group_instance_id = None

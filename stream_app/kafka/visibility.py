@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 
-from aiokafka.client import AIOKafkaClient, CoordinationType
-from aiokafka.errors import (
-    CoordinatorNotAvailableError,
-    GroupAuthorizationFailedError,
-    TopicAuthorizationFailedError,
-)
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFailedError
+from aiokafka.protocol.group import HeartbeatRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
 from stream_app.kafka.client_errors import named_errors
@@ -38,15 +34,16 @@ async def require_visible(connection: Connection, names: Iterable[str]) -> None:
 async def require_group(connection: Connection, group: str) -> None:
     """Raise `LogUnavailable` where this user may not join a group.
 
-    Faust would ask again and again, and never come back from its start.
+    Faust would ask again and again, and never come back from its start. A heartbeat of nobody
+    wants the same right as joining, and changes nothing; every broker checks that first.
     """
     client = AIOKafkaClient(**connection.client_options())
     with named_errors(connection.url, f"joining the group {group}"):
         try:
             await client.bootstrap()
-            with suppress(CoordinatorNotAvailableError):  # it is made by the first who asks
-                await client.coordinator_lookup(CoordinationType.GROUP, group)
-        except GroupAuthorizationFailedError as error:
-            raise GroupAuthorizationFailedError(group) from error
+            nobody = HeartbeatRequest(group, -1, "")
+            answer = await client.send(client.get_random_node(), nobody)
         finally:
             await client.close()
+        if answer.error_code == GroupAuthorizationFailedError.errno:
+            raise GroupAuthorizationFailedError(group)

@@ -53,7 +53,7 @@ MECHANISMS = {
     "outsider": "PLAIN",
 }
 WRONG = "wr0ng-pa55-word"
-AT_ONCE_S = 10.0
+AT_ONCE_S = 20.0  # on a busy machine; the client itself takes 40 and more
 
 
 class Guarded(msgspec.Struct):

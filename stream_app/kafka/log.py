@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -31,6 +32,9 @@ from stream_app.records import NewRecord, Record
 
 CURSORS_MAX = 64
 WAIT_TURN_S = 0.1
+# Writers that come at once fence each other; pauses of random length let one of them through.
+EXCHANGE_TRIES = 20
+EXCHANGE_PAUSE_MS = 200
 T = TypeVar("T")
 UseOfCursor = Callable[[Cursor], Coroutine[Any, Any, T]]
 
@@ -211,6 +215,22 @@ class KafkaLog:
         expected: bytes | None,
         rows: Mapping[tuple[str, int], Sequence[NewRecord]],
     ) -> dict[tuple[str, int], list[int]] | None:
+        """Try until it is certain who was first: whoever fences us may not have written yet."""
+        for turn in range(1, EXCHANGE_TRIES):
+            try:
+                return await self._exchanged(ledger, partition, key, expected, rows)
+            except FENCED:
+                await asyncio.sleep(secrets.randbelow(turn * EXCHANGE_PAUSE_MS) / 1000)
+        return await self._exchanged(ledger, partition, key, expected, rows)
+
+    async def _exchanged(
+        self,
+        ledger: str,
+        partition: int,
+        key: str,
+        expected: bytes | None,
+        rows: Mapping[tuple[str, int], Sequence[NewRecord]],
+    ) -> dict[tuple[str, int], list[int]] | None:
         prefix = self._connection.prefix
         producer = transactional_producer(self._connection, f"{ledger}-admin")
         # Whoever starts next fences us, and reads what we wrote or nothing of it.
@@ -227,8 +247,6 @@ class KafkaLog:
             offsets = {place: await offsets_of(batches) for place, batches in sent.items()}
             await producer.commit_transaction()
             return offsets
-        except FENCED:
-            return None
         finally:
             await producer.stop()
 

@@ -40,7 +40,7 @@ RECOVERS_WITHIN_S = 20.0
 IN_FLIGHT_SHARE = 0.7
 IN_FLIGHT_MIN = 2
 IN_FLIGHT_PER_MINUTE = 2
-STOP_MAX_S = 240.0
+STOP_MAX_S = 180.0
 CATCHES_UP_WITHIN_S = 300.0
 # Longer than the session timeout: the group has given its partitions away when it wakes up.
 ZOMBIE_S = (11.0, 15.0)
@@ -479,6 +479,10 @@ def _chaos(plan: Plan, directory: Path) -> int:
         try:
             verdict = chaos.run()
         except ChaosFailure as failure:
+            # The broker's own data go with it; whoever named a directory wants to look at them.
+            broker.restart()
+            broker.kill()
+            shutil.copytree(broker.place, directory / "broker")
             print(f"{failure}\nfailed; to repeat: {plan.command}", flush=True)
             return 1
     print(chaos.summary(verdict), flush=True)

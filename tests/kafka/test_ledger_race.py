@@ -8,12 +8,15 @@ from contextlib import ExitStack
 
 import pytest
 
+from stream_app.kafka.claim import start_fencing, transactional_producer
 from stream_app.kafka.connection import connection
+from stream_app.kafka.event_loop import EventLoopThread
 from stream_app.kafka.log import KafkaLog
 from stream_app.kafka.topics import TopicSpec, create_topics
 from tests.kafka.broker import Broker
 
 WRITERS = 4
+RIVALS = 30
 LEDGER = "race.ledger"
 
 
@@ -41,3 +44,26 @@ def test_of_writers_at_once_one_wins_and_the_others_find_what_it_wrote(
         written = list(pool.map(write, range(WRITERS)))
     [winner] = [number for number, (won, _) in enumerate(written) if won]
     assert [found for _, found in written] == [b"%d" % winner] * WRITERS
+
+
+def test_a_write_that_was_fenced_is_tried_again_since_the_rival_may_die_without_writing(
+    logs: list[KafkaLog],
+) -> None:
+    loop = EventLoopThread("rivals")
+
+    async def begin_and_die() -> None:
+        rival = transactional_producer(logs[0].connection, f"{LEDGER}-admin")
+        await start_fencing(rival)
+        await rival.stop()
+
+    def rivals() -> None:
+        for _ in range(RIVALS):
+            loop.run(begin_and_die())
+
+    with ThreadPoolExecutor(1) as pool:
+        dying = pool.submit(rivals)
+        written = logs[0].ledger_put(LEDGER, 0, "contended", b"mine", expected=None)
+        dying.result()
+    loop.close()
+    assert written
+    assert logs[0].ledger_get(LEDGER, 0, "contended") == b"mine"

@@ -20,6 +20,7 @@ from faust.app.base import BootStrategy
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from yarl import URL
 
+from stream_app.kafka.client_errors import named_errors
 from stream_app.kafka.connection import Connection
 
 # A worker that is gone without a word is missed after this long; a static member that comes
@@ -133,8 +134,12 @@ class Membership:
         return reason
 
     async def start(self) -> None:
-        """Join; returns when the app runs, which may be before partitions are ours."""
-        await self._app.start()
+        """Join; returns when the app runs, which may be before partitions are ours.
+
+        Raises `LogUnavailable` when the broker went away in between.
+        """
+        with named_errors(self.connection.url, f"joining the group {self.group}"):
+            await self._app.start()
 
     async def stop(self) -> None:
         """Leave, bounded in time, so that others take the partitions over at once.

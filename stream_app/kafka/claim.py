@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import IllegalOperation
 
 from stream_app.core.log_rules import released, require_current
 from stream_app.kafka.batches import BATCH_BYTES_MAX, Sent, send_records, settled
@@ -42,6 +43,14 @@ async def start_fencing(producer: AIOKafkaProducer) -> int:
         raise
     manager = producer._txn_manager
     return (manager.producer_id << 16) | manager.producer_epoch  # type: ignore[no-any-return]
+
+
+def ended_by(producer: AIOKafkaProducer, error: BaseException) -> BaseException:
+    """Return what ended the transaction: who sends after that hears only that there is none."""
+    end = producer._txn_manager._transaction_waiter
+    if isinstance(error, IllegalOperation | AssertionError) and end is not None and end.done():
+        return end.exception() or error
+    return error
 
 
 class KafkaClaim:
@@ -131,9 +140,9 @@ class KafkaClaim:
                 )
                 await settled(sent)
                 await producer.commit_transaction()
-            except BaseException:
+            except BaseException as error:
                 self._released = True
-                raise
+                raise ended_by(producer, error) from error
 
     def release(self) -> None:
         """Give the claim back: what is open is aborted by the next owner or by its time-out."""

@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -215,7 +216,8 @@ class Chaos:
 
     def _catch_up(self) -> None:
         """Disturb nobody any more until no lag is left."""
-        self._tell_producer(b"hurry")
+        with suppress(BrokenPipeError):  # it is through already
+            self._tell_producer(b"hurry")
         self._broker_settled()
         for worker in self._all():
             worker.thaw()

@@ -38,7 +38,7 @@ PAUSE_S = (0.5, 4.0)
 AT_ONCE_SHARE = 0.25
 RECOVERS_WITHIN_S = 20.0
 # Fewer faults than these while events were in flight prove little.
-IN_FLIGHT_SHARE = 0.7
+IN_FLIGHT_SHARE = 0.6
 IN_FLIGHT_MIN = 2
 IN_FLIGHT_PER_MINUTE = 2
 STOP_MAX_S = 180.0
@@ -170,7 +170,9 @@ class Chaos:
     def _rage(self) -> None:
         until = time.monotonic() + self._plan.minutes * 60
         deck: list[str] = []
-        while time.monotonic() < until:
+        assert self._producer is not None
+        # When all has been produced, a fault would hit nothing in flight.
+        while time.monotonic() < until and self._producer.poll() is None:
             if self._random.random() >= AT_ONCE_SHARE:
                 self._recovered(min(until, time.monotonic() + RECOVERS_WITHIN_S))
             self._pass(self._random.uniform(*PAUSE_S))

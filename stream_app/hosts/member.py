@@ -29,7 +29,6 @@ from stream_app.hosts.partition_host import PartitionHost
 from stream_app.hosts.replicated_store import ReplicatedStore
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.hosts.worker_name import worker_name
-from stream_app.kafka.client_errors import named_errors
 from stream_app.kafka.log import KafkaLog
 from stream_app.kafka.membership import Membership
 
@@ -85,8 +84,7 @@ class Member:
             self._log.connection, self._pipeline.name, self._topic, self._name, self._assigned
         )
         try:
-            with named_errors(self._log.url, f"joining the group of {self._pipeline.name}"):
-                await membership.start()
+            await membership.start()
             await self._watch(membership, stopped)
         finally:
             # Partitions first: whoever takes them over finds them committed and saved.

@@ -26,6 +26,7 @@ from stream_app.core.recovery import Recovery, recover, require_unbroken
 from stream_app.core.store import Image, StateStore
 from stream_app.core.topics import Topics
 from stream_app.errors import LogUntrusted, PositionMissing
+from stream_app.hosts.published import has_records
 from stream_app.hosts.work import Work
 from stream_app.records import Record
 
@@ -190,7 +191,7 @@ class PartitionHost:
                     attempt="restore the log from a backup",
                 )
             return
-        published = self._log.bounds(self._topics.predictions, self.partition)[1] > 0
+        published = has_records(self._log, self._topics.predictions, self.partition)
         if saved or published:
             what = "a checkpoint" if saved else "outputs"
             raise PositionMissing(

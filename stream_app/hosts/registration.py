@@ -14,6 +14,7 @@ from stream_app.core.settings import Settings
 from stream_app.core.topics import Topics
 from stream_app.errors import PositionMissing, UsageError
 from stream_app.hosts.manifests import read_manifest, settings_in_force
+from stream_app.hosts.published import has_records
 
 
 def register(
@@ -88,7 +89,7 @@ def _refuse_orphans(log: Log, pipeline: Pipeline) -> None:
     present = log.topics()
     for topic in Topics(pipeline.name).all(pipeline.versions)[1:]:
         for partition in range(present.get(topic, 0)):
-            if log.bounds(topic, partition)[1] > 0:
+            if has_records(log, topic, partition):
                 raise PositionMissing(
                     f"{topic} in {log.url} has records, but the log has no manifest and no "
                     f"position of {pipeline.name}.",

@@ -18,6 +18,7 @@ from stream_app.core.recovery import recover
 from stream_app.core.topics import Topics
 from stream_app.errors import LogUntrusted, PositionMissing
 from stream_app.hosts.embedded import calm_garbage_collector
+from stream_app.hosts.published import has_records
 from stream_app.records import Output, Record, format_position
 from stream_app.storage.rocksdb_store import RocksdbStore
 
@@ -77,7 +78,7 @@ def replay(
 
 
 def _require_nothing_published(log: Log, topic: str, partition: int) -> None:
-    if topic in log.topics() and log.bounds(topic, partition)[1] > 0:
+    if topic in log.topics() and has_records(log, topic, partition):
         raise PositionMissing(
             f"{topic}/{partition} in {log.url} has outputs but no committed position, so there is "
             "nothing to say up to where they should be.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import IllegalOperation
 
 from stream_app.codec.partitioning import require_partition
 from stream_app.core.log_rules import released, require_current
@@ -43,6 +44,14 @@ async def start_fencing(producer: AIOKafkaProducer) -> int:
         raise
     manager = producer._txn_manager
     return (manager.producer_id << 16) | manager.producer_epoch  # type: ignore[no-any-return]
+
+
+def ended_by(producer: AIOKafkaProducer, error: BaseException) -> BaseException:
+    """Return what ended the transaction: who sends after that hears only that there is none."""
+    end = producer._txn_manager._transaction_waiter
+    if isinstance(error, IllegalOperation | AssertionError) and end is not None and end.done():
+        return end.exception() or error
+    return error
 
 
 class KafkaClaim:
@@ -143,9 +152,9 @@ class KafkaClaim:
                 self._reached("transaction whole")
                 await producer.commit_transaction()
                 self._reached("transaction committed")
-            except BaseException:
+            except BaseException as error:
                 self._released = True
-                raise
+                raise ended_by(producer, error) from error
 
     def release(self) -> None:
         """Give the claim back: what is open is aborted by the next owner or by its time-out."""

@@ -20,6 +20,7 @@ from faust.app.base import BootStrategy
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from yarl import URL
 
+from stream_app.kafka.client_errors import named_errors
 from stream_app.kafka.connection import Connection
 from stream_app.kafka.group import group_of
 from stream_app.kafka.visibility import require_group
@@ -141,10 +142,14 @@ class Membership:
         return reason
 
     async def start(self) -> None:
-        """Join; returns when the app runs, which may be before partitions are ours."""
-        await require_group(self.connection, self.group)
-        # Faust asks for ever where it may look and not join.
-        await asyncio.wait_for(self._app.start(), START_TIMEOUT_S)
+        """Join; returns when the app runs, which may be before partitions are ours.
+
+        Raises `LogUnavailable` when the broker went away in between.
+        """
+        with named_errors(self.connection.url, f"joining the group {self.group}"):
+            await require_group(self.connection, self.group)
+            # Faust asks for ever where it may look and not join.
+            await asyncio.wait_for(self._app.start(), START_TIMEOUT_S)
 
     async def stop(self) -> None:
         """Leave, bounded in time, so that others take the partitions over at once.

@@ -8,11 +8,12 @@ from contextlib import ExitStack
 
 import pytest
 
+from stream_app.core.upkeep import TopicSpec
 from stream_app.kafka.claim import start_fencing, transactional_producer
 from stream_app.kafka.connection import connection
 from stream_app.kafka.event_loop import EventLoopThread
 from stream_app.kafka.log import KafkaLog
-from stream_app.kafka.topics import TopicSpec, create_topics
+from stream_app.kafka.topics import create_topics
 from tests.kafka.broker import Broker
 
 WRITERS = 4

@@ -53,15 +53,24 @@ def open_broker(url: str, *, create: bool = False, read_only: bool = False) -> L
     """Open the log that `url` names; `create` makes a new file where there is none."""
     without_credentials(url)
     if is_kafka(url):
-        # Imported only here: whoever stays on this machine needs no client of Kafka's.
-        from stream_app.kafka.connection import connection
-        from stream_app.kafka.log import KafkaLog
-
-        return KafkaLog(connection(url))
+        return _open_kafka(url)
     path = log_path(url)
     if create:
         _make_directory(path.parent)
     return SqliteLog.open(path, create=create, read_only=read_only)
+
+
+def _open_kafka(url: str) -> Log:
+    # Imported only here: whoever stays on this machine needs no client of Kafka's.
+    try:
+        from stream_app.kafka.connection import connection
+        from stream_app.kafka.log import KafkaLog
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"{url}: {error.name} is not installed, which Kafka needs",
+            attempt="pip install 'stream-app[kafka]'",
+        ) from None
+    return KafkaLog(connection(url))
 
 
 def _make_directory(directory: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 
@@ -12,6 +13,12 @@ from scripts.broker import jars
 from scripts.broker.mishap import BrokerMishap
 from stream_app.kafka.connection import Connection
 from tests.kafka.broker import Broker
+
+
+# A run in the background of a shell ignores SIGINT, and every process that it starts would too:
+# those that tests stop by Ctrl-C would never end.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,6 @@ from scripts.broker.mishap import BrokerMishap
 from stream_app.kafka.connection import Connection
 from tests.kafka.broker import Broker
 
-
 # A run in the background of a shell ignores SIGINT, and every process that it starts would too:
 # those that tests stop by Ctrl-C would never end.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

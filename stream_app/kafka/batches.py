@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Coroutine, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import ProducerClosed
 
 from stream_app.records import Headers
 
 # A broker's usual bound for one batch (`message.max.bytes`) is 1,048,588; its frame needs some.
 BATCH_BYTES_MAX = 1_000_000
+SETTLE_S = 1.0
+T = TypeVar("T")
 
 
 class Row(Protocol):
@@ -65,17 +68,42 @@ async def send_records(
     return sent
 
 
-async def settled(sent: Sequence[Sent]) -> None:
+async def settled(producer: AIOKafkaProducer, sent: Sequence[Sent]) -> None:
     """Wait for all batches; raises what went wrong with the first that failed."""
-    answers = await asyncio.gather(*(batch.answer for batch in sent), return_exceptions=True)
-    for answer in answers:
+
+    async def answers() -> list[Any]:
+        return await asyncio.gather(*(batch.answer for batch in sent), return_exceptions=True)
+
+    for answer in await while_it_sends(producer, answers()):
         if isinstance(answer, BaseException):
             raise answer
 
 
-async def offsets_of(sent: Sequence[Sent]) -> list[int]:
+async def commit(producer: AIOKafkaProducer) -> None:
+    """Commit the open transaction; raises when that cannot be known to have come about."""
+    await while_it_sends(producer, producer.commit_transaction())
+
+
+async def while_it_sends(producer: AIOKafkaProducer, waiting: Coroutine[Any, Any, T]) -> T:
+    """Wait for something of a producer; raises what ended its sender, if that comes first.
+
+    A client whose sender has died, as when it was fenced, forgets some of what waits for it.
+    """
+    task = asyncio.ensure_future(waiting)
+    sender = producer._sender.sender_task
+    await asyncio.wait({task, sender}, return_when=asyncio.FIRST_COMPLETED)
+    if not task.done():
+        await asyncio.wait({task}, timeout=SETTLE_S)  # what the sender's end settles by itself
+    if not task.done():
+        task.cancel()
+        sender.result()
+        raise ProducerClosed
+    return task.result()
+
+
+async def offsets_of(producer: AIOKafkaProducer, sent: Sequence[Sent]) -> list[int]:
     """Wait for batches of one partition; returns the offset of each of their records."""
-    await settled(sent)
+    await settled(producer, sent)
     offsets: list[int] = []
     for batch in sent:
         first = (await batch.answer).offset

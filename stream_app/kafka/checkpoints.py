@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 
 from stream_app.core.position import POSITION
 from stream_app.errors import StateUntrusted
-from stream_app.kafka.batches import send_records, settled
+from stream_app.kafka.batches import commit, send_records, settled
 from stream_app.kafka.claim import start_fencing, transactional_producer
 from stream_app.kafka.client_errors import named_errors
 from stream_app.kafka.committed import high_watermark, reader, rows_between
@@ -127,8 +127,8 @@ class CheckpointTopic:
         records = list(_records(writes, headers))
         await producer.begin_transaction()
         name = self._connection.prefix + self._topic
-        await settled(await send_records(producer, name, self._partition, records))
-        await producer.commit_transaction()
+        await settled(producer, await send_records(producer, name, self._partition, records))
+        await commit(producer)
 
     def close(self) -> None:
         """Give the right to write back."""

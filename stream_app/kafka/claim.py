@@ -10,6 +10,7 @@ from aiokafka.errors import IllegalOperation
 from stream_app.codec.partitioning import require_partition
 from stream_app.core.log_rules import released, require_current
 from stream_app.kafka.batches import BATCH_BYTES_MAX, Sent, send_records, settled
+from stream_app.kafka.batches import commit as end_transaction
 from stream_app.kafka.client_errors import named_errors
 from stream_app.kafka.connection import Connection
 from stream_app.kafka.event_loop import EventLoopThread
@@ -148,13 +149,16 @@ class KafkaClaim:
                 sent += await send_records(
                     producer, prefix + self._ledger, self._partition, [record]
                 )
-                await settled(sent)
+                await settled(producer, sent)
                 self._reached("transaction whole")
-                await producer.commit_transaction()
+                await end_transaction(producer)
                 self._reached("transaction committed")
             except BaseException as error:
                 self._released = True
-                raise ended_by(producer, error) from error
+                end = ended_by(producer, error)
+                if end is error:
+                    raise
+                raise end from error
 
     def release(self) -> None:
         """Give the claim back: what is open is aborted by the next owner or by its time-out."""

@@ -62,9 +62,11 @@ def named(error: BaseException, url: str, doing: str) -> StreamAppError:
 def _telling(error: BaseException) -> BaseException:
     """Return the error of TLS below what the client made of it, if there is one."""
     below: BaseException | None = error
-    while below is not None:
+    seen: set[int] = set()
+    while below is not None and id(below) not in seen:
         if isinstance(below, ssl.SSLError):
             return below
+        seen.add(id(below))
         below = below.__cause__
     return error
 

@@ -22,7 +22,7 @@ from stream_app.core.log_rules import (
 )
 from stream_app.core.topics import Topics
 from stream_app.errors import LogBusy, UsageError
-from stream_app.kafka.batches import BATCH_BYTES_MAX, offsets_of, send_records
+from stream_app.kafka.batches import BATCH_BYTES_MAX, commit, offsets_of, send_records
 from stream_app.kafka.checkpoints import CheckpointTopic
 from stream_app.kafka.claim import KafkaClaim, start_fencing, transactional_producer
 from stream_app.kafka.client_errors import FENCED, named_errors
@@ -134,7 +134,10 @@ class KafkaLog:
             await self._producer.start()
         name = self._connection.prefix + topic
         sent = {p: await send_records(self._producer, name, p, r) for p, r in by_partition.items()}
-        return {partition: await offsets_of(batches) for partition, batches in sent.items()}
+        return {
+            partition: await offsets_of(self._producer, batches)
+            for partition, batches in sent.items()
+        }
 
     def read(
         self, topic: str, partition: int, offset: int, *, records_max: int, bytes_max: int = 1 << 24
@@ -270,8 +273,10 @@ class KafkaLog:
                 (topic, number): await send_records(producer, prefix + topic, number, records)
                 for (topic, number), records in rows.items()
             }
-            offsets = {place: await offsets_of(batches) for place, batches in sent.items()}
-            await producer.commit_transaction()
+            offsets = {
+                place: await offsets_of(producer, batches) for place, batches in sent.items()
+            }
+            await commit(producer)
             return offsets
         finally:
             await producer.stop()

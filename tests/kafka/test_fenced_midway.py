@@ -31,7 +31,7 @@ async def send_when_fenced(to: Connection) -> BaseException:
         await producer.begin_transaction()
         first = await send_records(producer, TOPIC, 0, [ROW])
         with suppress(*FENCED):
-            await settled(first)
+            await settled(producer, first)
         with pytest.raises(IllegalOperation) as raised:
             await send_records(producer, TOPIC, 0, [ROW])
         return ended_by(producer, raised.value)

@@ -9,7 +9,10 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
+
+from stream_app.storage.key_files import load_or_create_seal_key
 
 ROOT = Path(__file__).parents[2]
 # By a named error of its own: the broker or another worker was in its way.
@@ -36,6 +39,9 @@ class Worker:
         self._file = file
         self._broker = broker
         self._logs = logs
+        # One key for all machines, which outlives a state directory that is lost.
+        self._seal_key = logs.parent / "seal.key"
+        load_or_create_seal_key(self._seal_key)
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
 
@@ -57,7 +63,12 @@ class Worker:
                     *("--broker", self._broker, "--state", str(self.state), "--partitions", "8"),
                 ],
                 cwd=self._file.parent,
-                env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1"},
+                env={
+                    **os.environ,
+                    "PYTHONPATH": str(ROOT),
+                    "PYTHONFAULTHANDLER": "1",
+                    "STREAM_APP_SEAL_KEY_FILE": str(self._seal_key),
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
@@ -68,9 +79,15 @@ class Worker:
     def kill(self) -> None:
         """SIGKILL, and wait until it is gone."""
         if self._process is not None:
-            self._process.kill()
+            self._to_all(signal.SIGKILL)
             self._process.wait()
             self._gone()
+
+    def _to_all(self, number: signal.Signals) -> None:
+        """Send a signal to the process that watches and to the one that works."""
+        assert self._process is not None
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
 
     def terminate(self) -> None:
         """SIGTERM; it ends in its own time."""
@@ -80,12 +97,12 @@ class Worker:
 
     def freeze(self) -> None:
         if self._process is not None:
-            self._process.send_signal(signal.SIGSTOP)
+            self._to_all(signal.SIGSTOP)
             self.frozen = True
 
     def thaw(self) -> None:
         if self._process is not None and self.frozen:
-            self._process.send_signal(signal.SIGCONT)
+            self._to_all(signal.SIGCONT)
         self.frozen = False
 
     def look(self) -> bool:
@@ -114,7 +131,7 @@ class Worker:
         said = self.tail()
         if self._process is not None:
             self.thaw()
-            self._process.send_signal(signal.SIGABRT)
+            self._to_all(signal.SIGABRT)
             try:
                 self._process.wait(DUMP_WITHIN_S)
             except subprocess.TimeoutExpired:

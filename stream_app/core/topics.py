@@ -56,6 +56,11 @@ class Topics(msgspec.Struct, frozen=True):
         """All that a version which is not champion puts out."""
         return f"{self.pipeline}.shadow.{version}"
 
+    def outputs(self, present: Iterable[str]) -> list[str]:
+        """Return those of `present` that this pipeline's processors write to, of any version."""
+        fixed = {self.predictions, self.evaluations, self.drift_alerts, self.dead_letters}
+        return [name for name in present if name in fixed or name.startswith(self.shadow(""))]
+
     def all(self, versions: Iterable[str]) -> list[str]:
         """Return every topic of a pipeline with these versions."""
         fixed = [self.events, self.predictions, self.evaluations, self.drift_alerts]

@@ -79,11 +79,6 @@ async def settled(producer: AIOKafkaProducer, sent: Sequence[Sent]) -> None:
             raise answer
 
 
-async def commit(producer: AIOKafkaProducer) -> None:
-    """Commit the open transaction; raises when that cannot be known to have come about."""
-    await while_it_sends(producer, producer.commit_transaction())
-
-
 async def while_it_sends(producer: AIOKafkaProducer, waiting: Coroutine[Any, Any, T]) -> T:
     """Wait for something of a producer; raises what ended its sender, if that comes first.
 

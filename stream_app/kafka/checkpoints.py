@@ -16,11 +16,12 @@ from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 
 from stream_app.core.position import POSITION
 from stream_app.errors import StateUntrusted
-from stream_app.kafka.batches import commit, send_records, settled
+from stream_app.kafka.batches import send_records, settled
 from stream_app.kafka.claim import start_fencing, transactional_producer
 from stream_app.kafka.client_errors import named_errors
 from stream_app.kafka.committed import high_watermark, reader, rows_between
 from stream_app.kafka.connection import Connection
+from stream_app.kafka.ending import commit
 from stream_app.kafka.event_loop import EventLoopThread
 from stream_app.kafka.ledger import newest
 from stream_app.records import Headers
@@ -70,7 +71,7 @@ class CheckpointTopic:
 
     async def _start(self) -> AIOKafkaProducer:
         producer = transactional_producer(self._connection, f"{self._topic}-{self._partition}")
-        await start_fencing(producer)
+        await start_fencing(self._connection, producer, [(self._topic, self._partition)])
         return producer
 
     async def _find(self) -> int | None:
@@ -128,7 +129,7 @@ class CheckpointTopic:
         await producer.begin_transaction()
         name = self._connection.prefix + self._topic
         await settled(producer, await send_records(producer, name, self._partition, records))
-        await commit(producer)
+        await commit(self._connection, producer)
 
     def close(self) -> None:
         """Give the right to write back."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import IllegalOperation
 
 from stream_app.codec.partitioning import require_partition
 from stream_app.core.log_rules import released, require_current
 from stream_app.kafka.batches import BATCH_BYTES_MAX, Sent, send_records, settled
-from stream_app.kafka.batches import commit as end_transaction
 from stream_app.kafka.client_errors import named_errors
 from stream_app.kafka.connection import Connection
+from stream_app.kafka.ending import commit as end_transaction
+from stream_app.kafka.ending import decision, end_hanging
 from stream_app.kafka.event_loop import EventLoopThread
 from stream_app.kafka.ledger import COMMIT, NEXT_OFFSET, newest, next_offset_of
 from stream_app.records import NewRecord, Output
@@ -36,14 +37,22 @@ def transactional_producer(connection: Connection, transactional_id: str) -> AIO
     )
 
 
-async def start_fencing(producer: AIOKafkaProducer) -> int:
-    """Start a transactional producer; returns a number that grows with every start of its id."""
+async def start_fencing(
+    connection: Connection, producer: AIOKafkaProducer, places: Sequence[tuple[str, int]]
+) -> int:
+    """Start a transactional producer; returns a number that grows with every start of its id.
+
+    `places` are the partitions that its transactions write: what hangs there is ended.
+    """
+    manager = producer._txn_manager
     try:
+        decided = await decision(connection, manager.transactional_id)
         await producer.start()
+        named = [TopicPartition(connection.prefix + topic, number) for topic, number in places]
+        await end_hanging(connection, producer, named, commit=decided)
     except BaseException:
         await producer.stop()
         raise
-    manager = producer._txn_manager
     return (manager.producer_id << 16) | manager.producer_epoch  # type: ignore[no-any-return]
 
 
@@ -59,8 +68,9 @@ class KafkaClaim:
     """A `Claim` whose fence is the broker's: the newest producer of a transactional id wins.
 
     After an error in a transaction nothing is tried again: whether it was committed is for the
-    next owner to read. `count` returns a topic's partitions, or raises `UsageError`; `reached` is
-    called with the name of every step of a publish, and crash tests die there.
+    next owner to read. `writes` are the topics that transactions write, the ledger among them;
+    `count` returns a topic's partitions, or raises `UsageError`; `reached` is called with the name
+    of every step of a publish, and crash tests die there.
     """
 
     def __init__(
@@ -69,6 +79,7 @@ class KafkaClaim:
         connection: Connection,
         ledger: str,
         partition: int,
+        writes: Sequence[str],
         count: Callable[[str], int],
         reached: Callable[[str], None],
     ) -> None:
@@ -76,6 +87,7 @@ class KafkaClaim:
         self._connection = connection
         self._ledger = ledger
         self._partition = partition
+        self._writes = writes
         self._count = count
         self._reached = reached
         self._released = False
@@ -89,7 +101,8 @@ class KafkaClaim:
             self._connection, f"{self._ledger}-{self._partition}"
         )
         with named_errors(self._connection.url, doing):
-            epoch = await start_fencing(self._producer)
+            places = [(topic, self._partition) for topic in self._writes]
+            epoch = await start_fencing(self._connection, self._producer, places)
             try:
                 found = await newest(self._connection, self._ledger, self._partition, COMMIT)
             except BaseException:
@@ -151,7 +164,7 @@ class KafkaClaim:
                 )
                 await settled(producer, sent)
                 self._reached("transaction whole")
-                await end_transaction(producer)
+                await end_transaction(self._connection, producer)
                 self._reached("transaction committed")
             except BaseException as error:
                 self._released = True

@@ -22,12 +22,13 @@ from stream_app.core.log_rules import (
 )
 from stream_app.core.topics import Topics
 from stream_app.errors import LogBusy, UsageError
-from stream_app.kafka.batches import BATCH_BYTES_MAX, commit, offsets_of, send_records
+from stream_app.kafka.batches import BATCH_BYTES_MAX, offsets_of, send_records
 from stream_app.kafka.checkpoints import CheckpointTopic
 from stream_app.kafka.claim import KafkaClaim, start_fencing, transactional_producer
 from stream_app.kafka.client_errors import FENCED, named_errors
 from stream_app.kafka.connection import Connection
 from stream_app.kafka.cursor import Cursor, open_asker, open_cursor, to_record
+from stream_app.kafka.ending import commit
 from stream_app.kafka.event_loop import EventLoopThread
 from stream_app.kafka.group import group_of, owners_of
 from stream_app.kafka.ledger import COMMIT, newest
@@ -167,10 +168,21 @@ class KafkaLog:
         self._require_open()
         require_partition(ledger, partition, self._count(ledger))
         claim = KafkaClaim(
-            self._loop, self._connection, ledger, partition, self._count, self.reached
+            self._loop,
+            self._connection,
+            ledger,
+            partition,
+            self._written_by(ledger, partition),
+            self._count,
+            self.reached,
         )
         self._claims.append(claim)
         return claim
+
+    def _written_by(self, ledger: str, partition: int) -> list[str]:
+        """Return the topics that the owner of a ledger's partition writes to."""
+        outputs = Topics(ledger.removesuffix(".ledger")).outputs(self._counts)
+        return [ledger, *(topic for topic in outputs if partition < self._counts[topic])]
 
     def ledger_get(self, ledger: str, partition: int, key: str) -> bytes | None:
         """Return a ledger value, or None."""
@@ -263,7 +275,7 @@ class KafkaLog:
         prefix = self._connection.prefix
         producer = transactional_producer(self._connection, f"{ledger}-admin")
         # Whoever starts next fences us, and reads what we wrote or nothing of it.
-        await start_fencing(producer)
+        await start_fencing(self._connection, producer, list(rows))
         try:
             found = await newest(self._connection, ledger, partition, key.encode())
             if (None if found is None else found.value) != expected:
@@ -276,7 +288,7 @@ class KafkaLog:
             offsets = {
                 place: await offsets_of(producer, batches) for place, batches in sent.items()
             }
-            await commit(producer)
+            await commit(self._connection, producer)
             return offsets
         finally:
             await producer.stop()

@@ -25,8 +25,8 @@ ROW = NewRecord(None, b"x")
 async def send_when_fenced(to: Connection) -> BaseException:
     """Return what a publish raises then."""
     producer, successor = (transactional_producer(to, "midway") for _ in range(2))
-    await start_fencing(producer)
-    await start_fencing(successor)
+    await start_fencing(to, producer, [])
+    await start_fencing(to, successor, [])
     try:
         await producer.begin_transaction()
         first = await send_records(producer, TOPIC, 0, [ROW])

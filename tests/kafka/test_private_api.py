@@ -14,7 +14,7 @@ from typing import Any
 
 import faust
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.producer.sender import SendProduceReqHandler
@@ -142,6 +142,13 @@ def test_a_transactional_producer_tells_the_id_and_epoch_that_an_owner_is_told_b
             assert isinstance(getattr(manager, name, None), int), told(
                 AIOKAFKA, f"TransactionManager.{name} is no number"
             )
+        place = TopicPartition("t", 0)
+        manager.set_pid_and_epoch(1, 1)
+        manager.begin_transaction()
+        manager.maybe_add_partition_to_txn(place)
+        assert place in manager.partitions_to_add(), told(AIOKAFKA, "a partition is not added")
+        manager.partition_added(place)
+        assert manager.txn_partitions == {place}, told(AIOKAFKA, "txn_partitions lacks one")
         batch = producer.create_batch()
         row = {"timestamp": 1, "key": b"k", "value": None, "headers": [("h", b"v")]}
         assert batch.append(**row) is not None, told(AIOKAFKA, "a batch refuses a tombstone")

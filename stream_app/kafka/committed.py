@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -54,8 +54,16 @@ async def rows_between(
                 yield row
 
 
+async def ends(
+    connection: Connection, places: Collection[TopicPartition], *, committed: bool
+) -> dict[TopicPartition, int]:
+    """Return the first offset that readers may not see yet, or (not `committed`) not yet given."""
+    async with reader(connection, committed=committed) as consumer:
+        # A client that is assigned nothing looks each topic up by and by, 100 ms each time.
+        consumer.assign(places)
+        return dict(await consumer.end_offsets(places))
+
+
 async def high_watermark(connection: Connection, place: TopicPartition) -> int:
     """Return the first offset not yet given, committed or not."""
-    async with reader(connection, committed=False) as consumer:
-        end: int = (await consumer.end_offsets([place]))[place]
-        return end
+    return (await ends(connection, [place], committed=False))[place]

@@ -34,6 +34,8 @@ async def open_cursor(
     await consumer.start()
     place = TopicPartition(connection.prefix + topic, partition)
     consumer.assign([place])
+    # Or its first question would wait 100 ms, until it has looked the topic up.
+    await asker._client.add_topic(place.topic)
     return Cursor(consumer, asker, place)
 
 

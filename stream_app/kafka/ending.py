@@ -41,7 +41,7 @@ from aiokafka.protocol.types import (
 )
 
 from stream_app.kafka.batches import while_it_sends
-from stream_app.kafka.committed import reader
+from stream_app.kafka.committed import ends
 from stream_app.kafka.connection import Connection
 
 _TRANSACTION = 1  # a coordinator's kind, in the protocol
@@ -144,11 +144,10 @@ async def _open(connection: Connection, places: Sequence[TopicPartition]) -> lis
     """Return the places where a transaction is open."""
     if not places:
         return []
-    async with reader(connection) as stable, reader(connection, committed=False) as high:
-        # In this order, or one that ends between the two would look open.
-        ends = await high.end_offsets(places)
-        stables = await stable.end_offsets(places)
-    return [place for place in places if stables[place] < ends[place]]
+    # In this order, or one that ends between the two would look open.
+    high = await ends(connection, places, committed=False)
+    stable = await ends(connection, places, committed=True)
+    return [place for place in places if stable[place] < high[place]]
 
 
 class _Answer(Response):  # type: ignore[misc]

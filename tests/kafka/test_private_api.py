@@ -17,7 +17,8 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.consumer.group_coordinator import GroupCoordinator
-from aiokafka.producer.sender import SendProduceReqHandler
+from aiokafka.producer import sender
+from aiokafka.producer.sender import AddPartitionsToTxnHandler, SendProduceReqHandler
 from faust.app.base import BootStrategy
 from faust.transport.base import Transport as AnyTransport
 from faust.transport.consumer import Consumer as AnyConsumer
@@ -25,6 +26,8 @@ from faust.transport.consumer import ConsumerThread, ThreadDelegateConsumer
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from mode import Service
 from yarl import URL
+
+from stream_app.kafka.claim import RETRY_BACKOFF_MS
 
 FAUST, MODE, AIOKAFKA = "faust-streaming", "mode-streaming", "aiokafka"
 PINNED = {FAUST: "0.15.3", MODE: "0.7.1", AIOKAFKA: "0.14.0"}
@@ -156,6 +159,14 @@ def test_a_transactional_producer_tells_the_id_and_epoch_that_an_owner_is_told_b
         await producer.stop()
 
     asyncio.run(look())
+
+
+def test_a_transaction_that_meets_one_still_ending_is_begun_again_after_our_time() -> None:
+    text = inspect.getsource(AddPartitionsToTxnHandler.handle_response)
+    assert "return BACKOFF_OVERRIDE" in text, told(
+        AIOKAFKA, "AddPartitionsToTxnHandler does not wait for BACKOFF_OVERRIDE"
+    )
+    assert RETRY_BACKOFF_MS / 1000 == sender.BACKOFF_OVERRIDE
 
 
 def test_an_idempotent_producer_never_gives_up_a_batch_by_itself() -> None:

@@ -7,6 +7,7 @@ StreamAppError
 |- SurroundingsError           exit 4   disk, lock or file in the way: repair and start again
 |  |- LogUnavailable                    the event log cannot be opened, read or written
 |  |  |- LogForbidden                   this user lacks a right on the brokers
+|  |  |- RecordTooLarge                 a topic takes no batch as large as that
 |  |- LogBusy                           another process stands in the way
 |  |- StateUnavailable                  the state directory cannot be opened, read or written
 |  |- Fenced                            a newer owner took the partition over
@@ -80,6 +81,10 @@ class LogUnavailable(SurroundingsError):
 
 class LogForbidden(LogUnavailable):
     """The brokers deny this user a right: trying again changes nothing until it is granted."""
+
+
+class RecordTooLarge(LogUnavailable):
+    """A topic takes no batch as large as that: nothing changes until its bound is raised."""
 
 
 class LogBusy(SurroundingsError):

@@ -36,7 +36,7 @@ def replay(pipeline: str, as_json: bool, broker: str) -> int:
     Key, value and headers of all outputs, state digests among them, must equal what live has
     published. Writes nothing to the log. Exit code 3 when there is a difference.
     """
-    from stream_app.hosts.manifests import read_manifest
+    from stream_app.hosts.manifests import read_manifest, require_same_events
     from stream_app.hosts.stop_flag import StopFlag
 
     plan = declared(pipeline)
@@ -45,6 +45,7 @@ def replay(pipeline: str, as_json: bool, broker: str) -> int:
     log = open_broker(broker, read_only=True)
     try:
         manifest = read_manifest(log, plan.name)
+        require_same_events(log, manifest)
         reports = []
         for partition in range(manifest.partitions):
             if not flag():

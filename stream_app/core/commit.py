@@ -17,11 +17,11 @@ LIVE = "live"
 T = TypeVar("T")
 
 
-class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What must never silently change about a pipeline; written once, at its first start.
 
     `origins` is the first offset of every partition's fold, `public_keys` the keys by name that
-    controls may be signed with.
+    controls may be signed with, `events_id` the topic of events where names alone do not tell.
     """
 
     log_id: str
@@ -32,6 +32,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     origins: list[int]
     public_keys: dict[str, str]
     settings: dict[str, Any]
+    events_id: str = ""
 
     def first_settings(self) -> Settings:
         """Return the settings in force at the origin."""

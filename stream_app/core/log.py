@@ -68,6 +68,13 @@ class Log(Protocol):
         """The identity of this log, made when it was; another file or cluster has another."""
         ...
 
+    def topic_id(self, topic: str) -> str:
+        """Return a topic's identity, which one made anew under its name has not.
+
+        Empty where the log's own identity says as much.
+        """
+        ...
+
     @property
     def keeps_ledgers_in_topics(self) -> bool:
         """Whether ledgers and checkpoints are topics, which have to be there like all others."""

@@ -60,14 +60,31 @@ def recover(
             attempt=f"declare {seat.champion} again: its predictions are the ones downstream reads",
         )
     committed = commit.next_offset if commit is not None else origin
-    if commit is not None:
-        commit.environment.check(this_environment(), f"the state of {where}")
     position, rebuild = _position(manifest, partition, saved, hosted, committed)
     require_unbroken(where, log_start, position.next_offset)
     start = Start(position, committed, seat, hosted, left)
     chain = bytes.fromhex(commit.chain) if commit is not None else None
     rebuild = rebuild if committed > origin else None
     return Recovery(start, chain, rebuild, leaving, not_hosted)
+
+
+def require_fit(pipeline: Declaration, commit: Commit, wanted: Collection[str] | None) -> None:
+    """Raise a `NeedsPerson` error unless these definitions, here, made what was committed.
+
+    Asked at every start too: a worker that waits for a partition would hear it only then.
+    """
+    declared = pipeline.definitions()
+    for name, version in commit.versions.items():
+        given_up = name not in declared or (wanted is not None and name not in wanted)
+        if given_up or version.definition == declared[name]:
+            continue
+        raise DefinitionDiffers(
+            f"version {name} of {pipeline.name} is declared as {declared[name][:12]}, but the "
+            f"log has outputs of {name} as {version.definition[:12]}: a version's definition "
+            "(model, parameters, features, seed, monitors that reset) never changes.",
+            attempt=f"give the changed model a new version name and declare {name} as it was",
+        )
+    commit.environment.check(this_environment(), f"the state of {pipeline.name}")
 
 
 def require_unbroken(where: str, log_start: int, next_offset: int) -> None:
@@ -90,6 +107,8 @@ def _hosted(
     """Return (versions to host, those that left with their offset, those leaving now and why)."""
     declared = pipeline.definitions()
     origin = manifest.origins[partition]
+    if commit is not None:
+        require_fit(pipeline, commit, wanted)
     if commit is None:
         listed = {name: VersionCommit(d, origin, origin) for name, d in declared.items()}
         left: dict[str, int] = {}
@@ -102,13 +121,6 @@ def _hosted(
             chosen = "it is not among the versions that this start was told to run"
             leaving[name] = chosen if name in declared else "the file no longer declares it"
             continue
-        if version.definition != declared[name]:
-            raise DefinitionDiffers(
-                f"version {name} of {pipeline.name} is declared as {declared[name][:12]}, but the "
-                f"log has outputs of {name} as {version.definition[:12]}: a version's definition "
-                "(model, parameters, features, seed, monitors that reset) never changes.",
-                attempt=f"give the changed model a new version name and declare {name} as it was",
-            )
         hosted[name] = version
     return hosted, left, leaving
 

@@ -11,6 +11,8 @@ from stream_app.core.topics import Topics
 from stream_app.errors import LogUntrusted, UsageError
 from stream_app.near_names import near_name
 
+KNOWN_MAX = 20
+
 
 def pipelines(log: Log) -> list[str]:
     """Return the names of all pipelines in a log."""
@@ -21,12 +23,7 @@ def read_manifest(log: Log, pipeline: str) -> Manifest:
     """Return the manifest of a pipeline that was started before; raises named errors."""
     found = log.ledger_get(Topics(pipeline).ledger, 0, "manifest")
     if found is None:
-        known = pipelines(log)
-        raise UsageError(
-            f"{log.url} has no pipeline {pipeline!r}; it has {', '.join(known) or 'none'}",
-            attempt=near_name(pipeline, known)
-            or "one of those, or stream-app run FILE to start a new one",
-        )
+        raise never_started(log, pipeline)
     manifest = decode_manifest(found, f"{pipeline} in {log.url}")
     if manifest.log_id != log.log_id or manifest.pipeline != pipeline:
         raise LogUntrusted(
@@ -35,6 +32,49 @@ def read_manifest(log: Log, pipeline: str) -> Manifest:
             attempt="restore the log from a backup: its ledger was copied from elsewhere",
         )
     return manifest
+
+
+def require_same_events(log: Log, manifest: Manifest) -> None:
+    """Raise `LogUntrusted` where the topic of events was deleted and made anew."""
+    topic = Topics(manifest.pipeline).events
+    found = log.topic_id(topic) if manifest.events_id else ""
+    if found != manifest.events_id:
+        raise LogUntrusted(
+            f"{topic} in {log.url} is not the topic that {manifest.pipeline} has learned from: it "
+            f"was deleted and made anew (its id is {found}, and was {manifest.events_id}).",
+            attempt="give the pipeline a new name, or restore the topic from a backup together "
+            "with all others of the pipeline, with offsets and ids as they were",
+        )
+
+
+def never_started(log: Log, pipeline: str) -> UsageError:
+    """Return the error for a name that has no manifest in the log."""
+    known = pipelines(log)
+    if pipeline in known:
+        return UsageError(
+            f"{pipeline} has topics in {log.url}, but was never started there",
+            attempt="its file in place of its name, or stream-app run FILE first",
+        )
+    names = ", ".join(known[:KNOWN_MAX]) + (" ..." if len(known) > KNOWN_MAX else "")
+    return UsageError(
+        f"{log.url} has no pipeline {pipeline!r}; it has {names or 'none'}",
+        attempt=near_name(pipeline, known) or "one of those, or the file that declares a new one",
+    )
+
+
+def require_own_partitions(log: Log, manifest: Manifest, count: int) -> None:
+    """Raise `LogUntrusted` where the topic of events has been given more partitions.
+
+    Producers share the keys anew then, so an id and a model would be in two places.
+    """
+    if count > manifest.partitions:
+        events = Topics(manifest.pipeline).events
+        raise LogUntrusted(
+            f"{events} in {log.url} was given partitions: it has {count}, and {manifest.pipeline} "
+            f"began with {manifest.partitions}, which cannot change since keys hash to them.",
+            attempt=f"give the pipeline a new name, with topics of {count} partitions; what "
+            f"producers have sent to the first {manifest.partitions} since may be misplaced",
+        )
 
 
 def champion(log: Log, manifest: Manifest, partition: int) -> str:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from stream_app.hosts.embedded import (
     progress_of,
 )
 from stream_app.hosts.lanes import Lanes
+from stream_app.hosts.manifests import require_own_partitions, require_same_events
 from stream_app.hosts.partition_host import PartitionHost
 from stream_app.hosts.replicated_store import ReplicatedStore
 from stream_app.hosts.state_directory import StateDirectory
@@ -71,6 +73,7 @@ class Member:
         self._done: dict[int, int] = {}
         self._reported: dict[int, float] = {}
         self._name = name
+        self._looking: asyncio.Future[None] | None = None
         self._lanes = Lanes(self._open, self._serve)
 
     def run(self, stopped: Callable[[], bool]) -> None:
@@ -109,6 +112,22 @@ class Member:
             if now - told > TELL_EVERY_S:
                 told = now
                 await membership.tell_positions(dict(self._lanes.positions()))
+                self._look_at_events()
+
+    def _look_at_events(self) -> None:
+        """Raise what the last look at the topic of events found, and begin the next one.
+
+        Who reads a topic that was deleted and made anew, and is longer already, is not told.
+        """
+        looking, self._looking = self._looking, None
+        if looking is not None and not looking.done():
+            self._looking = looking
+            return
+        if looking is not None:
+            with suppress(LogUnavailable):  # a broker that is away is the partitions' affair
+                looking.result()
+        loop = asyncio.get_running_loop()
+        self._looking = loop.run_in_executor(None, require_same_events, self._log, self._manifest)
 
     def _lost(self, why: object) -> StreamAppError:
         return LogUnavailable(
@@ -122,6 +141,7 @@ class Member:
         self._lanes.assign(partitions)
 
     def _open(self, partition: int) -> PartitionHost:
+        require_own_partitions(self._log, self._manifest, partition + 1)
         [host] = open_hosts(
             self._log,
             self._pipeline,

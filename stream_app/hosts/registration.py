@@ -13,7 +13,12 @@ from stream_app.core.recovery import check_settings
 from stream_app.core.settings import Settings
 from stream_app.core.topics import Topics
 from stream_app.errors import PositionMissing, UsageError
-from stream_app.hosts.manifests import read_manifest, settings_in_force
+from stream_app.hosts.manifests import (
+    read_manifest,
+    require_own_partitions,
+    require_same_events,
+    settings_in_force,
+)
 from stream_app.hosts.published import has_records
 
 
@@ -46,6 +51,7 @@ def register(
             origins=[log.bounds(topics.events, p)[0] for p in range(count)],
             public_keys=public_keys(),
             settings=(settings or pipeline.settings()).plain(),
+            events_id=log.topic_id(topics.events),
         )
         log.ledger_put(topics.ledger, 0, "manifest", msgspec.json.encode(manifest), expected=None)
     manifest = read_manifest(log, pipeline.name)
@@ -55,7 +61,9 @@ def register(
             attempt="leave the number out: it is fixed at the first start",
         )
     check_partitions(pipeline, manifest.partitions)
+    require_own_partitions(log, manifest, log.topics().get(topics.events, 0))
     log.create_topics(dict.fromkeys(_needed(log, pipeline), manifest.partitions))
+    require_same_events(log, manifest)
     return manifest
 
 

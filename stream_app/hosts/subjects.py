@@ -11,7 +11,7 @@ from stream_app.core.topics import Topics
 from stream_app.core.upkeep import Subject
 from stream_app.errors import UsageError
 from stream_app.hosts.log_url import log_exists, open_broker
-from stream_app.hosts.manifests import pipelines, read_manifest, settings_in_force
+from stream_app.hosts.manifests import read_manifest, settings_in_force
 from stream_app.hosts.registration import check_partitions
 
 
@@ -65,11 +65,6 @@ def subject_of(
 
 def named_subject(log: Log, name: str) -> Subject:
     """Return what the log knows of a pipeline that was started before."""
-    if name not in pipelines(log):
-        raise UsageError(
-            f"{log.url} has no pipeline {name!r}; it has {', '.join(pipelines(log)) or 'none'}",
-            attempt="name its file: what a new pipeline needs is declared there",
-        )
     manifest = read_manifest(log, name)
     found = log.ledger_get(Topics(name).ledger, 0, "commit")
     if found is None:  # nothing has run yet: what has a topic was declared

@@ -15,7 +15,13 @@ from typing import Any
 
 import msgspec
 
-from stream_app.errors import LogForbidden, NeedsPerson, StreamAppError, UsageError
+from stream_app.errors import (
+    LogForbidden,
+    NeedsPerson,
+    RecordTooLarge,
+    StreamAppError,
+    UsageError,
+)
 from stream_app.hosts.embedded import Owned, Stopped, Word
 from stream_app.hosts.stop_flag import StopFlag
 
@@ -149,7 +155,7 @@ def _begin_again(workers: Sequence[_Worker], stopped: StopFlag) -> None:
 
 
 def _is_passing(error: StreamAppError) -> bool:
-    return not isinstance(error, NeedsPerson | UsageError | LogForbidden)
+    return not isinstance(error, NeedsPerson | UsageError | LogForbidden | RecordTooLarge)
 
 
 def _hear(

@@ -10,6 +10,7 @@ import msgspec
 from stream_app.core.commit import Commit, decode_commit
 from stream_app.core.lineage import versions_to_host
 from stream_app.core.log import Log
+from stream_app.core.recovery import require_fit
 from stream_app.core.topics import Topics
 from stream_app.hosts.embedded import Notice, Owned, Word, notices, open_hosts, run_hosts
 from stream_app.hosts.log_url import is_kafka, open_broker
@@ -53,10 +54,13 @@ def run(plan: RunPlan, say: Say, stopped: StopFlag) -> None:
     state = StateDirectory(Path(plan.state))
     log = open_broker(plan.broker, create=True)
     try:
-        hosted = versions_to_host(pipeline, _commits(log, pipeline.name), plan.versions, plan.drop)
+        commits = _commits(log, pipeline.name)
+        hosted = versions_to_host(pipeline, commits, plan.versions, plan.drop)
         plan = msgspec.structs.replace(plan, versions=hosted)
         manifest = register(log, pipeline, state.public_keys, partitions=plan.partitions)
         require_settings(log, manifest, pipeline)
+        for commit in commits:
+            require_fit(pipeline, commit, hosted)
         state.seal()
         events = Topics(pipeline.name).events
         until = {p: log.bounds(events, p)[1] for p in range(manifest.partitions)}

@@ -8,7 +8,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import ProducerClosed
+from aiokafka.errors import MessageSizeTooLargeError, ProducerClosed
 
 from stream_app.records import Headers
 
@@ -39,6 +39,7 @@ class Sent(NamedTuple):
 
     answer: asyncio.Future[Any]
     records: int
+    topic: str
 
 
 async def send_records(
@@ -54,7 +55,9 @@ async def send_records(
 
     async def send() -> None:
         count = batch.record_count()
-        sent.append(Sent(await producer.send_batch(batch, topic, partition=partition), count))
+        sent.append(
+            Sent(await producer.send_batch(batch, topic, partition=partition), count, topic)
+        )
 
     for record in records:
         headers = list(record.headers)
@@ -74,7 +77,9 @@ async def settled(producer: AIOKafkaProducer, sent: Sequence[Sent]) -> None:
     async def answers() -> list[Any]:
         return await asyncio.gather(*(batch.answer for batch in sent), return_exceptions=True)
 
-    for answer in await while_it_sends(producer, answers()):
+    for batch, answer in zip(sent, await while_it_sends(producer, answers()), strict=True):
+        if isinstance(answer, MessageSizeTooLargeError):
+            raise MessageSizeTooLargeError(batch.topic) from answer
         if isinstance(answer, BaseException):
             raise answer
 

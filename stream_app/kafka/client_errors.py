@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from aiokafka import errors as kafka
 
-from stream_app.errors import Fenced, LogForbidden, LogUnavailable, StreamAppError
+from stream_app.errors import Fenced, LogForbidden, LogUnavailable, RecordTooLarge, StreamAppError
 
 # Another producer with the same transactional id has begun; what we had open was aborted.
 FENCED = (
@@ -50,7 +50,7 @@ def named(error: BaseException, url: str, doing: str) -> StreamAppError:
     for kinds, words in _WORDS:
         if isinstance(error, kinds):
             what, attempt = words(error)
-            kind = LogForbidden if kinds == tuple(_DENIED) else LogUnavailable
+            kind = _FOR_GOOD.get(kinds, LogUnavailable)
             return kind(f"{url}: {doing}: {what}.", attempt=attempt)
     return LogUnavailable(
         f"{url} could not be used for {doing}: {_said(error)}.",
@@ -156,12 +156,18 @@ def _silent(error: BaseException) -> Words:
 
 
 def _too_large(error: BaseException) -> Words:
+    where = f"the topic {error.args[0]}" if error.args else "a topic"
     return (
-        f"a record is too large: {_said(error)}",
-        "raise max.message.bytes of the topic, or lower limits.value_bytes_max",
+        f"{where} takes no batch as large as that",
+        "raise its max.message.bytes: stream-app doctor PIPELINE says to what, and how",
     )
 
 
+_TOO_LARGE = (kafka.MessageSizeTooLargeError, kafka.RecordTooLargeError)
+_FOR_GOOD: dict[tuple[type[BaseException], ...], type[LogUnavailable]] = {
+    tuple(_DENIED): LogForbidden,
+    _TOO_LARGE: RecordTooLarge,
+}
 _WORDS: tuple[tuple[tuple[type[BaseException], ...], Callable[[BaseException], Words]], ...] = (
     (tuple(_DENIED), _denied),
     ((kafka.SaslAuthenticationFailed, kafka.AuthenticationFailedError), _bad_login),
@@ -170,7 +176,7 @@ _WORDS: tuple[tuple[tuple[type[BaseException], ...], Callable[[BaseException], W
         _wrong_mechanism,
     ),
     ((kafka.IllegalSaslStateError,), _no_login),
-    ((kafka.MessageSizeTooLargeError, kafka.RecordTooLargeError), _too_large),
+    (_TOO_LARGE, _too_large),
     ((ssl.SSLCertVerificationError,), _bad_certificate),
     ((ssl.SSLError,), _bad_tls),
     ((socket.gaierror,), _unknown_host),

@@ -33,6 +33,7 @@ from stream_app.kafka.event_loop import EventLoopThread
 from stream_app.kafka.group import group_of, owners_of
 from stream_app.kafka.ledger import COMMIT, newest
 from stream_app.kafka.probe import probe
+from stream_app.kafka.topic_ids import topic_id
 from stream_app.kafka.visibility import require_visible
 from stream_app.records import NewRecord, Record
 
@@ -92,6 +93,15 @@ class KafkaLog:
     def log_id(self) -> str:
         """The identity of the cluster."""
         return self._log_id
+
+    def topic_id(self, topic: str) -> str:
+        """Return the id that the cluster gave the topic; empty from brokers before Kafka 3.1."""
+        self._count(topic)
+        name = self._connection.prefix + topic
+        found = self._run(f"looking at {topic}", topic_id(self._connection, name))
+        if found is None:
+            raise unknown_topic(self.url, topic, self.topics())
+        return found
 
     def topics(self) -> Mapping[str, int]:
         """Return the partition count of every topic below the prefix."""

@@ -63,6 +63,8 @@ class _MemberThread(AIOKafkaConsumerThread):
             enable_auto_commit=False,
             # What this one fetches nobody reads; the readers of partitions say "none".
             auto_offset_reset="latest",
+            # Partitions that are added are noticed so soon.
+            metadata_max_age_ms=10_000,
             max_partition_fetch_bytes=1,
             fetch_max_wait_ms=5_000,
             max_poll_interval_ms=24 * 3600 * 1000,

@@ -75,6 +75,10 @@ class MemoryLog:
         """The identity of this log."""
         return self._log_id
 
+    def topic_id(self, topic: str) -> str:  # noqa: ARG002
+        """Return nothing: no topic is ever deleted."""
+        return ""
+
     def topics(self) -> Mapping[str, int]:
         """Return the partition count of every topic."""
         with self._usable():

@@ -87,7 +87,7 @@ def show_restarts(rows: list[Row], options: argparse.Namespace) -> None:
         say(f"restart: {title}")
         with placed(options.broker, options.peers) as place:
             try:
-                found = restarts(row, place, options.rounds, whole=whole)
+                found = restarts(row, place, options.kills, whole=whole)
             except Stuck as stuck:
                 print(f"{title:56}{stuck}")
                 continue
@@ -126,7 +126,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--broker", default="kafka://127.0.0.1:9092")
     parser.add_argument("--events", type=int, default=EVENTS_MIN)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=8.0, help="of each rate of latency")
+    parser.add_argument("--seconds", type=float, default=6.0, help="of each rate of latency")
+    parser.add_argument("--kills", type=int, default=2, help="of each row")
     parser.add_argument("--rows", type=lambda text: _several(names, text), default=list(names))
     parser.add_argument(
         "--measures", type=lambda text: _several(MEASURES, text), default=list(MEASURES)

@@ -25,7 +25,7 @@ from on_kafka.traffic import Traffic, traffic
 from scripts.broker.server import free_ports
 
 RATE = 100.0  # of everything but the latency at half of the maximum
-WARM_S = 4.0
+WARM_S = 2.5
 STARTS_WITHIN_S = 90.0
 PARTITIONS = 4
 

@@ -61,6 +61,7 @@ class SqliteLog:
     """
 
     keeps_ledgers_in_topics = False
+    every_offset_is_a_record = True
 
     def __init__(
         self,

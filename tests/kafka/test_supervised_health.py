@@ -53,7 +53,8 @@ def test_the_process_that_watches_answers_while_its_worker_is_dead_and_begins_ag
     [worker] = children(running.pid)
     os.kill(worker, signal.SIGKILL)
     running.wait_for(lambda: not is_ready(running))
-    alive, said = set(), set()
+    alive: set[int] = set()
+    said: set[str] = set()
 
     def is_ready_again() -> bool:
         alive.add(ask(running, "/livez")[0])

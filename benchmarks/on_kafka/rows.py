@@ -17,6 +17,7 @@ from stream_app.kafka.connection import Connection
 
 BENCHMARKS = Path(__file__).parents[1]
 ENOUGH_S = 300.0
+NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
 PIPELINE = """
 import sys
 sys.path.insert(0, {folder!r})
@@ -83,11 +84,26 @@ def drain(row: Row, place: Place, events: int) -> Measured:
     """Run a row over a filled topic to its end."""
     command = _command(row, place, events)
     done = subprocess.run(
-        command, cwd=BENCHMARKS, capture_output=True, timeout=ENOUGH_S, check=False, text=True
+        command,
+        cwd=BENCHMARKS,
+        env=_environment(),
+        capture_output=True,
+        timeout=ENOUGH_S,
+        check=False,
+        text=True,
     )
     if done.returncode:
         raise Failed(f"{row.title} ended with {done.returncode}:\n{done.stderr[-2000:]}")
     return Measured(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def _environment() -> dict[str, str]:
+    """Return this process's environment, in which Python may keep what it compiles.
+
+    Otherwise every start compiles all that the installer has not, which is another thing in
+    another environment and nothing of the systems compared.
+    """
+    return {name: set_to for name, set_to in os.environ.items() if name != NO_BYTECODE}
 
 
 def _command(row: Row, place: Place, events: int) -> list[str]:
@@ -115,7 +131,7 @@ class Worker:
         options: Sequence[str] = (),
     ) -> None:
         command = _command(row, place, 0)
-        environment = {**os.environ, "STREAM_APP_KAFKA_TOPIC_PREFIX": place.connection.prefix}
+        environment = _environment() | {"STREAM_APP_KAFKA_TOPIC_PREFIX": place.connection.prefix}
         if row is OURS:
             file = place.folder / "bench.py"
             file.write_text(PIPELINE.format(folder=str(BENCHMARKS), model_per=model_per))

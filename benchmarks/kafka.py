@@ -17,7 +17,8 @@ prediction at a `read_committed` reader; at half of the speed that the same run 
 restart: kill -9 under load and the same command again at once, until an event sent after the kill
 is answered. All workers are static members of their group.
 hand-over: a second worker of this project joins the first, and leaves again: the longest pause of
-a partition that moves.
+a partition that moves, and how long its new owner took to open and restore it, which it begins
+while the old one still lets go.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def show_throughput(rows: list[Row], options: argparse.Namespace) -> dict[str, R
     )
     print(f"\n{options.events} events, medians of {options.rounds} rounds")
     print(f"{'row':46}{'wall µs':>9}{'CPU µs':>9}{'x bare':>8}{'peak MB':>9}")
-    print(f"{'River alone, in memory':46}{bare:9.1f}{bare:9.1f}{1.0:8.2f}")
+    print(f"{'River alone, in memory':46}{bare.wall_us:9.1f}{bare.cpu_us:9.1f}{1.0:8.2f}")
     for row in rows:
         found = results[row.name]
         print(
@@ -95,7 +96,7 @@ def show_restarts(rows: list[Row], options: argparse.Namespace) -> None:
 
 
 def show_hand_over(options: argparse.Namespace) -> None:
-    print(f"\n{'hand-over, this project':30}{'longest pause s':>16}{'of it opening s':>17}")
+    print(f"\n{'hand-over, this project':30}{'longest pause s':>16}{'its opening s':>17}")
     say("hand-over")
     with placed(options.broker, options.peers, PARTITIONS) as place:
         joined, left = hand_over(place)
@@ -139,6 +140,7 @@ def _options() -> argparse.Namespace:
 def main() -> None:
     """Print the tables of what was asked for."""
     options = _options()
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # it is a text file
     rows = [row for row in ROWS if row.name in options.rows]
     if not options.peers.exists():
         rows = [row for row in rows if not row.own_environment]

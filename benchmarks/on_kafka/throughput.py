@@ -19,6 +19,13 @@ class WrongPredictions(Exception):
     """A row did not publish what River alone says; its figures would be of something else."""
 
 
+class Bare(NamedTuple):
+    """River's bare loop, in microseconds per event."""
+
+    wall_us: float
+    cpu_us: float
+
+
 class Result(NamedTuple):
     """A row's medians over the rounds, in microseconds per event and MB."""
 
@@ -35,14 +42,14 @@ def throughput(
     events: int,
     rounds: int,
     say: Callable[[str], None],
-) -> tuple[float, dict[str, Result]]:
-    """Return the bare loop's microseconds per event, and every row's result."""
+) -> tuple[Bare, dict[str, Result]]:
+    """Return the bare loop's figures, and every row's."""
     examples = foundation.examples(events)
     expected = _expected(examples)
-    bare: list[float] = []
+    bare: list[foundation.Clock] = []
     measured: dict[str, list[Measured]] = {row.name: [] for row in rows}
     for number in range(rounds):
-        bare.append(foundation.bare(examples)[0])
+        bare.append(foundation.bare(examples))
         for row in rows:
             with tempfile.TemporaryDirectory() as folder:
                 place = Place(fresh(broker), peers_python, Path(folder))
@@ -52,8 +59,10 @@ def throughput(
             measured[row.name].append(seen)
             micros = seen.wall_s / events * 1e6
             say(f"round {number + 1} of {rounds}: {row.title}: {micros:.1f} µs")
-    results = {name: _median(found, bare, events) for name, found in measured.items()}
-    return statistics.median(bare) / events * 1e6, results
+    walls = [wall for wall, _ in bare]
+    results = {name: _median(found, walls, events) for name, found in measured.items()}
+    micros = [statistics.median(each) / events * 1e6 for each in zip(*bare, strict=True)]
+    return Bare(*micros), results
 
 
 def _expected(examples: list[foundation.Example]) -> dict[str, list[float]]:

@@ -74,12 +74,12 @@ def _expected(examples: list[foundation.Example]) -> dict[str, list[float]]:
 
 def _require_all(row: Row, found: dict[str, list[float]], expected: dict[str, list[float]]) -> None:
     """Hold what was published against River alone: each once, in order, to the last digit."""
-    if found == expected:
+    if found == expected and list(found) == list(expected):
         return
     missing, repeated = len(expected.keys() - found.keys()), sum(len(p) - 1 for p in found.values())
     differ = sum(found[name] != said for name, said in expected.items() if name in found)
     raise WrongPredictions(
-        f"{row.title}: {missing} predictions are missing, {repeated} repeated, {differ} differ"
+        f"{row.title}: {missing} predictions are missing, {repeated} repeated, {differ} differ, or their order does"
     )
 
 

@@ -79,7 +79,8 @@ def _require_all(row: Row, found: dict[str, list[float]], expected: dict[str, li
     missing, repeated = len(expected.keys() - found.keys()), sum(len(p) - 1 for p in found.values())
     differ = sum(found[name] != said for name, said in expected.items() if name in found)
     raise WrongPredictions(
-        f"{row.title}: {missing} predictions are missing, {repeated} repeated, {differ} differ, or their order does"
+        f"{row.title}: {missing} predictions are missing, {repeated} repeated, {differ} differ; "
+        "if none, their order does"
     )
 
 

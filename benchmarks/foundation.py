@@ -12,15 +12,15 @@ from __future__ import annotations
 import argparse
 import cProfile
 import pstats
-import random
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 
-from river import linear_model, metrics, preprocessing
+from peers.work import FEATURES, Example, examples, metric, model
 
 from stream_app import Binary, Label, Labels, Observation, Pipeline, Version
 from stream_app.codec.encode import encode_event
@@ -33,38 +33,16 @@ from stream_app.hosts.replay import replay
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.records import Record
 
-FEATURES = 10
 DELAY = 2000  # examples between an observation and its label
 T0 = 1_700_000_000_000
 Clock = tuple[float, float]  # wall, CPU
 
 
-def model() -> object:
-    """Return the model of all rows."""
-    return preprocessing.StandardScaler() | linear_model.LogisticRegression()
-
-
-def metric() -> metrics.base.Metric:
-    """Return the metric of all rows."""
-    return metrics.LogLoss()
-
-
-def examples(count: int) -> list[tuple[dict[str, float], bool]]:
-    """Return synthetic examples: a noisy linear rule over normal features."""
-    rng = random.Random(7)
-    weights = [rng.gauss(0, 1) for _ in range(FEATURES)]
-    rows = []
-    for _ in range(count):
-        values = [rng.gauss(0, 1) for _ in range(FEATURES)]
-        score = sum(w * v for w, v in zip(weights, values, strict=True)) + rng.gauss(0, 1)
-        rows.append(({f"f{i}": v for i, v in enumerate(values)}, score > 0))
-    return rows
-
-
-def pipeline() -> Pipeline:
+def pipeline(model_per: Literal["pipeline", "partition"] = "pipeline") -> Pipeline:
     """Return the declaration of all rows."""
     return Pipeline(
         "bench",
+        model_per=model_per,
         task=Binary(),
         features={f"f{i}": float for i in range(FEATURES)},
         labels=Labels(wait=timedelta(days=1)),
@@ -73,13 +51,13 @@ def pipeline() -> Pipeline:
     )
 
 
-def inline(rows: list[tuple[dict[str, float], bool]]) -> Iterator[Event]:
+def inline(rows: list[Example]) -> Iterator[Event]:
     """Yield observations that carry their label."""
     for i, (x, y) in enumerate(rows):
         yield Observation(f"id-{i}", T0 + i, x, key="k", label=y)
 
 
-def delayed(rows: list[tuple[dict[str, float], bool]]) -> Iterator[Event]:
+def delayed(rows: list[Example]) -> Iterator[Event]:
     """Yield every label `DELAY` examples after its observation."""
     for i, (x, _) in enumerate(rows):
         yield Observation(f"id-{i}", T0 + i, x, key="k")
@@ -96,7 +74,7 @@ def timed(run: Callable[[], object]) -> Clock:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def bare(rows: list[tuple[dict[str, float], bool]]) -> Clock:
+def bare(rows: list[Example]) -> Clock:
     """Time River's own loop."""
     learner, score = model(), metric()
 

@@ -1,218 +1,160 @@
-"""How much of River's bare speed is left on a real Kafka, and how late a prediction is.
+"""Ours and others side by side on a real Kafka: speed, latency, restarts, hand-overs.
 
     scripts/kafka start
-    .venv/bin/python benchmarks/kafka.py [--broker kafka://127.0.0.1:9092] [--events N] [--rounds N]
+    python3 -m venv .venv-peers && .venv-peers/bin/pip install -r benchmarks/requirements-peers.txt
+    .venv/bin/python benchmarks/kafka.py [--rows a,b] [--measures a,b] [--events N] [--rounds N]
 
-Same model, events and broker in every row of one run. Throughput: one partition is drained from
-its beginning to its end; `x bare` is the speed divided by that of River's bare loop in the same
-round. Latency: a worker process as `stream-app run` starts it, events sent at a steady rate, and
-the time from the send of each to its committed prediction at a `read_committed` consumer.
+Same model, events and broker in every row of one run; each row is a process of its own that is
+asked and measured as `peers/contract.py` says. Quix Streams is looked for in `.venv-peers` (or
+`--peers PYTHON`), an environment of its own: the project does not depend on it. Faust is in the
+project's.
+
+throughput: one full partition from its first event to the committed prediction of its last, and
+every prediction is compared with what River alone says. `x bare` is the speed divided by that of
+River's bare loop in the same round.
+latency: a worker as a person starts it, events sent at a steady rate, from the send of each to its
+prediction at a `read_committed` reader; at half of the speed that the same run measured, too.
+restart: kill -9 under load and the same command again at once, until an event sent after the kill
+is answered. All workers are static members of their group.
+hand-over: a second worker of this project joins the first, and leaves again: the longest pause of
+a partition that moves, and how long its new owner took to open and restore it, which it begins
+while the old one still lets go.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import json
-import os
-import statistics
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Awaitable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-import foundation
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+ROOT = Path(__file__).parents[1]
+sys.path.insert(1, str(ROOT))  # scripts/broker
 
-from stream_app.codec.encode import encode_event
-from stream_app.core.topics import Topics
-from stream_app.hosts.embedded import calm_garbage_collector, open_hosts
-from stream_app.hosts.member import SWITCH_S
-from stream_app.hosts.registration import register
-from stream_app.hosts.state_directory import StateDirectory
-from stream_app.kafka.connection import Connection, parse_servers
-from stream_app.kafka.log import KafkaLog
-from stream_app.kafka.topics import create_topics, wanted_topics
+from on_kafka.rows import OURS, ROWS, Row  # noqa: E402
+from on_kafka.throughput import Result, throughput  # noqa: E402
+from on_kafka.workers import Move, Stuck, hand_over, latencies, placed, restarts  # noqa: E402
 
-PIPELINE = """
-import sys
-sys.path.insert(0, {folder!r})
-from foundation import pipeline as make
-pipeline = make()
-"""
-Clock = tuple[float, float]
+MEASURES = ("throughput", "latency", "restart", "hand-over")
+PEERS = ROOT / ".venv-peers" / "bin" / "python"
+EVENTS_MIN = 20_000
+HALF_WITHOUT_THROUGHPUT = 5_000.0
+PARTITIONS = 4
 
 
-def fresh(broker: str, partitions: int = 1) -> Connection:
-    """Return a connection with topics of its own."""
-    connection = Connection(parse_servers(broker), prefix=f"bench-{time.time_ns()}.")
-    declared = foundation.pipeline()
-    specs = wanted_topics(declared.name, declared.versions, partitions)
-    create_topics(connection, specs, 1)
-    return connection
+def say(text: str) -> None:
+    """Tell how far it is, beside the tables."""
+    print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
 
 
-def fill(log: KafkaLog, rows: list[Any]) -> None:
-    """Append all events, durably."""
-    records = [encode_event(event) for event in foundation.inline(rows)]
-    for start in range(0, len(records), 5000):
-        log.append("bench.events", records[start : start + 5000])
-
-
-def exactly_once(broker: str, rows: list[Any]) -> Clock:
-    """Time what a worker's lane does: read, learn, publish and commit, with checkpoints."""
-    declared = foundation.pipeline()
-    log = KafkaLog(fresh(broker))
-    with tempfile.TemporaryDirectory() as folder:
-        state = StateDirectory(Path(folder) / "state")
-        manifest = register(log, declared, state.public_keys)
-        fill(log, rows)
-        [host] = open_hosts(
-            log, declared, manifest, state, [0], publisher=lambda: ThreadPoolExecutor(1)
+def show_throughput(rows: list[Row], options: argparse.Namespace) -> dict[str, Result]:
+    bare, results = throughput(
+        rows, options.broker, options.peers, options.events, options.rounds, say
+    )
+    print(f"\n{options.events} events, medians of {options.rounds} rounds")
+    print(f"{'row':46}{'wall µs':>9}{'CPU µs':>9}{'x bare':>8}{'peak MB':>9}")
+    print(f"{'River alone, in memory':46}{bare.wall_us:9.1f}{bare.cpu_us:9.1f}{1.0:8.2f}")
+    for row in rows:
+        found = results[row.name]
+        print(
+            f"{row.title:46}{found.wall_us:9.1f}{found.cpu_us:9.1f}"
+            f"{found.x_bare:8.2f}{found.peak_mb:9.0f}"
         )
-        interval = sys.getswitchinterval()
-        sys.setswitchinterval(SWITCH_S)
-
-        def run() -> None:
-            while host.step(until=len(rows)):
-                pass
-            host.finish()
-
-        clock = foundation.timed(run)
-        sys.setswitchinterval(interval)
-        host.close()
-    log.close()
-    return clock
+    return results
 
 
-def plain_loop(broker: str, rows: list[Any]) -> Clock:
-    """Time what people write first: consume, predict, learn, send; no guarantee at all."""
-    connection = fresh(broker)
-    log = KafkaLog(connection)
-    fill(log, rows)
-    log.close()
-
-    async def run() -> None:
-        options = connection.client_options()
-        events, out = connection.prefix + "bench.events", connection.prefix + "bench.predictions"
-        model, metric = foundation.model(), foundation.metric()
-        async with (
-            AIOKafkaConsumer(
-                events, **options, auto_offset_reset="earliest", group_id=None
-            ) as consumer,
-            AIOKafkaProducer(**options) as producer,
-        ):
-            seen = 0
-            while seen < len(rows):
-                for batch in (await consumer.getmany(timeout_ms=1000)).values():
-                    for record in batch:
-                        event = json.loads(record.value)
-                        said = model.predict_proba_one(event["features"])
-                        metric.update(event["label"], said)
-                        model.learn_one(event["features"], event["label"])
-                        value = json.dumps({"id": event["id"], "p": said[True]}).encode()
-                        await producer.send(out, value, key=record.key)
-                        seen += 1
-            await producer.flush()
-
-    return foundation.timed(lambda: asyncio.run(run()))
+def show_latency(rows: list[Row], options: argparse.Namespace, results: dict[str, Result]) -> None:
+    print(f"\n{'row':46}{'events/s':>10}{'p50 ms':>9}{'p99 ms':>9}")
+    for row in rows:
+        known = results.get(row.name)
+        half = HALF_WITHOUT_THROUGHPUT if known is None else 0.5e6 / known.wall_us
+        say(f"latency: {row.title}")
+        with placed(options.broker, options.peers) as place:
+            found, peaks = latencies(row, place, [100.0, half], options.seconds)
+        for each in found:
+            lacks = each.sent - each.answered
+            late = f"  {lacks} of {each.sent} not answered" if lacks else ""
+            print(f"{row.title:46}{each.rate:10.0f}{each.p50_ms:9.1f}{each.p99_ms:9.1f}{late}")
+        memory = " + ".join(f"{peak:.0f}" for peak in peaks)
+        print(f"{'':46}peak memory of its processes: {memory} MB")
 
 
-async def latency(connection: Connection, rate: float, seconds: float) -> list[float]:
-    """Return each event's milliseconds from its send to its committed prediction."""
-    options = connection.client_options()
-    rows = foundation.examples(int(rate * seconds) + 1)
-    events = [encode_event(event) for event in foundation.inline(rows)]
-    mark = f"{time.time_ns()}-"
-    sent: dict[bytes, float] = {}
-    late: list[float] = []
-    topics = Topics("bench")
-    place = TopicPartition(connection.prefix + topics.predictions, 0)
-
-    async def produce(producer: AIOKafkaProducer) -> None:
-        began = time.perf_counter()
-        for number, event in enumerate(events):
-            name = f"{mark}{number}"
-            value = event.value.replace(f'"id-{number}"'.encode(), f'"{name}"'.encode())
-            await asyncio.sleep(max(0.0, began + number / rate - time.perf_counter()))
-            sent[name.encode()] = time.perf_counter()
-            await producer.send(connection.prefix + topics.events, value, key=b"k")
-
-    async def consume(consumer: AIOKafkaConsumer) -> None:
-        while len(late) < len(events):
-            for record in (await consumer.getmany(place, timeout_ms=1000)).get(place, ()):
-                name = dict(record.headers)["observation-id"]
-                if name in sent:
-                    late.append((time.perf_counter() - sent[name]) * 1000)
-
-    async with (
-        AIOKafkaConsumer(
-            **options, isolation_level="read_committed", group_id=None, fetch_max_wait_ms=10
-        ) as consumer,
-        AIOKafkaProducer(**options) as producer,
-    ):
-        consumer.assign([place])
-        await consumer.seek_to_end(place)
-        await asyncio.wait_for(both(produce(producer), consume(consumer)), seconds * 4 + 30)
-    return late
-
-
-async def both(*parts: Awaitable[None]) -> None:
-    """Wait for all."""
-    await asyncio.gather(*parts)
-
-
-def latencies(broker: str, rates: list[float], seconds: float) -> None:
-    """Print p50 and p99 at some rates, with a real worker process."""
-    connection = fresh(broker)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "bench.py"
-        file.write_text(PIPELINE.format(folder=str(Path(__file__).parent)))
-        command = [sys.executable, "-m", "stream_app", "run", str(file), "--broker", broker]
-        command += ["--state", str(Path(folder) / "state")]
-        environment = {**os.environ, "STREAM_APP_KAFKA_TOPIC_PREFIX": connection.prefix}
-        with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as worker:
+def show_restarts(rows: list[Row], options: argparse.Namespace) -> None:
+    print(f"\n{'kill -9 to the first new prediction':56}{'seconds'}")
+    kinds = [(row, True, row.title) for row in rows]
+    if OURS in rows:
+        kinds.insert(1, (OURS, False, "this project, the worker alone (pause of 1 s)"))
+    for row, whole, title in kinds:
+        say(f"restart: {title}")
+        with placed(options.broker, options.peers) as place:
             try:
-                asyncio.run(latency(connection, 100, 3))  # warms up, and waits for the start
-                for rate in rates:
-                    times = sorted(asyncio.run(latency(connection, rate, seconds)))
-                    p50, p99 = times[len(times) // 2], times[int(len(times) * 0.99)]
-                    print(f"{rate:8.0f} events/s: p50 {p50:6.1f} ms, p99 {p99:6.1f} ms")
-            finally:
-                worker.terminate()
+                found = restarts(row, place, options.kills, whole=whole)
+            except Stuck as stuck:
+                print(f"{title:56}{stuck}")
+                continue
+        print(f"{title:56}{', '.join(f'{seconds:.1f}' for seconds in found)}")
+
+
+def show_hand_over(options: argparse.Namespace) -> None:
+    print(f"\n{'hand-over, this project':30}{'longest pause s':>16}{'its opening s':>17}")
+    say("hand-over")
+    with placed(options.broker, options.peers, PARTITIONS) as place:
+        joined, left = hand_over(place)
+    _show_move("a second worker joins", joined)
+    _show_move("it leaves again (SIGTERM)", left)
+
+
+def _show_move(title: str, move: Move) -> None:
+    for partition, seconds in sorted(move.stood_still.items()):
+        opening = f"{move.opening[partition]:17.2f}" if partition in move.opening else ""
+        print(f"{f'{title}: {partition}':30}{seconds:16.2f}{opening}")
+    if move.stayed:
+        print(f"{'   those that stay':30}{max(move.stayed.values()):16.2f}")
+
+
+def _several(known: tuple[str, ...], text: str) -> list[str]:
+    chosen = text.split(",")
+    if unknown := set(chosen) - set(known):
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: there are {', '.join(known)}")
+    return chosen
+
+
+def _options() -> argparse.Namespace:
+    names = tuple(row.name for row in ROWS)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--broker", default="kafka://127.0.0.1:9092")
+    parser.add_argument("--events", type=int, default=EVENTS_MIN)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=6.0, help="of each rate of latency")
+    parser.add_argument("--kills", type=int, default=2, help="of each row")
+    parser.add_argument("--rows", type=lambda text: _several(names, text), default=list(names))
+    parser.add_argument(
+        "--measures", type=lambda text: _several(MEASURES, text), default=list(MEASURES)
+    )
+    parser.add_argument("--peers", type=Path, default=PEERS, help="the peers' interpreter")
+    return parser.parse_args()
 
 
 def main() -> None:
-    """Print both tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--broker", default="kafka://127.0.0.1:9092")
-    parser.add_argument("--events", type=int, default=30_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=10.0)
-    options = parser.parse_args()
-    calm_garbage_collector()
-    rows = foundation.examples(options.events)
-    rounds = []
-    for _ in range(options.rounds):
-        rounds.append(
-            {
-                "River's bare loop": foundation.bare(rows),
-                "plain aiokafka loop, no guarantee": plain_loop(options.broker, rows),
-                "exactly once": exactly_once(options.broker, rows),
-            }
-        )
-    print(f"{options.events} examples, median of {len(rounds)} rounds")
-    print(f"{'row':36}{'wall µs':>10}{'CPU µs':>10}{'x bare':>9}")
-    for row in rounds[0]:
-        wall = statistics.median(r[row][0] for r in rounds) / options.events * 1e6
-        cpu = statistics.median(r[row][1] for r in rounds) / options.events * 1e6
-        ratio = statistics.median(r["River's bare loop"][0] / r[row][0] for r in rounds)
-        print(f"{row:36}{wall:10.1f}{cpu:10.1f}{ratio:9.2f}")
-    latencies(options.broker, [100.0, 5000.0], options.seconds)
+    """Print the tables of what was asked for."""
+    options = _options()
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # it is a text file
+    rows = [row for row in ROWS if row.name in options.rows]
+    if not options.peers.exists():
+        rows = [row for row in rows if not row.own_environment]
+        say(f"no {options.peers}: rows of Quix Streams are left out")
+    workers = sorted((row for row in rows if row.worker), key=lambda row: row is not OURS)
+    if options.events < EVENTS_MIN:
+        say(f"fewer than {EVENTS_MIN} events: the last commit weighs too much in such figures")
+    results = show_throughput(rows, options) if "throughput" in options.measures else {}
+    if "latency" in options.measures:
+        show_latency(workers, options, results)
+    if "restart" in options.measures:
+        show_restarts(workers, options)
+    if "hand-over" in options.measures and OURS in rows:
+        show_hand_over(options)
 
 
 if __name__ == "__main__":

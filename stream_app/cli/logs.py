@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
+from stream_app.cli.log_repeats import SpareRepeats
+
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("text", "json")
 _INDENT = 17  # where an event's name begins
@@ -32,6 +34,7 @@ def set_format(form: str | None) -> None:
     handler = _ToStandardError()
     text = form == "text" or (form is None and terminal)
     handler.setFormatter(_Text() if text else _Json())
+    handler.addFilter(SpareRepeats())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from stream_app.cli import options
+from stream_app.cli.csv_options import CsvChoice, csv_options
 from stream_app.cli.pipeline_argument import declared, named
 from stream_app.cli.progress_bar import progress_bar
 from stream_app.cli.signals import Terminated, held
@@ -26,45 +27,13 @@ if TYPE_CHECKING:
     from stream_app.core.log import Log
     from stream_app.core.settings import Settings
     from stream_app.hosts.csv_lines import Columns
-    from stream_app.hosts.producing import Produced, Producer
+    from stream_app.hosts.producing import OnBad, Produced, Producer
 
 
 @click.command()
 @click.argument("pipeline", metavar="PIPELINE")
 @click.argument("file", metavar="[FILE]", default="-")
-@click.option("--csv", "as_csv", is_flag=True, help="CSV; a FILE named .csv or .tsv is anyhow.")
-@click.option("--delimiter", metavar="C", help="Of CSV.  [default: , or tab for .tsv]")
-@click.option("--id", "id_", metavar="COLUMN", default="id", show_default=True, help="CSV: the id.")
-@click.option(
-    "--time", "time_", metavar="COLUMN", default="ts_ms", show_default=True, help="CSV: event time."
-)
-@click.option(
-    "--time-unit",
-    type=click.Choice(["ms", "s", "iso"]),
-    default="ms",
-    show_default=True,
-    help="CSV: Unix milliseconds, Unix seconds or ISO 8601 (UTC unless it says otherwise).",
-)
-@click.option("--key", metavar="COLUMN", help="CSV: the key.  [default: key, if there is one]")
-@click.option(
-    "--label",
-    metavar="COLUMN",
-    help="CSV: the label; without a time or delay of its own it comes with its observation, to be "
-    "learned from at once.  [default: label, if any]",
-)
-@click.option("--label-time", metavar="COLUMN", help="CSV: when the label became known.")
-@click.option(
-    "--label-delay",
-    metavar="DELAY",
-    help="CSV: how long after: 90s, 15m, 2h, 1d, or a column (seconds; ms if the unit is ms).",
-)
-@click.option(
-    "--feature",
-    "features",
-    multiple=True,
-    metavar="COLUMN",
-    help="CSV: a feature; may be repeated.  [default: all other columns]",
-)
+@csv_options
 @click.option(
     "--rate", type=click.FloatRange(0, min_open=True), metavar="N", help="Events per second."
 )
@@ -79,16 +48,7 @@ if TYPE_CHECKING:
 def produce(
     pipeline: str,
     file: str,
-    as_csv: bool,
-    delimiter: str | None,
-    id_: str,
-    time_: str,
-    time_unit: str,
-    key: str | None,
-    label: str | None,
-    label_time: str | None,
-    label_delay: str | None,
-    features: tuple[str, ...],
+    csv: CsvChoice,
     rate: float | None,
     strict: bool,
     send_bad: bool,
@@ -106,52 +66,50 @@ def produce(
     before it is sent; refused ones are named and left out, and the exit code is 2 then. What is
     acknowledged is on disk.
     """
-    if strict and send_bad:
-        raise UsageError("--strict and --send-bad contradict each other", attempt="one of them")
-    if label_time is not None and label_delay is not None:
-        raise UsageError(
-            "--label-time and --label-delay contradict each other", attempt="one of them"
-        )
-    from stream_app.hosts.csv_lines import Columns
+    on_bad = _on_bad(strict, send_bad)
+    columns = csv.columns(file)
     from stream_app.hosts.producing import Producer
 
-    columns = None
-    if as_csv or file.endswith((".csv", ".tsv")):
-        tab = "\t" if file.endswith(".tsv") else ","
-        columns = Columns(
-            id=id_,
-            time=time_,
-            unit=time_unit,  # type: ignore[arg-type]  # click has checked it
-            key=key,
-            label=label,
-            label_time=label_time,
-            label_delay=label_delay,
-            features=features,
-            delimiter=delimiter or tab,
-        )
     with ExitStack() as stack:
         descriptor, name = stack.enter_context(_opened(file))
         log, topic, settings = _destination(pipeline, broker, state, partitions, dry_run)
         if log is not None:
             stack.callback(log.close)
-        on_bad = "stop" if strict else "send" if send_bad else "skip"
-        producer = Producer(log, topic, on_bad=on_bad, rate=rate)  # type: ignore[arg-type]
-        try:
+        producer = Producer(log, topic, on_bad=on_bad, rate=rate)
+        with _reporting(producer, as_json=as_json, dry_run=dry_run):
             _send(producer, descriptor, name, settings, columns)
-        except (KeyboardInterrupt, Terminated):
-            last = count(producer.produced.last_line)
-            click.echo(
-                f"Stopped; lines up to {last} are acknowledged with their labels. Going on behind "
-                "them loses nothing: what was sent twice is refused as a duplicate.",
-                err=True,
-            )
-            raise
-        finally:
-            _report(producer.produced, as_json=as_json, dry_run=dry_run)
-    if producer.produced.refused > producer.produced.sent_bad:
-        taken = "; the rest was taken" if producer.produced.acknowledged else ""
+    _refuse(producer.produced, name)
+
+
+def _on_bad(strict: bool, send_bad: bool) -> OnBad:
+    if strict and send_bad:
+        raise UsageError("--strict and --send-bad contradict each other", attempt="one of them")
+    return "stop" if strict else "send" if send_bad else "skip"
+
+
+@contextmanager
+def _reporting(producer: Producer, *, as_json: bool, dry_run: bool) -> Iterator[None]:
+    """Tell what was produced, however that ends."""
+    try:
+        yield
+    except (KeyboardInterrupt, Terminated):
+        last = count(producer.produced.last_line)
+        click.echo(
+            f"Stopped; lines up to {last} are acknowledged with their labels. Going on behind "
+            "them loses nothing: what was sent twice is refused as a duplicate.",
+            err=True,
+        )
+        raise
+    finally:
+        _report(producer.produced, as_json=as_json, dry_run=dry_run)
+
+
+def _refuse(produced: Produced, name: str) -> None:
+    """Raise `UsageError` when lines were refused and not sent."""
+    if produced.refused > produced.sent_bad:
+        taken = "; the rest was taken" if produced.acknowledged else ""
         raise UsageError(
-            f"{name}: refused lines: {count(producer.produced.refused)}{taken}",
+            f"{name}: refused lines: {count(produced.refused)}{taken}",
             attempt="repair and send just those, or use --send-bad: they become dead letters",
         )
 

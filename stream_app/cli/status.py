@@ -72,8 +72,9 @@ def _lines(found: Status, plan: Pipeline | None) -> Iterator[str]:
     yield ""
     yield from _table(_VERSIONS, _versions(found), right=(2,))
     yield ""
-    rows = [(topic.topic, count(topic.records), _removed(topic.removed)) for topic in found.topics]
-    yield from _table(("TOPIC", "RECORDS", ""), rows, right=(1,))
+    rows = [(topic.topic, count(topic.offsets), _removed(topic.removed)) for topic in found.topics]
+    counted = all(topic.records is not None for topic in found.topics)
+    yield from _table(("TOPIC", "RECORDS" if counted else "OFFSETS", ""), rows, right=(1,))
     if plan is not None:
         yield ""
         yield from _seeds(plan)
@@ -133,8 +134,8 @@ def _versions(found: Status) -> Sequence[tuple[str, ...]]:
     return rows
 
 
-def _removed(records: int) -> str:
-    return f"and {count(records)} removed by retention" if records else ""
+def _removed(offsets: int) -> str:
+    return f"and {count(offsets)} removed by retention" if offsets else ""
 
 
 def _seeds(plan: Pipeline) -> Iterator[str]:

@@ -80,6 +80,11 @@ class Log(Protocol):
         """Whether ledgers and checkpoints are topics, which have to be there like all others."""
         ...
 
+    @property
+    def every_offset_is_a_record(self) -> bool:
+        """Whether an end less a start counts records; otherwise nobody can without reading them."""
+        ...
+
     def topics(self) -> Mapping[str, int]:
         """Return the partition count of every topic."""
         ...

@@ -36,7 +36,13 @@ class StateDirectory(msgspec.Struct, frozen=True):
         return sorted(path.parent.name for path in self.root.glob(f"*/{pipeline}"))
 
     def seal(self) -> BlobSeal:
-        """Return the seal of this state, made at first use, or of the key that machines share."""
+        """Return the seal of this state, made at first use, or of the key that machines share.
+
+        Makes the directory. Raises `StateUntrusted` when others may write to it, and
+        `StateUnavailable`.
+        """
+        # What a shared key seals stands in it as well, and on a new machine nobody has made it.
+        make_private_directory(self.root)
         shared = os.environ.get(SHARED_SEAL_KEY)
         if shared:
             return BlobSeal(_shared_key(Path(shared)))

@@ -43,11 +43,17 @@ class PartitionStatus(msgspec.Struct, frozen=True):
 
 
 class TopicStatus(msgspec.Struct, frozen=True):
-    """One topic's records."""
+    """One topic's size.
+
+    `offsets` were given in it and are still kept, and `removed` ones before them are not. Where
+    some of them are no records (on Kafka: the ends of transactions, what was never committed and
+    what compaction took) `records` is None.
+    """
 
     topic: str
     partitions: int
-    records: int
+    offsets: int
+    records: int | None
     removed: int
 
 
@@ -138,9 +144,10 @@ def _topics(log: Log, pipeline: str) -> list[TopicStatus]:
     for topic, partitions in sorted(log.topics().items()):
         if topic.startswith(f"{pipeline}."):
             bounds = [log.bounds(topic, partition) for partition in range(partitions)]
-            records = sum(end - start for start, end in bounds)
+            offsets = sum(end - start for start, end in bounds)
+            records = offsets if log.every_offset_is_a_record else None
             removed = sum(start for start, _ in bounds)
-            rows.append(TopicStatus(topic, partitions, records, removed))
+            rows.append(TopicStatus(topic, partitions, offsets, records, removed))
     return rows
 
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from uuid import uuid4
-
-import apsw
 
 from stream_app.codec.partitioning import partitions_for, require_partition
 from stream_app.core.log import Owner
@@ -21,15 +18,15 @@ from stream_app.core.log_rules import (
     require_same_counts,
     unknown_topic,
 )
-from stream_app.errors import UsageError
 from stream_app.records import NewRecord, Output, Record
 from stream_app.storage import sqlite_errors
 from stream_app.storage import sqlite_schema as schema
 from stream_app.storage import sqlite_tables as tables
 from stream_app.storage.lock_holder import holder_of
 from stream_app.storage.partition_lock import PartitionLock, lock_file
-from stream_app.storage.record_columns import Damaged, RecordColumns, dense, take
+from stream_app.storage.record_columns import RecordColumns, dense, take
 from stream_app.storage.sqlite_claim import SqliteClaim
+from stream_app.storage.sqlite_file import SqliteFile
 
 BUSY_TIMEOUT_MS = 10_000
 RETAIN_RECORDS_PER_STEP = 5_000
@@ -40,10 +37,6 @@ RETAIN_RECORDS_PER_STEP = 5_000
 _PAUSE_SHARE = 0.1
 _PAUSE_MIN_S = 0.001
 _PAUSE_MAX_S = 0.05
-
-# A file that this process makes must not be closed by one thread while SQLite has it open for
-# another: closing it would drop SQLite's locks on it.
-_opening = threading.Lock()
 
 
 def wall_clock_ms() -> int:
@@ -61,34 +54,20 @@ class SqliteLog:
     """
 
     keeps_ledgers_in_topics = False
+    every_offset_is_a_record = True
 
-    def __init__(
-        self,
-        path: Path,
-        url: str,
-        reader: apsw.Connection,
-        writer: apsw.Connection | None,
-        clock_ms: Callable[[], int],
-    ) -> None:
-        self._path = path
+    def __init__(self, file: SqliteFile, url: str, clock_ms: Callable[[], int]) -> None:
+        self._file = file
+        self._path = file.path
+        self._writing = file.writing
+        self._reading = file.reading
         self._url = url
-        self._reader = reader
-        self._writer = writer
         self._clock_ms = clock_ms
-        self._pid = os.getpid()
-        self._closed = False
-        self._files = [path] if writer is None else [path, path.with_name(path.name + "-wal")]
-        self._read_lock = threading.Lock()
-        self._write_lock = threading.Lock()
         self._changed = threading.Condition()
         self._changes = 0
         self._grew: dict[int, float] = {}
         self._topics: dict[str, list[int]] = {}
         self._claims: list[SqliteClaim] = []
-        self._log_id: str = tables.row(reader, "SELECT log_id FROM log")[0]
-        self._identity = self._identify()
-        if not self._identity:
-            raise sqlite_errors.replaced(path)
 
     @classmethod
     def open(
@@ -105,24 +84,11 @@ class SqliteLog:
         A new log's files belong to their user alone (mode 0600). Raises `LogUnavailable` when
         it cannot be opened, `LogUntrusted` when the file is not a log, damaged or too new.
         """
-        sqlite_errors.require_safe_sqlite(apsw.sqlite_lib_version())
         place = Path(path).resolve()
-        with _opening, _named_errors(place):
-            if not place.exists():
-                if not create or read_only:
-                    raise sqlite_errors.missing(place)
-                _refuse_orphans(place)
-                _create(place)
-            # The writer comes first: after a crash it is the one who may repair.
-            with ExitStack() as on_failure:
-                writer = None if read_only else _connect(place, busy_timeout_ms, read_only=False)
-                if writer is not None:
-                    on_failure.callback(writer.close)
-                reader = _connect(place, busy_timeout_ms, read_only=True)
-                on_failure.callback(reader.close)
-                log = cls(place, f"sqlite:///{os.fspath(path)}", reader, writer, clock_ms)
-                on_failure.pop_all()
-                return log
+        file = SqliteFile.open(
+            place, create=create, read_only=read_only, busy_timeout_ms=busy_timeout_ms
+        )
+        return cls(file, f"sqlite:///{os.fspath(path)}", clock_ms)
 
     @property
     def url(self) -> str:
@@ -132,7 +98,7 @@ class SqliteLog:
     @property
     def log_id(self) -> str:
         """The identity given to this file when it was made."""
-        return self._log_id
+        return self._file.log_id
 
     def topic_id(self, topic: str) -> str:  # noqa: ARG002
         """Return nothing: no topic is ever deleted."""
@@ -216,8 +182,7 @@ class SqliteLog:
 
     def claim(self, ledger: str, partition: int) -> SqliteClaim:
         """Take this ledger's partition over; raises `LogBusy` while another owner lives."""
-        self._require_own_process()
-        self._require_usable(self._writer)
+        self._file.require_writable()
         lock = PartitionLock.take(self._path, ledger, partition)
         try:
             with self._writing() as connection:
@@ -313,15 +278,11 @@ class SqliteLog:
 
     def close(self) -> None:
         """Let go of claims, files and connections; a second call does nothing."""
-        if self._closed or os.getpid() != self._pid:
+        if self._file.closed:
             return
         for claim in self._claims:
             claim.release()
-        with self._write_lock, self._read_lock:
-            self._closed = True
-            self._reader.close()
-            if self._writer is not None:
-                self._writer.close()
+        self._file.close()
         self._announce()
 
     def _publish(
@@ -393,158 +354,13 @@ class SqliteLog:
 
     def _reached(self, row_id: int, offset: int, seen: int | None) -> tuple[int, bool]:
         """Look whether `offset` was given; cheap while nobody has written since `seen`."""
-        self._require_own_process()
-        with self._read_lock, _named_errors(self._path):
-            connection = self._require_usable(self._reader)
+        with self._file.looking() as connection:
             version: int = tables.row(connection, "PRAGMA data_version")[0]
             if version == seen:
                 return version, False
             return version, tables.bounds(connection, row_id)[1] > offset
 
-    # -- connections
-
-    @contextmanager
-    def _writing(self) -> Iterator[apsw.Connection]:
-        """Open one durable transaction: all of it, or nothing."""
-        self._require_own_process()
-        with self._write_lock, _named_errors(self._path):
-            connection = self._require_usable(self._writer)
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-                yield connection
-                connection.execute("COMMIT")
-            finally:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-
-    @contextmanager
-    def _reading(self) -> Iterator[apsw.Connection]:
-        """Open one consistent view, and close it again: an open one lets the -wal file grow."""
-        self._require_own_process()
-        with self._read_lock, _named_errors(self._path):
-            connection = self._require_usable(self._reader)
-            try:
-                connection.execute("BEGIN")
-                yield connection
-            finally:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-
-    def _require_own_process(self) -> None:
-        """Comes before any lock: one held by a thread of the parent is never let go here."""
-        if os.getpid() != self._pid:
-            raise UsageError(
-                f"The event log {self._path} was opened before this process was forked.",
-                attempt="open it in the new process; start workers with `spawn`.",
-            )
-
-    def _require_usable(self, connection: apsw.Connection | None) -> apsw.Connection:
-        if self._closed:
-            raise UsageError(f"The event log {self._path} is closed.", attempt="open it again.")
-        if connection is None:
-            raise UsageError(
-                f"The event log {self._path} was opened for reading only.",
-                attempt="open it without read_only.",
-            )
-        if self._identify() != self._identity:
-            raise sqlite_errors.replaced(self._path)
-        return connection
-
-    def _identify(self) -> list[tuple[int, int]]:
-        """Say which files these are; looks at names only, since opening them drops locks."""
-        try:
-            return [(file.st_dev, file.st_ino) for file in map(os.stat, self._files)]
-        except FileNotFoundError:
-            return []
-
     def _announce(self) -> None:
         with self._changed:
             self._changes += 1
             self._changed.notify_all()
-
-
-@contextmanager
-def _named_errors(path: Path) -> Iterator[None]:
-    """Turn what SQLite and the system raise into errors that say what to do."""
-    try:
-        yield
-    except apsw.Error as error:
-        code, extended = getattr(error, "result", 0), getattr(error, "extendedresult", 0)
-        raise sqlite_errors.error_of(path, code, extended, str(error)) from error
-    except Damaged as error:
-        raise sqlite_errors.contradicting(path, str(error)) from error
-    except OSError as error:
-        raise sqlite_errors.error_of_system(path, error) from error
-
-
-def _refuse_orphans(path: Path) -> None:
-    """Refuse to make a log beside the -wal of a lost one: SQLite would write that into ours."""
-    wal = path.with_name(path.name + "-wal")
-    if wal.exists() and wal.stat().st_size:
-        raise sqlite_errors.removed(path, wal)
-
-
-def _create(path: Path) -> None:
-    """Make a log and put it in place in one step: nobody ever sees half of one."""
-    log_id = uuid4().hex
-    draft = path.with_name(f"{path.name}.new-{log_id}")
-    try:
-        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        connection = apsw.Connection(str(draft), apsw.SQLITE_OPEN_READWRITE)
-        with closing(connection):
-            _fill(connection, log_id)
-        with suppress(FileExistsError):  # another process was faster: theirs is as good
-            path.hardlink_to(draft)
-    finally:
-        for suffix in ("", "-wal", "-shm"):
-            draft.with_name(draft.name + suffix).unlink(missing_ok=True)
-    _sync_directory(path.parent)
-
-
-def _fill(connection: apsw.Connection, log_id: str) -> None:
-    connection.pragma("page_size", schema.PAGE_BYTES)
-    connection.pragma("journal_mode", "wal")
-    connection.pragma("synchronous", "full")
-    connection.execute("BEGIN IMMEDIATE")
-    connection.execute(schema.CREATE_TABLES)
-    connection.execute("INSERT INTO log VALUES (?)", (log_id,))
-    connection.pragma("application_id", schema.APPLICATION_ID)
-    connection.pragma("user_version", schema.SCHEMA_VERSION)
-    connection.execute("COMMIT")
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _connect(path: Path, busy_timeout_ms: int, *, read_only: bool) -> apsw.Connection:
-    """Open a connection to a log, having made sure that the file is one."""
-    flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
-    connection = apsw.Connection(str(path), flags)
-    try:
-        connection.set_busy_timeout(busy_timeout_ms)
-        if connection.pragma("application_id") != schema.APPLICATION_ID:
-            raise sqlite_errors.foreign(path)
-        version = connection.pragma("user_version")
-        if version > schema.SCHEMA_VERSION:
-            raise sqlite_errors.newer(path, version, schema.SCHEMA_VERSION)
-        if not read_only:
-            _make_durable(connection)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _make_durable(connection: apsw.Connection) -> None:
-    connection.pragma("journal_mode", "wal")
-    connection.pragma("synchronous", "full")
-    # macOS: without these, "synced" data may still be in the drive's cache.
-    connection.pragma("fullfsync", 1)
-    connection.pragma("checkpoint_fullfsync", 1)
-    connection.pragma("wal_autocheckpoint", schema.WAL_CHECKPOINT_PAGES)
-    connection.pragma("journal_size_limit", schema.WAL_BYTES_KEPT_MAX)

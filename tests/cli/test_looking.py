@@ -77,6 +77,8 @@ def test_status_counts_what_happened(prepared: Path, terminal: Terminal) -> None
     assert partition["counters"]["dead_letters"] == 1
     assert partition["checkpoint"]["next_offset"] == EVENTS + 1
     assert found["log_bytes"] > 0
+    sizes = {row["topic"]: row["records"] for row in found["topics"]}
+    assert (sizes["shop.events"], sizes["shop.predictions"]) == (EVENTS + 1, EVENTS)
 
 
 def test_status_shows_all_pipelines_and_plain_text_in_a_pipe(

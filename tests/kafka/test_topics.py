@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -170,3 +171,22 @@ def test_every_command_works_once_the_topics_are_made(place: Place, terminal: Te
     run("topics", place.name)
     run("doctor", place.name)
     run("doctor", "shop.py")
+
+
+def test_status_does_not_call_the_ends_of_transactions_records(
+    place: Place, terminal: Terminal
+) -> None:
+    """A topic of 20 predictions was shown with one record more for each transaction."""
+    run = partial(terminal.run, place.directory, STREAM_APP_BROKER=place.url)
+    run("topics", "shop.py", "--create")
+    run("produce", "shop.py", stdin=events(20))
+    run("run", "shop.py", "--until-end")
+    [found] = run("status", place.name, "--json").json()
+    sizes = {row["topic"]: (row["offsets"], row["records"]) for row in found["topics"]}
+    offsets, records = sizes[place.topic("predictions")]
+    assert offsets > 20
+    assert records is None
+    [head] = [
+        line for line in run("status", place.name).out.splitlines() if line.startswith("  TOPIC")
+    ]
+    assert head.split() == ["TOPIC", "OFFSETS"]

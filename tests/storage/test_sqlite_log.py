@@ -433,8 +433,8 @@ def publish_and_die_before(path: Path, statement: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return True
 
-    assert log._writer is not None
-    log._writer.exec_trace = die
+    assert log._file.writer is not None
+    log._file.writer.exec_trace = die
     outputs = [Output("t", None, str(number).encode()) for number in range(done, done + 60)]
     commit = str(done + 60).encode()
     claim.publish(outputs, commit, expected=done or None, next_offset=done + 60)

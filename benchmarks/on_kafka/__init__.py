@@ -1,0 +1,1 @@
+"""The measures on a real Kafka; `benchmarks/kafka.py` is their command."""

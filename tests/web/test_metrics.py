@@ -72,7 +72,7 @@ def _evaluation() -> Evaluation:
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     """What /metrics says of two partitions of which everything is known."""
-    board = Board()
+    board: Board[Progress] = Board()
     board.own("shop", [0, 1])
     state = tmp_path_factory.mktemp("state")
     (state / "saves").write_text("x" * 100)

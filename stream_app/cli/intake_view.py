@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from stream_app.cli.logs import fact
 from stream_app.hosts.embedded import Owned, Stopped
-from stream_app.hosts.intake import Skipped, SourceProgress, Word
+from stream_app.hosts.source_copying import Skipped, SourceProgress, Word
 
 LOG_EVERY_S = 10.0
 

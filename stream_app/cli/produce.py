@@ -177,10 +177,10 @@ def _produce_to_source(
     as_json: bool,
 ) -> None:
     """Append lines as they are to one of the topics that the pipeline's intake copies from."""
-    from stream_app.hosts.intake import source_counts
     from stream_app.hosts.json_lines import plain_drafts
     from stream_app.hosts.producing import Producer
     from stream_app.hosts.registration import register
+    from stream_app.hosts.source_copying import source_counts
     from stream_app.hosts.state_directory import StateDirectory
 
     plan = declared(pipeline)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from stream_app.cli.logs import fact
 from stream_app.hosts.embedded import Owned, Progress, Stopped
-from stream_app.hosts.intake import SourceProgress
+from stream_app.hosts.source_copying import SourceProgress
 from stream_app.web.address import Address
 from stream_app.web.board import Board
 

@@ -14,8 +14,9 @@ from stream_app.core.pipeline import Pipeline
 from stream_app.core.source_position import place_name
 from stream_app.errors import LogUnavailable, StreamAppError, UsageError
 from stream_app.hosts.embedded import Owned
-from stream_app.hosts.intake import Word, open_source, source_counts, source_progress
 from stream_app.hosts.lanes import Lanes
+from stream_app.hosts.pace import Pace
+from stream_app.hosts.source_copying import Word, open_source, source_counts, source_progress
 from stream_app.hosts.source_host import SourceHost
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.hosts.worker_name import worker_name
@@ -53,7 +54,7 @@ class IntakeMember:
         self._membership: Membership
         self._name = name
         self._counts = source_counts(log, pipeline)
-        self._open_source = partial(open_source, log, pipeline, manifest)
+        self._open_source = partial(open_source, log, pipeline, manifest, pace=Pace())
         self._lanes: Lanes[str, SourceHost] = Lanes(self._open, self._serve)
 
     def run(self, stopped: Callable[[], bool]) -> None:

@@ -19,12 +19,14 @@ from stream_app.core.source_position import (
 )
 from stream_app.core.topics import Topics
 from stream_app.errors import PositionMissing, SourceUntrusted
+from stream_app.hosts.pace import Pace
 from stream_app.hosts.source_list import known_sources, note_source
 from stream_app.records import NewRecord, Record, format_position
 
 BATCH_RECORDS_MAX = 1000
 BATCH_BYTES_MAX = 4 << 20
 LOOK_EVERY_S = 5.0
+TURN_S = 0.02
 
 
 def nothing(_step: str) -> None:
@@ -36,7 +38,8 @@ class SourceHost:
 
     Raises `PositionMissing` and `SourceUntrusted` where going on would lose or double records,
     and `Fenced` from a step when a newer owner has begun: then nothing of the step was written.
-    `reached` is called with the name of every step; crash tests die there.
+    Sources with one `pace` go on together in time. `reached` is called with the name of every
+    step; crash tests die there.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class SourceHost:
         partition: int,
         mapper: SourceMapper,
         *,
+        pace: Pace | None = None,
         reached: Callable[[str], None] = nothing,
     ) -> None:
         self.topic = topic
@@ -60,6 +64,8 @@ class SourceHost:
         self._pipeline = pipeline
         self._events = Topics(pipeline).events
         self._mapper = mapper
+        self._pace = Pace() if pace is None else pace
+        self._waiting: list[Record] = []
         self._reached = reached
         self._looked_s = time.monotonic()
         # Fences the previous owner; what it wrote is what we read.
@@ -82,8 +88,26 @@ class SourceHost:
     def step(self, *, until: int | None = None) -> int:
         """Copy what is there, at most a batch, below `until`; returns how many records.
 
-        `idle` tells whether there was nothing.
+        `idle` tells whether there was nothing: what waits for its `pace` is something.
         """
+        records = self._waiting or self._read(until)
+        self.idle = not records
+        if not records:
+            self._pace.rest(self.place)
+            self._look()
+            return 0
+        if not self._pace.may_go(self.place, records[0].timestamp_ms):
+            self._waiting = records
+            return 0
+        self._waiting = []
+        if records[0].offset > self.position.next_offset:
+            self._require_kept()
+        self._copy(records)
+        self._pace.may_go(self.place, records[-1].timestamp_ms)  # or the next one is not known yet
+        self.records += len(records)
+        return len(records)
+
+    def _read(self, until: int | None) -> list[Record]:
         records = self._sources.read(
             self.topic,
             self.partition,
@@ -91,20 +115,13 @@ class SourceHost:
             records_max=BATCH_RECORDS_MAX,
             bytes_max=BATCH_BYTES_MAX,
         )
-        if until is not None:
-            records = [record for record in records if record.offset < until]
-        self.idle = not records
-        if not records:
-            self._look()
-            return 0
-        if records[0].offset > self.position.next_offset:
-            self._require_kept()
-        self._copy(records)
-        self.records += len(records)
-        return len(records)
+        return [record for record in records if until is None or record.offset < until]
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait for more; False when the time ran out."""
+        """Wait for more, or for its turn; False when the time ran out."""
+        if self._waiting:
+            time.sleep(min(timeout_s, TURN_S))
+            return True
         return self._sources.wait(self.topic, self.partition, self.position.next_offset, timeout_s)
 
     def finish(self) -> None:
@@ -112,6 +129,7 @@ class SourceHost:
 
     def close(self) -> None:
         """Give the position back."""
+        self._pace.rest(self.place)
         self._claim.release()
 
     def _copy(self, records: Sequence[Record]) -> None:

@@ -17,6 +17,7 @@ from stream_app.core.source_position import SourcePosition, ledger_place
 from stream_app.core.upkeep import TopicSpec
 from stream_app.errors import Fenced, LogBusy, LogUnavailable, PositionMissing, SourceUntrusted
 from stream_app.hosts import source_host
+from stream_app.hosts.pace import Pace
 from stream_app.hosts.source_host import SourceHost, skip_to
 from stream_app.hosts.source_list import known_sources
 from stream_app.kafka.connection import Connection
@@ -246,3 +247,50 @@ def test_a_source_that_shrinks_while_it_is_copied_is_noticed(
         place.log.create_topics({place.topic: 2})
         with pytest.raises(SourceUntrusted, match="ends at 0"):
             host.step()
+
+
+@pytest.mark.parametrize("place", ["memory"], indirect=True)
+def test_sources_that_catch_up_go_on_together_in_the_time_of_their_records(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or the shorter one, such as that of the labels, would be days ahead of the other."""
+    monkeypatch.setattr(source_host, "BATCH_RECORDS_MAX", 10)
+    assert isinstance(place.log, MemoryLog)
+    hour_ms, pace = 3_600_000, Pace()
+    for partition, (records, every_h) in enumerate([(100, 1), (20, 5)]):
+        for n in range(records):
+            at_ms = n * every_h * hour_ms
+            place.log.append_at(place.topic, partition, n, at_ms, b"x", b'{"k": "1"}')
+    hosts = [
+        SourceHost(place.log, "p", PARTITIONS, place.topic, partition, MAPPER, pace=pace)
+        for partition in (0, 1)
+    ]
+    while not all(host.idle for host in hosts):
+        for host in hosts:
+            host.step()
+    assert [host.position.copied for host in hosts] == [100, 20]
+    [rows] = [rows for p in (0, 1) if (rows := place.log.read(EVENTS, p, 0, records_max=1000))]
+    times = [int(dict(row.headers)["intake-ts-ms"]) // hour_ms for row in rows]
+    ahead = max(max(times[:i]) - time for i, time in enumerate(times) if i)
+    assert ahead <= 10 * 5, "more than one batch of the slower one"
+
+
+@pytest.mark.parametrize("place", ["memory"], indirect=True)
+def test_a_source_with_nothing_waiting_holds_up_nobody(place: Place) -> None:
+    pace = Pace()
+    assert isinstance(place.log, MemoryLog)
+    place.log.append_at(place.topic, 0, 0, 0, b"x", b'{"k": "1"}')
+    hosts = [
+        SourceHost(place.log, "p", PARTITIONS, place.topic, partition, MAPPER, pace=pace)
+        for partition in (0, 1)
+    ]
+    assert hosts[0].step() == 1
+    place.log.append_at(place.topic, 1, 0, 10**12, b"x", b'{"k": "1"}')
+    assert (hosts[1].step(), hosts[1].idle) == (0, False)  # the other may have more of its time
+    assert (hosts[0].step(), hosts[0].idle) == (0, True)
+    assert hosts[1].step() == 1
+    place.log.append_at(place.topic, 0, 1, 0, b"x", b'{"k": "1"}')
+    place.log.append_at(place.topic, 1, 1, 10**12, b"x", b'{"k": "1"}')
+    assert [host.step() for host in hosts] == [1, 0]
+    hosts[0].close()
+    assert hosts[1].step() == 1

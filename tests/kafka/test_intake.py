@@ -16,9 +16,10 @@ from stream_app.codec.partitioning import partition_of
 from stream_app.core.upkeep import TopicSpec
 from stream_app.errors import UsageError
 from stream_app.hosts.doctor import doctor
-from stream_app.hosts.intake import IntakePlan, SourceProgress, intake
+from stream_app.hosts.intake import IntakePlan, intake
 from stream_app.hosts.log_url import open_broker
 from stream_app.hosts.pipeline_file import load_pipeline
+from stream_app.hosts.source_copying import SourceProgress
 from stream_app.hosts.stop_flag import StopFlag
 from stream_app.hosts.topic_report import topics_made
 from stream_app.kafka.acls import needed_acls

@@ -34,8 +34,9 @@ def open_sources(log: Log, topic: str) -> list[SourceHost]:
 
 def copy_all(hosts: Sequence[SourceHost]) -> None:
     """Copy in turn until nothing is left."""
-    while any([host.step() for host in hosts]):  # noqa: C419 - every one of them steps
-        pass
+    while not all(host.idle for host in hosts):
+        for host in hosts:
+            host.step()
 
 
 if __name__ == "__main__":

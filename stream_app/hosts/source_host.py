@@ -18,7 +18,7 @@ from stream_app.core.source_position import (
     record_digest,
 )
 from stream_app.core.topics import Topics
-from stream_app.errors import PositionMissing, SourceUntrusted
+from stream_app.errors import LogUntrusted, PositionMissing, SourceUntrusted
 from stream_app.hosts.pace import Pace
 from stream_app.hosts.source_list import known_sources, note_source
 from stream_app.records import NewRecord, Record, format_position
@@ -108,13 +108,17 @@ class SourceHost:
         return len(records)
 
     def _read(self, until: int | None) -> list[Record]:
-        records = self._sources.read(
-            self.topic,
-            self.partition,
-            self.position.next_offset,
-            records_max=BATCH_RECORDS_MAX,
-            bytes_max=BATCH_BYTES_MAX,
-        )
+        try:
+            records = self._sources.read(
+                self.topic,
+                self.partition,
+                self.position.next_offset,
+                records_max=BATCH_RECORDS_MAX,
+                bytes_max=BATCH_BYTES_MAX,
+            )
+        except LogUntrusted:
+            self._require_kept()  # what to do about a source of others is another thing to say
+            raise
         return [record for record in records if until is None or record.offset < until]
 
     def wait(self, timeout_s: float) -> bool:

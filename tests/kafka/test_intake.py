@@ -52,7 +52,7 @@ class Shop:
     def __init__(self, broker: Broker, directory: Path, prefix: str) -> None:
         self.url = f"kafka://{broker.bootstrap}"
         self.topic = f"others-{prefix}orders"
-        self.spec = str(directory / "shop.py")
+        self.spec = str(directory / f"shop_{prefix[:-1]}.py")  # one module of a name in a process
         self.state = str(directory / "state")
         Path(self.spec).write_text(DECLARATION.format(topic=self.topic))
         topics_made(self.url, self.spec, load_pipeline(self.spec), partitions=PARTITIONS)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from stream_app.codec.limits import Limits
+    from stream_app.codec.mapping import RecordPart
+    from stream_app.core.intake import Intake
     from stream_app.core.pipeline import DriftMonitor, Labels, Pipeline, Version
     from stream_app.events import Label, Observation
     from stream_app.hosts.client import open_log
@@ -19,12 +21,14 @@ if TYPE_CHECKING:
 __all__ = [
     "Binary",
     "DriftMonitor",
+    "Intake",
     "Label",
     "Labels",
     "Limits",
     "Multiclass",
     "Observation",
     "Pipeline",
+    "RecordPart",
     "Regression",
     "Version",
     "load_model",
@@ -34,12 +38,14 @@ __all__ = [
 _HOMES = {
     "Binary": "learning.tasks",
     "DriftMonitor": "core.pipeline",
+    "Intake": "core.intake",
     "Label": "events",
     "Labels": "core.pipeline",
     "Limits": "codec.limits",
     "Multiclass": "learning.tasks",
     "Observation": "events",
     "Pipeline": "core.pipeline",
+    "RecordPart": "codec.mapping",
     "Regression": "learning.tasks",
     "Version": "core.pipeline",
     "load_model": "hosts.model_loading",

@@ -19,6 +19,7 @@ StreamAppError
    |- SettingsDiffer                    the declaration's settings are not the log's
    |- EnvironmentDiffers                state of another River, Python or NumPy
    |- PositionMissing                   outputs or checkpoints exist but no committed position
+   |- SourceUntrusted                   a source of intake lost records, or is another one
    |- VersionFailed                     the champion's model failed for good
 """
 
@@ -131,6 +132,10 @@ class EnvironmentDiffers(NeedsPerson):
 
 class PositionMissing(NeedsPerson):
     """Outputs or checkpoints exist, but the committed position does not: never taken as zero."""
+
+
+class SourceUntrusted(NeedsPerson):
+    """A source of intake lost records before they were copied, or is not the topic it was."""
 
 
 class VersionFailed(NeedsPerson):

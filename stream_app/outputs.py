@@ -134,7 +134,10 @@ class Original(msgspec.Struct, frozen=True):
 
 
 class DeadLetter(msgspec.Struct, frozen=True, tag_field="kind", tag="dead_letter"):
-    """A refused record: why, which field, and what it was."""
+    """A refused record: why, which field, and what it was.
+
+    `copied_from` is the place in a source (`topic/partition@offset`) that intake copied it from.
+    """
 
     id: str
     pipeline: str
@@ -145,6 +148,7 @@ class DeadLetter(msgspec.Struct, frozen=True, tag_field="kind", tag="dead_letter
     detail: str
     key: str | None
     original: Original
+    copied_from: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class ModelFailure(msgspec.Struct, frozen=True, tag_field="kind", tag="model_failure"):

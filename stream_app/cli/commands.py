@@ -25,6 +25,7 @@ class Listed(NamedTuple):
 COMMANDS = {
     "demo": Listed("demo", "Real flights into a log, live predictions on screen.", True),
     "run": Listed("run", "Process a pipeline's events live.", True),
+    "intake": Listed("intake", "Copy events from other topics into a pipeline's log."),
     "produce": Listed("produce", "Append events from JSON lines or CSV."),
     "flights": Listed("flights", "Print real flights as JSON lines, for pipes."),
     "consume": Listed("consume", "Print a topic's records as JSON lines."),

@@ -143,6 +143,8 @@ def _row(
         detail = f"{letter.version}: {letter.detail}"
         return position, "model_failure", letter.call, _one_line(detail), letter.observation_id
     hint = refusal_hint(letter.reason, letter.field, letter.original.data, declared)
+    if letter.copied_from is not msgspec.UNSET:
+        hint += f" (from {letter.copied_from})"
     return (
         position,
         letter.reason,

@@ -56,7 +56,8 @@ def doctor(
             zip(_ROLES, (producer_principal, worker_principal, reader_principal), strict=True)
         )
         name = pipeline if plan is None else plan.name
-        for line in keeper_of(broker).acl_commands(name, principals):
+        sources = [] if plan is None else [source.topic for source in plan.sources]
+        for line in keeper_of(broker).acl_commands(name, principals, sources):
             emit(line)
         return 0
     found = look_over(broker, pipeline, plan, role=role)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from stream_app.core.log import Log
     from stream_app.core.settings import Settings
     from stream_app.hosts.csv_lines import Columns
+    from stream_app.hosts.drafts import Draft
     from stream_app.hosts.producing import OnBad, Produced, Producer
 
 
@@ -41,6 +42,11 @@ if TYPE_CHECKING:
 @click.option("--send-bad", is_flag=True, help="Send refused lines too: they become dead letters.")
 @click.option("--dry-run", is_flag=True, help="Check every line, append nothing.")
 @click.option("--partitions", type=click.IntRange(1), help="At the first start: how many.")
+@click.option(
+    "--topic",
+    metavar="T",
+    help="Instead of events: append lines of any JSON to this topic, which intake copies from.",
+)
 @options.as_json
 @options.broker
 @options.state
@@ -54,6 +60,7 @@ def produce(
     send_bad: bool,
     dry_run: bool,
     partitions: int | None,
+    topic: str | None,
     as_json: bool,
     broker: str,
     state: str,
@@ -66,6 +73,9 @@ def produce(
     before it is sent; refused ones are named and left out, and the exit code is 2 then. What is
     acknowledged is on disk.
     """
+    if topic is not None:
+        _produce_to_source(pipeline, file, topic, broker, state, rate=rate, as_json=as_json)
+        return
     on_bad = _on_bad(strict, send_bad)
     columns = csv.columns(file)
     from stream_app.hosts.producing import Producer
@@ -77,7 +87,7 @@ def produce(
             stack.callback(log.close)
         producer = Producer(log, topic, on_bad=on_bad, rate=rate)
         with _reporting(producer, as_json=as_json, dry_run=dry_run):
-            _send(producer, descriptor, name, settings, columns)
+            _send_events(producer, descriptor, name, settings, columns)
     _refuse(producer.produced, name)
 
 
@@ -112,6 +122,42 @@ def _refuse(produced: Produced, name: str) -> None:
             f"{name}: refused lines: {count(produced.refused)}{taken}",
             attempt="repair and send just those, or use --send-bad: they become dead letters",
         )
+
+
+def _produce_to_source(
+    pipeline: str,
+    file: str,
+    topic: str,
+    broker: str,
+    state: str,
+    *,
+    rate: float | None,
+    as_json: bool,
+) -> None:
+    """Append lines as they are to one of the topics that the pipeline's intake copies from."""
+    from stream_app.hosts.json_lines import plain_drafts
+    from stream_app.hosts.producing import Producer
+    from stream_app.hosts.registration import register
+    from stream_app.hosts.source_copying import source_counts
+    from stream_app.hosts.state_directory import StateDirectory
+
+    plan = declared(pipeline)
+    if topic not in (known := [source.topic for source in plan.sources]):
+        raise UsageError(
+            f"{plan.name} declares no intake from {topic}",
+            attempt=f"--topic with one of: {', '.join(known) or 'none is declared'}",
+        )
+    with ExitStack() as stack:
+        descriptor, name = stack.enter_context(_opened(file))
+        log = open_broker(broker, create=True)
+        stack.callback(log.close)
+        register(log, plan, StateDirectory(Path(state)).public_keys)
+        count = source_counts(log, plan)[topic]
+        producer = Producer(log.sources(), topic, rate=rate)
+        try:
+            _send(producer, descriptor, name, lambda lines: plain_drafts(lines, count))
+        finally:
+            _report(producer.produced, as_json=as_json, dry_run=False)
 
 
 @contextmanager
@@ -159,28 +205,44 @@ def _destination(
     return log, Topics(manifest.pipeline).events, settings
 
 
-def _send(
+def _send_events(
     producer: Producer, descriptor: int, name: str, settings: Settings, columns: Columns | None
 ) -> None:
     from stream_app.hosts.csv_lines import csv_drafts
     from stream_app.hosts.drafts import EntryGate, labels_in_time
     from stream_app.hosts.json_lines import json_drafts
-    from stream_app.hosts.line_source import read_lines
 
     gate = EntryGate(settings)
-    said = 0
+
+    def drafts(lines: Iterator[bytes]) -> Iterator[Draft]:
+        said = 0
+        found = (
+            json_drafts(lines, gate)
+            if columns is None
+            else labels_in_time(csv_drafts(lines, columns, gate))
+        )
+        for draft in found:
+            if len(gate.mistyped) > said:
+                _say_mistyped(list(gate.mistyped.items())[said:], draft.line)
+                said = len(gate.mistyped)
+            yield draft
+
+    _send(producer, descriptor, name, drafts)
+
+
+def _send(
+    producer: Producer,
+    descriptor: int,
+    name: str,
+    drafts_of: Callable[[Iterator[bytes]], Iterator[Draft]],
+) -> None:
+    from stream_app.hosts.line_source import read_lines
+
     total = os.fstat(descriptor).st_size or None
     with progress_bar(f"producing {name}", total, of_bytes=True) as advance:
         lines = read_lines(descriptor, name, idle=lambda: _flush(producer), moved=_sum(advance))
-        if columns is None:
-            drafts = json_drafts(lines, gate)
-        else:
-            drafts = labels_in_time(csv_drafts(lines, columns, gate))
         try:
-            for draft in drafts:
-                if len(gate.mistyped) > said:
-                    _say_mistyped(list(gate.mistyped.items())[said:], draft.line)
-                    said = len(gate.mistyped)
+            for draft in drafts_of(lines):
                 if producer.add(draft):
                     _flush(producer)
                     time.sleep(producer.pause_s())

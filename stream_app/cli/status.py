@@ -17,6 +17,7 @@ from stream_app.cli.table import clock_time, count, duration, size, table_lines
 from stream_app.hosts.log_url import open_broker
 from stream_app.hosts.manifests import pipelines
 from stream_app.hosts.pipeline_names import is_spec
+from stream_app.hosts.source_status import SourceStatus
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.hosts.status import PartitionStatus, Status
 from stream_app.hosts.status import status as status_of
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _STANDS = ("PARTITION", "AT", "LAG", "EVENT TIME", "CHECKPOINT", "OWNER")
 _LABELS = ("PARTITION", "OBSERVED", "JOINED", "WAITING", "TIMED OUT", "LATE", "UNKNOWN", "REFUSED")
+_INTAKE = ("INTAKE FROM", "AT", "LAG", "COPIED", "REFUSED", "SKIPPED")
 _VERSIONS = ("VERSION", "ROLE", "LEARNED", "STATE")
 
 
@@ -72,6 +74,9 @@ def _lines(found: Status, plan: Pipeline | None) -> Iterator[str]:
     yield ""
     yield from _table(_VERSIONS, _versions(found), right=(2,))
     yield ""
+    if found.intake:
+        yield from _table(_INTAKE, [_source(row) for row in found.intake], right=range(1, 6))
+        yield ""
     rows = [(topic.topic, count(topic.offsets), _removed(topic.removed)) for topic in found.topics]
     counted = all(topic.records is not None for topic in found.topics)
     yield from _table(("TOPIC", "RECORDS" if counted else "OFFSETS", ""), rows, right=(1,))
@@ -132,6 +137,15 @@ def _versions(found: Status) -> Sequence[tuple[str, ...]]:
         role = "champion" if version == champion else "shadow"
         rows.append((version, role, count(examples), "failed" if version in failed else "ok"))
     return rows
+
+
+def _source(row: SourceStatus) -> tuple[str, ...]:
+    return (
+        row.source,
+        "-" if row.next_offset is None else count(row.next_offset),
+        "-" if row.lag is None else count(row.lag),
+        *(count(number) for number in (row.copied, row.refused, row.skipped)),
+    )
 
 
 def _removed(offsets: int) -> str:

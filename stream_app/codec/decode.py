@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from stream_app.codec.diagnosis import check_depth, check_document, diagnose
+from stream_app.codec.intake_headers import require_mapped
 from stream_app.codec.limits import Limits
 from stream_app.events import Feature, LabelValue, Refusal
 from stream_app.records import Record
@@ -120,6 +121,8 @@ class Gate:
     def decode(self, record: Record) -> Admitted:  # noqa: PLR0912
         """Return the event in `record`; raises `Refusal`."""
         value = record.value
+        if record.headers:
+            require_mapped(record)
         if len(value) > self._value_bytes_max:
             raise Refusal(
                 "too_large",

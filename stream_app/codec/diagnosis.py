@@ -70,7 +70,7 @@ def check_text(value: bytes) -> Any:
         raise Refusal("bad_utf8", None, str(error)[:200]) from None
     try:
         document = json.loads(
-            text, object_pairs_hook=_no_key_twice, parse_constant=_NotFinite, parse_int=_integer
+            text, object_pairs_hook=_no_key_twice, parse_constant=NotFinite, parse_int=_integer
         )
     except (ValueError, RecursionError) as error:
         raise Refusal("malformed", None, f"no JSON: {str(error)[:200]}") from None
@@ -124,7 +124,7 @@ def _check_field(
             "unknown_field", name[:64], f"a record of kind {kind} has no such field{hint}"
         )
     types, words, _ = fields[name]
-    if isinstance(item, _NotFinite):
+    if isinstance(item, NotFinite):
         raise Refusal("not_finite", name, f"expected {words}, got {item.text}")
     if item is not None and (type(item) not in types):
         raise Refusal("wrong_type", name, f"expected {words}, got {_name(item)}")
@@ -140,7 +140,7 @@ def _check_numbers(name: str, item: object) -> None:
     stack = [item]
     while stack:
         inner = stack.pop()
-        if isinstance(inner, _NotFinite):
+        if isinstance(inner, NotFinite):
             raise Refusal("not_finite", name, f"{inner.text} is no JSON")
         if isinstance(inner, float) and not math.isfinite(inner):
             raise Refusal("out_of_range", name, "a number is too large")
@@ -153,7 +153,7 @@ def _check_numbers(name: str, item: object) -> None:
 def _features(features: dict[str, object], declared: Mapping[str, str] | None) -> dict[str, object]:
     kept: dict[str, object] = {}
     for name, item in features.items():
-        odd = isinstance(item, dict | list | _NotFinite) or (
+        odd = isinstance(item, dict | list | NotFinite) or (
             isinstance(item, float) and not math.isfinite(item)
         )
         if not odd:
@@ -162,7 +162,7 @@ def _features(features: dict[str, object], declared: Mapping[str, str] | None) -
         if declared is not None and name not in declared:
             continue
         field = f"features.{name[:64]}"
-        if isinstance(item, _NotFinite):
+        if isinstance(item, NotFinite):
             raise Refusal("not_finite", field, f"{item.text} would ruin a model for ever")
         if isinstance(item, float):
             raise Refusal("out_of_range", field, "the number is too large")
@@ -175,7 +175,7 @@ def _integer(text: str) -> int | float:
     return int(text) if len(text) <= DIGITS_MAX else math.inf
 
 
-class _NotFinite:
+class NotFinite:
     """NaN, Infinity or -Infinity, which JSON does not have."""
 
     def __init__(self, text: str) -> None:
@@ -205,6 +205,6 @@ def _name(value: object) -> str:
     names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean"}
     if value is None:
         return "null"
-    if isinstance(value, _NotFinite):
+    if isinstance(value, NotFinite):
         return value.text
     return names.get(type(value), "a number")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from hashlib import sha256
 
+from stream_app.codec.intake_headers import READ_BY_THE_FOLD
 from stream_app.records import Record
 
 BLOCK = 64
@@ -35,7 +36,7 @@ class Chain:
         self._note = self._parts.append
 
     def add(self, record: Record) -> None:
-        """Take one more record in: its offset, append time, key and value."""
+        """Take one more record in: its offset, append time, key, value, intake's headers."""
         key, value, note = record.key, record.value, self._note
         if key is None:
             note(_frame(record.offset, record.timestamp_ms, -1, len(value)))
@@ -43,9 +44,20 @@ class Chain:
             note(_frame(record.offset, record.timestamp_ms, len(key), len(value)))
             note(key)
         note(value)
+        if record.headers:
+            self._add_headers(record)
         self._count += 1
         if self._count == BLOCK:
             self._start(self.digest())
+
+    def _add_headers(self, record: Record) -> None:
+        """Take in the headers that the fold reads; in a frame that no record's begins like."""
+        for name, value in record.headers:
+            if name in READ_BY_THE_FOLD:
+                text = name.encode()
+                self._note(_frame(-1, 0, len(text), len(value)))
+                self._note(text)
+                self._note(value)
 
     def digest(self) -> bytes:
         """Return the digest over all records so far."""

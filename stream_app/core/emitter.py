@@ -8,6 +8,7 @@ import msgspec
 
 from stream_app.codec.decode import NO_META
 from stream_app.codec.encode import encode_output
+from stream_app.codec.intake_headers import copied_from
 from stream_app.codec.original import original
 from stream_app.core.acceptance import Counters
 from stream_app.core.topics import Topics
@@ -91,6 +92,7 @@ class Emitter:
     def dead_letter(self, record: Record, refusal: Refusal) -> None:
         """Put out a refused record."""
         key = None if record.key is None else record.key.decode("utf-8", "replace")
+        place = copied_from(record) if record.headers else None
         letter = DeadLetter(
             self._id(record, "dead_letter"),
             self._pipeline,
@@ -101,6 +103,7 @@ class Emitter:
             refusal.detail,
             key,
             original(record.value),
+            _UNSET if place is None else place,
         )
         value = encode_output(letter)
         self._put(self._topics.dead_letters, record.key, value, record, record.timestamp_ms)

@@ -52,6 +52,72 @@ class Claim(Protocol):
         ...
 
 
+class LedgerPlace(msgspec.Struct, frozen=True):
+    """Where a ledger keeps one value."""
+
+    ledger: str
+    partition: int
+    key: str
+
+    def __str__(self) -> str:
+        return f"{self.key} of {self.ledger}/{self.partition}"
+
+
+class ValueClaim(Protocol):
+    """The right to set one ledger value, with records beside it; the newest claim alone has it.
+
+    Leaves out reading records, and claims of partitions: those have a position of their own.
+    """
+
+    def value(self) -> bytes | None:
+        """Return the value as this claim knows it: found when it began, or set by it since."""
+        ...
+
+    def append(
+        self, topic: str, records: Sequence[NewRecord], value: bytes, *, expected: bytes | None
+    ) -> list[tuple[int, int]]:
+        """Append and set the value as one atomic, durable step; returns the records' places.
+
+        `expected` is the value that the owner believes in. Raises `Fenced` when a newer claim has
+        begun or the value is another one, and then wrote nothing. Without records only the value
+        is set.
+        """
+        ...
+
+    def release(self) -> None:
+        """Give the claim back. Ending the process, however it ends, does the same."""
+        ...
+
+
+class Sources(Protocol):
+    """Topics that others write to, under the names that they gave them.
+
+    Leaves out everything that would change them but `append`, for who plays the others' part.
+    """
+
+    def topics(self) -> Mapping[str, int]:
+        """Return the partition count of every topic."""
+        ...
+
+    def append(self, topic: str, records: Sequence[NewRecord]) -> list[tuple[int, int]]:
+        """Append durably; returns each record's (partition, offset)."""
+        ...
+
+    def read(
+        self, topic: str, partition: int, offset: int, *, records_max: int, bytes_max: int = 1 << 24
+    ) -> list[Record]:
+        """Return committed records from `offset` on, as `Log.read` does."""
+        ...
+
+    def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """Return (first offset still kept, first offset not yet given)."""
+        ...
+
+    def wait(self, topic: str, partition: int, offset: int, timeout_s: float) -> bool:
+        """Wait until `offset` may be readable; False when the time ran out."""
+        ...
+
+
 class Log(Protocol):
     """Topics of partitions of records, and beside them a ledger of small named values.
 
@@ -135,13 +201,23 @@ class Log(Protocol):
         self,
         topic: str,
         records: Sequence[NewRecord],
-        ledger: str,
-        key: str,
+        place: LedgerPlace,
         value: bytes,
         *,
         expected: bytes | None,
     ) -> list[tuple[int, int]] | None:
-        """Append and set partition 0's ledger value as one step; None when not `expected`."""
+        """Append and set a ledger value as one step; None when it is not `expected`."""
+        ...
+
+    def claim_value(self, place: LedgerPlace) -> ValueClaim:
+        """Fence any previous owner of a ledger value and own it.
+
+        Raises `LogBusy`, naming the process id, when a living process of this machine owns it.
+        """
+        ...
+
+    def sources(self) -> Sources:
+        """Return the topics of others that can be read here; they close with this log."""
         ...
 
     def owner(self, ledger: str, partition: int) -> Owner | None:

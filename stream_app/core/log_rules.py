@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from stream_app.core.log import LedgerPlace
 from stream_app.errors import Fenced, StreamAppError, UsageError
 from stream_app.near_names import near_name
 
@@ -79,6 +80,30 @@ def require_current(
             f" where this claim expected {claimed[1]}.",
             attempt="end this process without saving and start it again from the commit.",
         )
+
+
+def require_value(place: LedgerPlace, *, expected: bytes | None, standing: bytes | None) -> None:
+    """Raise `Fenced` unless a ledger value is the one that its owner believes in."""
+    if expected != standing:
+        raise Fenced(
+            f"The {place} is not what this claim expected: somebody else has set it.",
+            attempt="end this process and start it again from the value.",
+        )
+
+
+def require_newest(place: LedgerPlace, *, claimed: int, standing: int) -> None:
+    """Raise `Fenced` unless no newer claim of a ledger value has begun."""
+    if claimed != standing:
+        raise Fenced(
+            f"The {place} was taken over: this claim's epoch is {claimed}, the owner's is"
+            f" {standing}.",
+            attempt="let the new owner work; this process must end.",
+        )
+
+
+def value_released(place: LedgerPlace) -> StreamAppError:
+    """Return the error for a claim of a value used after it was given back."""
+    return Fenced(f"The claim on the {place} was released.", attempt="claim it again.")
 
 
 def released(ledger: str, partition: int) -> StreamAppError:

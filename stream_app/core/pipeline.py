@@ -12,6 +12,7 @@ import msgspec
 from stream_app.codec.limits import Limits
 from stream_app.core.evaluate import evaluate
 from stream_app.core.feature_types import feature_types
+from stream_app.core.intake import Intake, sources_of
 from stream_app.core.settings import (
     AcceptanceSettings,
     ModelPer,
@@ -103,6 +104,7 @@ class Pipeline:
         limits: Limits | None = None,
         evaluate_every: int = 1000,
         digest_every: int = 100_000,
+        intake: Iterable[Intake] = (),
     ) -> None:
         self.name = _checked_name("name", name)
         self.task = _checked_task(task)
@@ -133,6 +135,11 @@ class Pipeline:
         for _, prepared in self._drift:
             self.known.update(prepared.known)
         self._plans = [self._plan(version) for version in self.versions]
+        self.sources = sources_of(
+            _expect("intake", intake, Iterable, 'intake=[Intake("topic", ...)]'),
+            self.name,
+            self.features,
+        )
 
     def settings(self) -> Settings:
         """Return everything beside the versions that can change state or an output."""
@@ -181,7 +188,23 @@ class Pipeline:
                         "goes without it wherever no event carries it"
                         + did_you_mean(feature, [n for n in declared if n not in chosen])
                     )
-        return rows
+        return rows + self._intake_notes()
+
+    def _intake_notes(self) -> list[str]:
+        """Return which mapped features only versions that name them will get."""
+        declared = self.features
+        mapped = {
+            (source.topic, name)
+            for source in self.sources
+            for mapping in source.mappings
+            for name, _ in mapping.features
+        }
+        return [
+            f"intake from {topic}: feature {name!r} is not declared, so only versions that name "
+            f"it get it{did_you_mean(name, declared or ())}"
+            for topic, name in sorted(mapped)
+            if declared is not None and name not in declared
+        ]
 
     def evaluate(
         self,

@@ -48,6 +48,11 @@ class Topics(msgspec.Struct, frozen=True):
         return f"{self.pipeline}.checkpoints"
 
     @property
+    def intake(self) -> str:
+        """How far intake has copied each partition of its sources."""
+        return f"{self.pipeline}.intake"
+
+    @property
     def internal(self) -> list[str]:
         """What a log that has no tables of its own keeps in topics."""
         return [self.ledger, self.checkpoints]

@@ -15,7 +15,8 @@ from stream_app.core.topics import Topics
 class Subject(msgspec.Struct, frozen=True):
     """A pipeline to look after, as its declaration or its log tells.
 
-    `spec` is how a person named it; `manifest` is None before its first start.
+    `spec` is how a person named it; `manifest` is None before its first start. `sources` are the
+    topics of others that its intake copies from.
     """
 
     spec: str
@@ -24,6 +25,7 @@ class Subject(msgspec.Struct, frozen=True):
     partitions: int
     limits: Limits
     manifest: Manifest | None
+    sources: tuple[str, ...] = ()
 
     @property
     def topics(self) -> Topics:
@@ -120,7 +122,9 @@ class Keeper(Protocol):
         """Return what is wrong with the log itself, for somebody with this role."""
         ...
 
-    def acl_commands(self, pipeline: str, principals: Mapping[str, str]) -> list[str]:
+    def acl_commands(
+        self, pipeline: str, principals: Mapping[str, str], sources: Sequence[str] = ()
+    ) -> list[str]:
         """Return the commands that allow each role's principal what it needs."""
         ...
 
@@ -154,6 +158,6 @@ def leftovers(subject: Subject, wanted: Iterable[TopicSpec], present: Iterable[s
         topic
         for topic in present
         if topic not in known
-        and topic != f"{subject.pipeline}.blobs"
+        and topic not in (f"{subject.pipeline}.blobs", subject.topics.intake)
         and not topic.endswith(of_versions)
     ]

@@ -11,7 +11,7 @@ import msgspec
 from stream_app.codec.encode import encode_event
 from stream_app.codec.signatures import canonical, sign
 from stream_app.core.commit import Manifest
-from stream_app.core.log import Log
+from stream_app.core.log import LedgerPlace, Log
 from stream_app.core.settings import Settings, canonical_json
 from stream_app.core.topics import Topics
 from stream_app.errors import LogBusy
@@ -61,8 +61,7 @@ def append_settings(
         done = log.append_with_ledger(
             topics.events,
             records,
-            topics.ledger,
-            "settings",
+            LedgerPlace(topics.ledger, 0, "settings"),
             canonical_json(new),
             expected=expected,
         )

@@ -6,19 +6,18 @@ import csv
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import msgspec
 
 from stream_app.codec.encode import encode_event
+from stream_app.codec.moments import UNIT_WORDS, iso_ms
 from stream_app.errors import UsageError
 from stream_app.events import Feature, Label, Observation, Refusal
 from stream_app.hosts.drafts import Draft, EntryGate, number
 from stream_app.records import NewRecord
 
 TimeUnit = Literal["ms", "s", "iso"]
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DELAY = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
@@ -173,12 +172,10 @@ class _Row:
     def _time_ms(self, field: str, text: str) -> int:
         try:
             if self._unit == "iso":
-                moment = datetime.fromisoformat(text)
-                moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-                return (moment - _EPOCH) // timedelta(milliseconds=1)
+                return iso_ms(text)
             return round(float(text) * 1000) if self._unit == "s" else int(text)
         except (ValueError, OverflowError):
-            detail = f"{text[:64]!r} is no time in {_UNIT_WORDS[self._unit]} (--time-unit)"
+            detail = f"{text[:64]!r} is no time in {UNIT_WORDS[self._unit]} (--time-unit)"
             raise Refusal("wrong_type", field, detail) from None
 
     def _refused(self, cells: Sequence[str]) -> NewRecord:
@@ -187,9 +184,6 @@ class _Row:
         named.update({f"cell {i}": c for i, c in enumerate(cells[len(self._head) :], 1)})
         safe = {k: v.encode("utf-8", "backslashreplace").decode() for k, v in named.items()}
         return NewRecord(None, msgspec.json.encode(safe), partition=0)
-
-
-_UNIT_WORDS = {"ms": "Unix milliseconds", "s": "Unix seconds", "iso": "ISO 8601"}
 
 
 def _fixed_delay(delay: str | None, columns: Mapping[str, int]) -> int | None:

@@ -16,7 +16,7 @@ import msgspec
 
 from stream_app.codec.encode import encode_event
 from stream_app.core.commit import decode_commit
-from stream_app.core.log import Log
+from stream_app.core.log import LedgerPlace, Log
 from stream_app.core.topics import Topics
 from stream_app.datasets.flights import FIRST_DAY, flights
 from stream_app.errors import LogBusy
@@ -107,7 +107,8 @@ def _append(
     before: bytes | None,
     after: bytes,
 ) -> None:
-    if log.append_with_ledger(topics.events, batch, ledger, _KEY, after, expected=before) is None:
+    place = LedgerPlace(ledger, 0, _KEY)
+    if log.append_with_ledger(topics.events, batch, place, after, expected=before) is None:
         raise LogBusy(
             f"another demo appends flights to {log.url} at the same time.",
             attempt="wait for its end; or --directory for a demo of your own",

@@ -14,6 +14,7 @@ from stream_app.core.upkeep import Finding, Keeper, Subject, deviations, leftove
 from stream_app.errors import LogUnavailable, StreamAppError
 from stream_app.hosts.event_samples import sample_findings
 from stream_app.hosts.keepers import keeper_of
+from stream_app.hosts.source_status import source_statuses
 from stream_app.hosts.subjects import declared_subject, open_if_there, subject_of
 
 
@@ -64,7 +65,7 @@ def doctor(
         if log is not None:
             # Producers may not read events.
             reading = () if role == "producer" else (sample_findings,)
-            for check in (*reading, _origin, _counted):
+            for check in (*reading, _origin, _counted, _intake):
                 findings += _tried(check, log, subject)
     finally:
         if log is not None:
@@ -143,6 +144,24 @@ def _counted(log: Log, subject: Subject) -> list[Finding]:
             if count := counters.get(name):
                 attempt = f"stream-app status {subject.pipeline} --broker {log.url}"
                 rows.append(Finding("note", name, where, f"{count} records {what}", attempt))
+    return rows
+
+
+def _intake(log: Log, subject: Subject) -> list[Finding]:
+    """Say which sources of intake are not there, or not what they were."""
+    rows = []
+    if log.keeps_ledgers_in_topics:
+        present = log.sources().topics()
+        for topic in subject.sources:
+            if topic not in present:
+                what = "intake is declared from it, and there is no such topic, or it is hidden"
+                attempt = "its name as it is, without a topic prefix; or make it"
+                rows.append(Finding("problem", "intake", topic, what, attempt))
+    if subject.manifest is not None and subject.sources:
+        for row in source_statuses(log, subject.manifest):
+            if row.problem is not None:
+                attempt = f"stream-app intake {subject.spec} says what to do"
+                rows.append(Finding("problem", "intake", row.source, row.problem, attempt))
     return rows
 
 

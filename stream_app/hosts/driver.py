@@ -23,6 +23,7 @@ from stream_app.hosts.pipeline_file import require_pipeline
 from stream_app.hosts.registration import register
 from stream_app.hosts.state_directory import KEY_NAME
 from stream_app.outputs import AnyOutput
+from stream_app.records import Headers
 from stream_app.storage.memory_log import MemoryLog
 from stream_app.storage.memory_store import MemoryStore
 
@@ -88,10 +89,12 @@ class Driver:
         self.log.append(self._topics.events, [encode_event(event) for event in events])
         return self._process()
 
-    def send_bytes(self, value: bytes, key: bytes | None = None) -> list[AnyOutput]:
+    def send_bytes(
+        self, value: bytes, key: bytes | None = None, headers: Headers = ()
+    ) -> list[AnyOutput]:
         """Append a raw record, as a careless producer would, and return what it caused."""
         offset = self.log.bounds(self._topics.events, 0)[1]
-        self.log.append_at(self._topics.events, 0, offset, self._now_ms, key, value)
+        self.log.append_at(self._topics.events, 0, offset, self._now_ms, key, value, headers)
         return self._process()
 
     def advance(self, by: timedelta) -> list[AnyOutput]:

@@ -21,7 +21,7 @@ from stream_app.hosts.state_directory import StateDirectory
 from stream_app.hosts.work import Work
 from stream_app.outputs import Evaluation
 from stream_app.storage.rocksdb_store import RocksdbStore
-from stream_app.web.figures import WorkFigures
+from stream_app.web.figures import Place, WorkFigures
 
 REPORT_EVERY_S = 0.2
 IDLE_WAIT_S = 0.25
@@ -58,13 +58,13 @@ class Owned(msgspec.Struct, frozen=True):
     """Which partitions this run works on; said before any of them is opened."""
 
     pipeline: str
-    partitions: tuple[int, ...]
+    partitions: tuple[Place, ...]
 
 
 class Stopped(msgspec.Struct, frozen=True):
     """An error ended the work on a partition; the others end in good order after it."""
 
-    partition: int
+    partition: Place
     problem: str
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from stream_app.codec.intake_headers import REFUSED
 from stream_app.codec.partitioning import partition_of
 from stream_app.core.log import Log
 from stream_app.core.upkeep import Finding, Subject
@@ -46,6 +47,8 @@ def _newest(log: Log, topic: str, partition: int) -> Iterator[Sampled]:
     start, end = log.bounds(topic, partition)
     offset = max(start, end - SAMPLED_MAX)
     for record in log.read(topic, partition, offset, records_max=SAMPLED_MAX):
+        if any(name == REFUSED for name, _ in record.headers):
+            continue  # other people's, kept as it was
         try:
             fields = _decode(record.value)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

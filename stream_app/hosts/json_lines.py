@@ -34,6 +34,17 @@ def json_drafts(lines: Iterable[bytes], gate: EntryGate) -> Iterator[Draft]:
         yield Draft(line, NewRecord(admitted.key.encode(), value), ts_ms)
 
 
+def plain_drafts(lines: Iterable[bytes], partitions: int) -> Iterator[Draft]:
+    """Yield a draft for each line that is not blank, as it is: what intake will look at.
+
+    They have no keys, and go to the partitions in turn.
+    """
+    for line, text in enumerate(lines, 1):
+        value = text.strip()
+        if value:
+            yield Draft(line, NewRecord(None, value, partition=line % partitions))
+
+
 def _with_kind(value: bytes) -> bytes:
     """Say what a line is; the rest of it stays as it was written."""
     if not value.startswith(b"{") or value[1:].lstrip() == b"}":

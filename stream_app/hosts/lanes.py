@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Set
+from typing import Any, Generic, Protocol, TypeVar
 
 from stream_app.errors import Fenced, LogBusy, StateUnavailable, StreamAppError
-from stream_app.hosts.partition_host import PartitionHost
+from stream_app.web.figures import Place
 
 # Where two workers of one machine share a state directory, the one that has to let a partition go
 # may still be at it.
@@ -17,10 +18,22 @@ DISPUTE_S = 20.0
 STUCK_S = 120.0
 _AGAIN_S = 0.5
 
-OpenHost = Callable[[int], PartitionHost]
+
+class Host(Protocol):
+    """What a lane works on; leaves out the work, which is `serve`'s."""
+
+    def finish(self) -> None:
+        """End in good order what is in flight."""
+
+    def close(self) -> None:
+        """Let go, however the work ended."""
 
 
-class Lane:
+P = TypeVar("P", bound=Place)
+H = TypeVar("H", bound=Host)
+
+
+class Lane(Generic[P, H]):
     """One partition's thread, from opening it to letting it go.
 
     `serve` is called with the host, again and again, until it has nothing more to do or the lane
@@ -28,13 +41,13 @@ class Lane:
     """
 
     def __init__(
-        self, partition: int, open_host: OpenHost, serve: Callable[[PartitionHost], bool]
+        self, partition: P, open_host: Callable[[P], H], serve: Callable[[H], bool]
     ) -> None:
         self.partition = partition
         self.error: BaseException | None = None
         self.ended_at_s: float | None = None
         self.done = False
-        self.host: PartitionHost | None = None
+        self.host: H | None = None
         self.beat_s = time.monotonic()
         self._open_host = open_host
         self._serve = serve
@@ -68,7 +81,7 @@ class Lane:
         finally:
             self.ended_at_s = time.monotonic()
 
-    def _opened(self) -> PartitionHost | None:
+    def _opened(self) -> H | None:
         deadline = time.monotonic() + OPEN_TRIES_S
         while not self.left:
             self.beat_s = time.monotonic()
@@ -80,7 +93,7 @@ class Lane:
                 self._leaving.wait(_AGAIN_S)
         return None
 
-    def _work(self, host: PartitionHost) -> None:
+    def _work(self, host: H) -> None:
         try:
             while not self.left and self._serve(host):
                 self.beat_s = time.monotonic()
@@ -90,33 +103,32 @@ class Lane:
             host.close()
 
 
-class Lanes:
+class Lanes(Generic[P, H]):
     """The lanes of one worker; `assign` moves them to the partitions that are its own now."""
 
-    def __init__(self, open_host: OpenHost, serve: Callable[[PartitionHost], bool]) -> None:
+    def __init__(self, open_host: Callable[[P], H], serve: Callable[[H], bool]) -> None:
         self._open_host = open_host
         self._serve = serve
-        self._lanes: dict[int, Lane] = {}
-        self._leaving: list[Lane] = []
+        self._lanes: dict[P, Lane[P, H]] = {}
+        self._leaving: list[Lane[P, H]] = []
         self._lock = threading.Lock()
 
-    def assign(self, partitions: Set[int]) -> None:
+    def assign(self, partitions: Set[P]) -> None:
         """Open what is new and let go of the rest; what stays ours is not held up."""
         with self._lock:
-            for number in sorted(self._lanes.keys() - partitions):
+            for number in sorted(self._lanes.keys() - partitions, key=str):
                 lane = self._lanes.pop(number)
                 lane.leave()
                 self._leaving.append(lane)
-            for number in sorted(partitions):
+            for number in sorted(partitions, key=str):
                 known = self._lanes.get(number)
                 if known is None or isinstance(known.error, Fenced):
                     self._lanes[number] = Lane(number, self._open_host, self._serve)
 
-    def positions(self) -> Mapping[int, int]:
-        """Return the committed position of every lane that has one."""
+    def hosts(self) -> list[H]:
+        """Return what every lane that is open works on."""
         with self._lock:
-            hosts = [lane.host for lane in self._lanes.values() if lane.host is not None]
-        return {h.partition: h.commit.next_offset for h in hosts if h.commit is not None}
+            return [lane.host for lane in self._lanes.values() if lane.host is not None]
 
     def all_done(self) -> bool:
         """Tell whether there are lanes and each has ended because nothing is left to do."""
@@ -149,7 +161,7 @@ class Lanes:
                 raise lane.error
 
 
-def _check(lane: Lane, now: float) -> None:
+def _check(lane: Lane[Any, Any], now: float) -> None:
     error = lane.error
     if isinstance(error, Fenced):
         disputed_s = now - (lane.ended_at_s or now)
@@ -161,7 +173,7 @@ def _check(lane: Lane, now: float) -> None:
         raise _stuck(lane, STUCK_S)
 
 
-def _stuck(lane: Lane, seconds: float) -> StreamAppError:
+def _stuck(lane: Lane[Any, Any], seconds: float) -> StreamAppError:
     return StreamAppError(
         f"partition {lane.partition} has made no step for {seconds:.0f} s.",
         attempt="the same command again: nothing is lost; --log-level debug shows more",

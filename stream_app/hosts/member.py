@@ -31,6 +31,7 @@ from stream_app.hosts.partition_host import PartitionHost
 from stream_app.hosts.replicated_store import ReplicatedStore
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.hosts.worker_name import worker_name
+from stream_app.kafka.group import group_of
 from stream_app.kafka.log import KafkaLog
 from stream_app.kafka.membership import Membership
 
@@ -74,7 +75,7 @@ class Member:
         self._reported: dict[int, float] = {}
         self._name = name
         self._looking: asyncio.Future[None] | None = None
-        self._lanes = Lanes(self._open, self._serve)
+        self._lanes: Lanes[int, PartitionHost] = Lanes(self._open, self._serve)
 
     def run(self, stopped: Callable[[], bool]) -> None:
         """Work until `stopped`, or until the ends of `until`; raises what ended a partition."""
@@ -84,7 +85,11 @@ class Member:
 
     async def _run(self, stopped: Callable[[], bool]) -> None:
         membership = Membership(
-            self._log.connection, self._pipeline.name, self._topic, self._name, self._assigned
+            self._log.connection,
+            group_of(self._log.connection, self._pipeline.name),
+            [self._log.connection.prefix + self._topic],
+            self._name,
+            self._assigned,
         )
         try:
             await membership.start()
@@ -111,7 +116,7 @@ class Member:
                 raise self._lost(f"the group has been rebalancing for {REBALANCE_MAX_S:.0f} s")
             if now - told > TELL_EVERY_S:
                 told = now
-                await membership.tell_positions(dict(self._lanes.positions()))
+                await membership.tell_positions(self._positions())
                 self._look_at_events()
 
     def _look_at_events(self) -> None:
@@ -129,6 +134,15 @@ class Member:
         loop = asyncio.get_running_loop()
         self._looking = loop.run_in_executor(None, require_same_events, self._log, self._manifest)
 
+    def _positions(self) -> dict[tuple[str, int], int]:
+        """Return the committed position of every partition that has one."""
+        topic = self._log.connection.prefix + self._topic
+        return {
+            (topic, host.partition): host.commit.next_offset
+            for host in self._lanes.hosts()
+            if host.commit is not None
+        }
+
     def _lost(self, why: object) -> StreamAppError:
         return LogUnavailable(
             f"the membership in the group of {self._pipeline.name} in {self._log.url} was lost: "
@@ -136,7 +150,8 @@ class Member:
             attempt="the same command again: nothing is lost; look whether the broker runs",
         )
 
-    def _assigned(self, partitions: Set[int]) -> None:
+    def _assigned(self, places: Set[tuple[str, int]]) -> None:
+        partitions = {number for _, number in places}
         self._say(Owned(self._pipeline.name, tuple(sorted(partitions))))
         self._lanes.assign(partitions)
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from stream_app.core.log import Log
+from stream_app.core.log import Sources
 from stream_app.errors import UsageError
 from stream_app.hosts.drafts import Draft
 from stream_app.records import NewRecord
@@ -53,7 +53,7 @@ class Producer:
 
     def __init__(
         self,
-        log: Log | None,
+        log: Sources | None,
         topic: str,
         *,
         on_bad: OnBad = "skip",

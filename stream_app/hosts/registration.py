@@ -64,6 +64,7 @@ def register(
     require_own_partitions(log, manifest, log.topics().get(topics.events, 0))
     log.create_topics(dict.fromkeys(_needed(log, pipeline), manifest.partitions))
     require_same_events(log, manifest)
+    _make_sources(log, pipeline)
     return manifest
 
 
@@ -75,7 +76,17 @@ def require_settings(log: Log, manifest: Manifest, pipeline: Pipeline) -> None:
 def _needed(log: Log, pipeline: Pipeline) -> list[str]:
     topics = Topics(pipeline.name)
     internal = topics.internal if log.keeps_ledgers_in_topics else []
-    return [*topics.all(pipeline.versions), *internal]
+    intake = [topics.intake] if log.keeps_ledgers_in_topics and pipeline.sources else []
+    return [*topics.all(pipeline.versions), *internal, *intake]
+
+
+def _make_sources(log: Log, pipeline: Pipeline) -> None:
+    """Make what intake reads where topics are made by themselves; elsewhere it is others'."""
+    if log.keeps_ledgers_in_topics:
+        return
+    missing = {source.topic for source in pipeline.sources} - log.topics().keys()
+    if missing:
+        log.create_topics(dict.fromkeys(sorted(missing), 1))
 
 
 def check_partitions(pipeline: Pipeline, partitions: int) -> None:

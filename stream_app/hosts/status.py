@@ -12,6 +12,7 @@ from stream_app.core.log import Log, Owner
 from stream_app.core.topics import Topics
 from stream_app.hosts.checkpoints import Checkpoint, look_at
 from stream_app.hosts.manifests import read_manifest, settings_in_force
+from stream_app.hosts.source_status import SourceStatus, source_statuses
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.near_names import did_you_mean
 
@@ -69,6 +70,7 @@ class Status(msgspec.Struct, frozen=True):
     topics: list[TopicStatus]
     notes: list[str]
     at_ms: int
+    intake: list[SourceStatus] = []
 
 
 def status(log: Log, pipeline: str, state: StateDirectory) -> Status:
@@ -84,6 +86,7 @@ def status(log: Log, pipeline: str, state: StateDirectory) -> Status:
         in_force = manifest.settings if commit is None else commit.settings
         pending = pending or in_force != newest
         rows.append(_partition(log, manifest, partition, commit, state))
+    sources = source_statuses(log, manifest)
     return Status(
         pipeline=pipeline,
         broker=log.url,
@@ -92,8 +95,10 @@ def status(log: Log, pipeline: str, state: StateDirectory) -> Status:
         settings_pending=pending,
         partitions=rows,
         topics=_topics(log, pipeline),
-        notes=_notes(rows, pending, settings.acceptance.features or {}),
+        notes=_notes(rows, pending, settings.acceptance.features or {})
+        + [f"intake from {row.source}: {row.problem}" for row in sources if row.problem],
         at_ms=time.time_ns() // 1_000_000,
+        intake=sources,
     )
 
 

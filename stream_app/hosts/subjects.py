@@ -13,6 +13,7 @@ from stream_app.errors import UsageError
 from stream_app.hosts.log_url import log_exists, open_broker
 from stream_app.hosts.manifests import read_manifest, settings_in_force
 from stream_app.hosts.registration import check_partitions
+from stream_app.hosts.source_list import known_sources
 
 
 def open_if_there(url: str) -> Log | None:
@@ -46,6 +47,7 @@ def declared_subject(
         partitions=count,
         limits=pipeline.limits,
         manifest=manifest,
+        sources=tuple(source.topic for source in pipeline.sources),
     )
 
 
@@ -79,6 +81,7 @@ def named_subject(log: Log, name: str) -> Subject:
         partitions=manifest.partitions,
         limits=settings_in_force(log, manifest).acceptance.limits,
         manifest=manifest,
+        sources=tuple(dict.fromkeys(topic for topic, _ in known_sources(log, name))),
     )
 
 

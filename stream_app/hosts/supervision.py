@@ -8,7 +8,7 @@ import multiprocessing
 import signal
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -22,12 +22,13 @@ from stream_app.errors import (
     StreamAppError,
     UsageError,
 )
-from stream_app.hosts.embedded import Owned, Stopped, Word
+from stream_app.hosts.embedded import Owned, Stopped
 from stream_app.hosts.stop_flag import StopFlag
+from stream_app.web.figures import Place
 
-Say = Callable[[Word], None]
+Say = Callable[[Any], None]
 # work(plan, partitions, until, say, stopped)
-Work = Callable[[Any, Sequence[int], Any, Say, Callable[[], bool]], None]
+Work = Callable[[Any, Sequence[Any], Any, Say, Callable[[], bool]], None]
 
 PATIENCE_SIGNALS = 2
 LOOK_EVERY_S = 0.2
@@ -53,7 +54,7 @@ class _Worker:
 
     def __init__(self, number: int, start: Callable[[int], tuple[Any, Connection]]) -> None:
         self.number = number
-        self.owned: tuple[int, ...] = ()
+        self.owned: tuple[Place, ...] = ()
         self.pipe: Connection | None = None
         self.failures = 0
         self.lived = False
@@ -79,8 +80,8 @@ class _Worker:
 def supervise(
     work: Work,
     plan: Any,
-    shares: Sequence[Sequence[int]],
-    until: dict[int, int] | None,
+    shares: Sequence[Sequence[Place]],
+    until: Mapping[Any, int] | None,
     say: Say,
     stopped: StopFlag,
     *,
@@ -108,7 +109,7 @@ def supervise(
 
 def _watch(
     workers: Sequence[_Worker],
-    shares: Sequence[Sequence[int]],
+    shares: Sequence[Sequence[Place]],
     say: Say,
     stopped: StopFlag,
     restarts: bool,
@@ -179,13 +180,13 @@ def _hear(
         return said.error, True
     if isinstance(said, Owned):
         worker.owned, worker.lived = said.partitions, True
-        said = Owned(said.pipeline, tuple(sorted({p for w in workers for p in w.owned})))
+        said = Owned(said.pipeline, tuple({p: None for w in workers for p in w.owned}))
     say(said)
     return None, False
 
 
 def _spawn(
-    work: Work, plan: Any, number: int, share: Sequence[int], until: dict[int, int] | None
+    work: Work, plan: Any, number: int, share: Sequence[Place], until: Mapping[Any, int] | None
 ) -> tuple[Any, Connection]:
     """Spawn a process that no signal kills before it can handle it."""
     context = multiprocessing.get_context("spawn")
@@ -231,8 +232,8 @@ def _child(
     work: Work,
     plan: Any,
     number: int,
-    partitions: Sequence[int],
-    until: dict[int, int] | None,
+    partitions: Sequence[Place],
+    until: Mapping[Any, int] | None,
     pipe: Connection,
 ) -> None:
     """Be one worker; the parent's death ends it as a stop does."""

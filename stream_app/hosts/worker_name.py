@@ -15,16 +15,20 @@ WORKERS_MAX = 1000
 
 
 @contextmanager
-def worker_name(root: Path) -> Iterator[str]:
-    """Hold the first name of this machine and state directory that no living process has."""
+def worker_name(root: Path, kind: str = "worker") -> Iterator[str]:
+    """Hold the first name of this machine and state directory that no living process has.
+
+    Each kind counts for itself: members of another group take no names away.
+    """
     place = sha256(str(root.resolve()).encode()).hexdigest()[:6]
     for number in range(WORKERS_MAX):
         try:
-            lock = PartitionLock.take(root / "workers", "worker", number)
+            lock = PartitionLock.take(root / "workers", kind, number)
         except LogBusy:
             continue
         try:
-            yield f"{socket.gethostname()}-{place}-{number}"
+            which = "" if kind == "worker" else f"{kind}-"
+            yield f"{socket.gethostname()}-{place}-{which}{number}"
         finally:
             lock.release()
         return

@@ -37,8 +37,10 @@ class Acl(msgspec.Struct, frozen=True):
         ]
 
 
-def needed_acls(pipeline: str, prefix: str = "") -> list[Acl]:
+def needed_acls(pipeline: str, prefix: str = "", sources: Sequence[str] = ()) -> list[Acl]:
     """Return what the users of a pipeline need; `prefix` is the connection's.
+
+    `sources` are topics of others, which a worker only reads: for `intake`.
 
     producer: `produce`. It reads the manifest first, to check its events against the settings in
     force, and sees the other topics, to know that they are there. worker: `run`. reader:
@@ -55,6 +57,7 @@ def needed_acls(pipeline: str, prefix: str = "") -> list[Acl]:
         Acl("worker", "topic", every, ("Read", "Write", "Describe", "DescribeConfigs")),
         Acl("worker", "group", every, ("Read", "Describe")),
         Acl("worker", "transactional-id", every, ("Write", "Describe")),
+        *(Acl("worker", "topic", name, ("Read", "Describe"), prefixed=False) for name in sources),
         Acl("reader", "topic", every, ("Read", "Describe", "DescribeConfigs")),
         Acl("reader", "group", f"{every}readers.", ("Read", "Describe")),
         Acl("operator", "topic", every, ("Create", "Read", "Write", "Describe", "DescribeConfigs")),
@@ -62,16 +65,25 @@ def needed_acls(pipeline: str, prefix: str = "") -> list[Acl]:
     ]
 
 
-def acls(connection: Connection, pipeline: str, role: str) -> list[Acl]:
+def acls(
+    connection: Connection, pipeline: str, role: str, sources: Sequence[str] = ()
+) -> list[Acl]:
     """Return what one role needs."""
-    return [acl for acl in needed_acls(pipeline, connection.prefix) if acl.role == role]
+    needed = needed_acls(pipeline, connection.prefix, sources)
+    return [acl for acl in needed if acl.role == role]
 
 
-def acl_commands(connection: Connection, pipeline: str, principals: Mapping[str, str]) -> list[str]:
+def acl_commands(
+    connection: Connection,
+    pipeline: str,
+    principals: Mapping[str, str],
+    sources: Sequence[str] = (),
+) -> list[str]:
     """Return the commands that allow each role's principal what it needs."""
     lines = []
     for role, principal in principals.items():
-        lines += [command(connection, acl, principal) for acl in acls(connection, pipeline, role)]
+        needed = acls(connection, pipeline, role, sources)
+        lines += [command(connection, acl, principal) for acl in needed]
     return lines
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import IllegalOperation
@@ -64,6 +65,14 @@ def ended_by(producer: AIOKafkaProducer, error: BaseException) -> BaseException:
     if isinstance(error, IllegalOperation | AssertionError) and end is not None and end.done():
         return end.exception() or error
     return error
+
+
+def raise_end_of(producer: AIOKafkaProducer, error: BaseException) -> NoReturn:
+    """Raise what ended the transaction in which `error` came up."""
+    end = ended_by(producer, error)
+    if end is error:
+        raise error
+    raise end from error
 
 
 class KafkaClaim:
@@ -170,10 +179,7 @@ class KafkaClaim:
                 self._reached("transaction committed")
             except BaseException as error:
                 self._released = True
-                end = ended_by(producer, error)
-                if end is error:
-                    raise
-                raise end from error
+                raise_end_of(producer, error)
 
     def release(self) -> None:
         """Give the claim back: what is open is aborted by the next owner or by its time-out."""

@@ -149,11 +149,16 @@ class Cursor:
 
 
 def _bytes(row: ConsumerRecord) -> int:
-    return len(row.key or b"") + len(row.value or b"") + sum(len(v) for _, v in row.headers)
+    return len(row.key or b"") + len(row.value or b"") + sum(len(v or b"") for _, v in row.headers)
 
 
 def to_record(row: Any, topic: str) -> Record:
-    """Return a client's record as ours; without a value it has no bytes, which no event has."""
+    """Return a client's record as ours; without a value it has no bytes, which no event has.
+
+    Others may write headers without a value, and in old formats records without a time.
+    """
+    headers = tuple((name, b"" if value is None else value) for name, value in row.headers)
+    timestamp_ms = -1 if row.timestamp is None else row.timestamp
     return Record(
-        topic, row.partition, row.offset, row.timestamp, row.key, row.value or b"", row.headers
+        topic, row.partition, row.offset, timestamp_ms, row.key, row.value or b"", headers
     )

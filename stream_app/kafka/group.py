@@ -13,6 +13,11 @@ def group_of(connection: Connection, pipeline: str) -> str:
     return f"{connection.prefix}{pipeline}.live"
 
 
+def intake_group_of(connection: Connection, pipeline: str) -> str:
+    """Return the name of the group that shares the sources of a pipeline's intake."""
+    return f"{connection.prefix}{pipeline}.intake"
+
+
 async def owners_of(connection: Connection, group: str, topic: str) -> dict[int, str]:
     """Return the name of the member that each partition of `topic` is assigned to."""
     admin = AIOKafkaAdminClient(**connection.client_options())

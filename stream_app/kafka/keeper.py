@@ -48,7 +48,13 @@ class KafkaKeeper:
 
     def wanted(self, subject: Subject) -> list[TopicSpec]:
         """Return every topic that the pipeline needs, as it has to be."""
-        return wanted_topics(subject.pipeline, subject.versions, subject.partitions, subject.limits)
+        return wanted_topics(
+            subject.pipeline,
+            subject.versions,
+            subject.partitions,
+            subject.limits,
+            intake=bool(subject.sources),
+        )
 
     def found(self, pipeline: str) -> dict[str, TopicFound]:
         """Return every topic whose name begins with the pipeline's."""
@@ -95,7 +101,7 @@ class KafkaKeeper:
 
         async def ask(admin: AIOKafkaAdminClient) -> list[Finding]:
             names = [spec.name for spec in wanted]
-            refused = await lacking(admin, self._connection, subject.pipeline, role, names)
+            refused = await lacking(admin, self._connection, subject, role, names)
             events = found.get(subject.topics.events)
             if events is None or refused or role == "producer":  # who may not read them
                 return refused
@@ -114,12 +120,14 @@ class KafkaKeeper:
             remedy = self.remedy(spec.name, row)
             yield Finding("problem", _CHECKS[row.name], spec.name, what, remedy)
 
-    def acl_commands(self, pipeline: str, principals: Mapping[str, str]) -> list[str]:
+    def acl_commands(
+        self, pipeline: str, principals: Mapping[str, str], sources: Sequence[str] = ()
+    ) -> list[str]:
         """Return the commands that allow each role's principal what it needs."""
         unknown = set(principals) - set(ROLES)
         if unknown:
             raise UsageError(f"roles {unknown}", attempt=f"some of {', '.join(ROLES)}")
-        return acl_commands(self._connection, pipeline, principals)
+        return acl_commands(self._connection, pipeline, principals, sources)
 
 
 def _cleanup(spec: TopicSpec) -> str:

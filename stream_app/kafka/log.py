@@ -9,11 +9,12 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
+import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from stream_app.codec.partitioning import partitions_for, require_partition
-from stream_app.core.log import Owner
+from stream_app.core.log import LedgerPlace, Owner, Sources
 from stream_app.core.log_rules import (
     require_bounded_read,
     require_plain_key,
@@ -21,19 +22,19 @@ from stream_app.core.log_rules import (
     unknown_topic,
 )
 from stream_app.core.topics import Topics
-from stream_app.errors import LogBusy, UsageError
+from stream_app.errors import Fenced, LogBusy, UsageError
 from stream_app.kafka.batches import BATCH_BYTES_MAX, offsets_of, send_records
 from stream_app.kafka.checkpoints import CheckpointTopic
-from stream_app.kafka.claim import KafkaClaim, start_fencing, transactional_producer
-from stream_app.kafka.client_errors import FENCED, named_errors
+from stream_app.kafka.claim import KafkaClaim
+from stream_app.kafka.client_errors import named_errors
 from stream_app.kafka.connection import Connection
 from stream_app.kafka.cursor import Cursor, open_asker, open_cursor, to_record
-from stream_app.kafka.ending import commit
 from stream_app.kafka.event_loop import EventLoopThread
 from stream_app.kafka.group import group_of, owners_of
 from stream_app.kafka.ledger import COMMIT, newest
 from stream_app.kafka.probe import probe
 from stream_app.kafka.topic_ids import topic_id
+from stream_app.kafka.value_claim import KafkaValueClaim
 from stream_app.kafka.visibility import require_visible
 from stream_app.records import NewRecord, Record
 
@@ -73,7 +74,8 @@ class KafkaLog:
         self._producer: AIOKafkaProducer | None = None
         self._asker: AIOKafkaConsumer | None = None
         self._counts: dict[str, int] = {}
-        self._claims: list[KafkaClaim] = []
+        self._claims: list[KafkaClaim | KafkaValueClaim] = []
+        self._sources: KafkaLog | None = None
         try:
             self._run("connecting", probe(connection))
             self._log_id: str = self._run("looking at the cluster", self._look())
@@ -214,96 +216,60 @@ class KafkaLog:
     ) -> bool:
         """Set a ledger value if it still equals `expected`; durable; False when it does not."""
         require_plain_key(key)
-        require_partition(ledger, partition, self._count(ledger))
-        rows = {(ledger, partition): [NewRecord(key.encode(), value)]}
-        return self._exchange(ledger, partition, key, expected, rows) is not None
+        place = LedgerPlace(ledger, partition, key)
+        return self.append_with_ledger("", [], place, value, expected=expected) is not None
 
     def append_with_ledger(
         self,
         topic: str,
         records: Sequence[NewRecord],
-        ledger: str,
-        key: str,
+        place: LedgerPlace,
         value: bytes,
         *,
         expected: bytes | None,
     ) -> list[tuple[int, int]] | None:
-        """Append and set partition 0's ledger value as one step; None when not `expected`."""
-        require_plain_key(key)
-        partitions = partitions_for(topic, records, self._count(topic))
-        rows: dict[tuple[str, int], list[NewRecord]] = {}
-        places = []
-        for record, partition in zip(records, partitions, strict=True):
-            batch = rows.setdefault((topic, partition), [])
-            places.append((partition, len(batch)))
-            batch.append(record)
-        rows.setdefault((ledger, 0), []).append(NewRecord(key.encode(), value))
-        offsets = self._exchange(ledger, 0, key, expected, rows)
-        if offsets is None:
-            return None
-        return [(partition, offsets[topic, partition][place]) for partition, place in places]
+        """Append and set a ledger value as one step; None when it is not `expected`.
 
-    def _exchange(
-        self,
-        ledger: str,
-        partition: int,
-        key: str,
-        expected: bytes | None,
-        rows: Mapping[tuple[str, int], Sequence[NewRecord]],
-    ) -> dict[tuple[str, int], list[int]] | None:
-        """Compare a ledger value and set it, with other records, in one fenced transaction."""
-        return self._run(
-            f"writing to {ledger}", self._exchanging(ledger, partition, key, expected, rows)
-        )
-
-    async def _exchanging(
-        self,
-        ledger: str,
-        partition: int,
-        key: str,
-        expected: bytes | None,
-        rows: Mapping[tuple[str, int], Sequence[NewRecord]],
-    ) -> dict[tuple[str, int], list[int]] | None:
-        """Try until nobody comes between: who does may be after another key, or fail itself."""
+        Whoever else is at the value just then is fenced, and so may we be: it is tried until
+        nobody comes between, since who does may fail itself.
+        """
         for number in range(EXCHANGE_TRIES):
+            claim = None
             try:
-                return await self._exchange_once(ledger, partition, key, expected, rows)
-            except FENCED:
+                claim = self.claim_value(place)
+                if claim.value() != expected:
+                    return None
+                return claim.append(topic, records, value, expected=expected)
+            except Fenced:
                 # Not in step with the other, or both could go on for ever.
-                await asyncio.sleep(random.uniform(0, 0.05 * 2**number))  # noqa: S311 - no secret
+                time.sleep(random.uniform(0, 0.05 * 2**number))  # noqa: S311 - no secret
+            finally:
+                if claim is not None:
+                    self._claims.remove(claim)
+                    claim.release()
         raise LogBusy(
-            f"others kept writing to {ledger} in {self.url} while {key} was to be set.",
-            attempt="the same command again",
+            f"others kept setting the {place} in {self.url}.", attempt="the same command again"
         )
 
-    async def _exchange_once(
-        self,
-        ledger: str,
-        partition: int,
-        key: str,
-        expected: bytes | None,
-        rows: Mapping[tuple[str, int], Sequence[NewRecord]],
-    ) -> dict[tuple[str, int], list[int]] | None:
-        prefix = self._connection.prefix
-        producer = transactional_producer(self._connection, f"{ledger}-admin")
-        # Whoever starts next fences us, and reads what we wrote or nothing of it.
-        await start_fencing(self._connection, producer, list(rows))
-        try:
-            found = await newest(self._connection, ledger, partition, key.encode())
-            if (None if found is None else found.value) != expected:
-                return None
-            await producer.begin_transaction()
-            sent = {
-                (topic, number): await send_records(producer, prefix + topic, number, records)
-                for (topic, number), records in rows.items()
-            }
-            offsets = {
-                place: await offsets_of(producer, batches) for place, batches in sent.items()
-            }
-            await commit(self._connection, producer)
-            return offsets
-        finally:
-            await producer.stop()
+    def claim_value(self, place: LedgerPlace) -> KafkaValueClaim:
+        """Fence any previous owner of a ledger value and own it."""
+        require_plain_key(place.key)
+        require_partition(place.ledger, place.partition, self._count(place.ledger))
+        events = Topics(place.ledger.rpartition(".")[0]).events
+        beside = [(events, number) for number in range(self._counts.get(events, 0))]
+        claim = KafkaValueClaim(
+            self._loop, self._connection, place, beside, self._count, self.reached
+        )
+        self._claims.append(claim)
+        return claim
+
+    def sources(self) -> Sources:
+        """Return all topics of the cluster, by their names as they are: without our prefix."""
+        if not self._connection.prefix:
+            return self
+        if self._sources is None:
+            self._sources = KafkaLog(msgspec.structs.replace(self._connection, prefix=""))
+        return self._sources
 
     def checkpoints(self, topic: str, partition: int, key_id: bytes) -> CheckpointTopic:
         """Fence any previous writer of a partition's checkpoints and own them."""
@@ -332,6 +298,8 @@ class KafkaLog:
         for claim in self._claims:
             claim.release()
         self._closed = True
+        if self._sources is not None:
+            self._sources.close()
         self._loop.run(self._disconnect())
         self._loop.close()
 

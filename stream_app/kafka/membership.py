@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 import faust
@@ -22,7 +22,6 @@ from yarl import URL
 
 from stream_app.kafka.client_errors import named_errors
 from stream_app.kafka.connection import Connection
-from stream_app.kafka.group import group_of
 from stream_app.kafka.visibility import require_group
 
 # A worker that is gone without a word is missed after this long; a static member that comes
@@ -31,7 +30,7 @@ SESSION_TIMEOUT_S = 10.0
 HEARTBEAT_S = 1.0
 REQUEST_TIMEOUT_S = 30.0
 START_TIMEOUT_S = 60.0
-Assigned = Callable[[Set[int]], None]
+Assigned = Callable[[Set[tuple[str, int]]], None]
 # Services tell every step of theirs, in the name of the module that a class is in.
 for _chatty in ("faust", "mode", __name__):
     logging.getLogger(_chatty).setLevel(logging.WARNING)
@@ -90,26 +89,32 @@ class _NoProducer(BootStrategy):
 
 
 class Membership:
-    """One worker in the group `<pipeline>.live`; `assigned` hears the partitions that are its own.
+    """One worker in a group; `assigned` hears the (topic, partition)s that are its own.
 
-    Made in the event loop that it runs in. `name` is stable across restarts of a worker (static
-    membership, KIP-345): a worker that comes back in time moves nobody's partitions.
+    `topics` are named as they are in the cluster. Made in the event loop that it runs in. `name`
+    is stable across restarts of a worker (static membership, KIP-345): a worker that comes back in
+    time moves nobody's partitions.
     """
 
     def __init__(
-        self, connection: Connection, pipeline: str, topic: str, name: str, assigned: Assigned
+        self,
+        connection: Connection,
+        group: str,
+        topics: Sequence[str],
+        name: str,
+        assigned: Assigned,
     ) -> None:
         self.connection = connection
-        self.group = group_of(connection, pipeline)
+        self.group = group
         self.name = name
-        self._topic = connection.prefix + topic
+        self._topics = topics
         self._assigned = assigned
-        self._app = self._make_app(pipeline)
+        self._app = self._make_app()
 
-    def _make_app(self, pipeline: str) -> Any:
+    def _make_app(self) -> Any:
         url = URL(f"kafka://{self.connection.servers[0]}")
         app: Any = _App(
-            f"{pipeline}.live",
+            self.group,
             broker=url,
             autodiscover=False,
             topic_disable_leader=True,
@@ -125,12 +130,13 @@ class Membership:
         app.BootStrategy = _NoProducer
         app.boot_strategy = _NoProducer(app)
         app.transport = _MemberTransport([url], app)
-        app.topics.add(app.topic(self._topic, value_serializer="raw", acks=False))
+        for topic in self._topics:
+            app.topics.add(app.topic(topic, value_serializer="raw", acks=False))
         app.on_partitions_assigned.connect(self._on_assigned, weak=False)
         return app
 
     async def _on_assigned(self, _app: Any, assigned: Set[Any], **_: Any) -> None:
-        self._assigned({tp.partition for tp in assigned if tp.topic == self._topic})
+        self._assigned({(tp.topic, tp.partition) for tp in assigned if tp.topic in self._topics})
 
     @property
     def rebalancing(self) -> bool:
@@ -166,11 +172,11 @@ class Membership:
             coordinator._group_instance_id = None
         await asyncio.wait_for(self._app.stop(), REQUEST_TIMEOUT_S)
 
-    async def tell_positions(self, next_offsets: dict[int, int]) -> None:
+    async def tell_positions(self, next_offsets: Mapping[tuple[str, int], int]) -> None:
         """Commit positions to the group, for tools that show lag; nothing of ours reads them."""
         places = {
-            TopicPartition(self._topic, partition): OffsetAndMetadata(offset, "")
-            for partition, offset in next_offsets.items()
+            TopicPartition(*place): OffsetAndMetadata(offset, "")
+            for place, offset in next_offsets.items()
         }
         try:
             await self._app.consumer._thread.call_thread(self._commit, places)

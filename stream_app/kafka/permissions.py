@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from aiokafka.admin import AIOKafkaAdminClient
 
-from stream_app.core.upkeep import Finding
+from stream_app.core.upkeep import Finding, Subject
 from stream_app.kafka.acls import Acl, acls, command
 from stream_app.kafka.authorized import Operations, on_group, on_topics, on_transactions
 from stream_app.kafka.connection import Connection
@@ -15,14 +15,15 @@ from stream_app.kafka.connection import Connection
 async def lacking(
     admin: AIOKafkaAdminClient,
     connection: Connection,
-    pipeline: str,
+    subject: Subject,
     role: str,
     topics: Iterable[str],
 ) -> list[Finding]:
     """Return what these credentials may not do and somebody with this role has to."""
     findings = []
-    allowed = await on_topics(admin, [connection.prefix + name for name in topics])
-    for acl in acls(connection, pipeline, role):
+    names = [*(connection.prefix + name for name in topics), *subject.sources]
+    allowed = await on_topics(admin, names)
+    for acl in acls(connection, subject.pipeline, role, subject.sources):
         if acl.resource == "topic":
             places = {topic: found for topic, found in allowed.items() if _covers(acl, topic)}
         elif acl.resource == "group":

@@ -39,18 +39,28 @@ KNOWN_WITHIN_S = 10.0
 
 
 def wanted_topics(
-    pipeline: str, versions: Iterable[str], partitions: int, limits: Limits | None = None
+    pipeline: str,
+    versions: Iterable[str],
+    partitions: int,
+    limits: Limits | None = None,
+    *,
+    intake: bool = False,
 ) -> list[TopicSpec]:
-    """Return every topic of a pipeline: events, outputs, and the two internal ones."""
+    """Return every topic of a pipeline: events, outputs, and the internal ones.
+
+    With `intake` its positions have one too, compacted: a value that is set rarely would lie
+    behind very many commits in the ledger.
+    """
     topics = Topics(pipeline)
     first, *outputs = topics.all(versions)
     largest = (limits or Limits()).value_bytes_max + RECORD_OVERHEAD_BYTES
     events = {"max.message.bytes": max(MESSAGE_BYTES, largest)}
+    internal = [*topics.internal, *([topics.intake] if intake else [])]
     others = {"max.message.bytes": MESSAGE_BYTES}
     return [
         TopicSpec(first, partitions, KEPT, events),
         *(TopicSpec(name, partitions, _OUTPUT, others) for name in outputs),
-        *(TopicSpec(name, partitions, COMPACTED, others, _TIDY) for name in topics.internal),
+        *(TopicSpec(name, partitions, COMPACTED, others, _TIDY) for name in internal),
     ]
 
 

@@ -120,7 +120,12 @@ class FileKeeper:
     def _problem(self, check: str, where: Path, what: str, attempt: str) -> Finding:
         return Finding("problem", check, str(where), what, attempt)
 
-    def acl_commands(self, pipeline: str, principals: Mapping[str, str]) -> list[str]:
+    def acl_commands(
+        self,
+        pipeline: str,
+        principals: Mapping[str, str],
+        sources: Sequence[str] = (),  # noqa: ARG002 - the protocol's
+    ) -> list[str]:
         """Raise `UsageError`: a file has no ACLs of ours."""
         raise UsageError(
             f"{self.url} has no ACLs ({pipeline} for {', '.join(principals.values())}): who may "

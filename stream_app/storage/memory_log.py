@@ -12,14 +12,17 @@ from uuid import uuid4
 import msgspec
 
 from stream_app.codec.partitioning import partitions_for, require_partition
-from stream_app.core.log import Owner
+from stream_app.core.log import LedgerPlace, Owner, Sources
 from stream_app.core.log_rules import (
     released,
     require_bounded_read,
     require_current,
+    require_newest,
     require_plain_key,
     require_same_counts,
+    require_value,
     unknown_topic,
+    value_released,
 )
 from stream_app.errors import UsageError
 from stream_app.records import Headers, NewRecord, Output, Record
@@ -63,6 +66,7 @@ class MemoryLog:
         self._topics: dict[str, list[_Partition]] = {}
         self._ledger: dict[tuple[str, int, str], bytes] = {}
         self._standings: dict[tuple[str, int], _Standing] = {}
+        self._value_epochs: dict[LedgerPlace, int] = {}
         self._changed = threading.Condition()
         self._closed = False
 
@@ -181,20 +185,28 @@ class MemoryLog:
         self,
         topic: str,
         records: Sequence[NewRecord],
-        ledger: str,
-        key: str,
+        place: LedgerPlace,
         value: bytes,
         *,
         expected: bytes | None,
     ) -> list[tuple[int, int]] | None:
-        """Append and set partition 0's ledger value as one step; None when not `expected`."""
-        require_plain_key(key)
+        """Append and set a ledger value as one step; None when it is not `expected`."""
+        require_plain_key(place.key)
         with self._usable():
-            if self._ledger.get((ledger, 0, key)) != expected:
+            if self.ledger_get(place.ledger, place.partition, place.key) != expected:
                 return None
-            places = self.append(topic, records)
-            self._ledger[ledger, 0, key] = value
-            return places
+            return self._append_and_set(topic, records, place, value)
+
+    def claim_value(self, place: LedgerPlace) -> MemoryValueClaim:
+        """Fence any previous owner of a ledger value and own it."""
+        require_plain_key(place.key)
+        with self._usable():
+            epoch = self._value_epochs[place] = self._value_epochs.get(place, 0) + 1
+            return MemoryValueClaim(self, place, epoch)
+
+    def sources(self) -> Sources:
+        """Return this log: topics are topics here, whoever writes them."""
+        return self
 
     def retain(self, topic: str, partition: int, *, from_offset: int) -> int:
         """Delete the records below `from_offset`; returns how many there were."""
@@ -254,6 +266,31 @@ class MemoryLog:
             standing.next_offset = next_offset
             self._ledger[(*place, "commit")] = commit
 
+    def _append_owned(
+        self,
+        claim: MemoryValueClaim,
+        topic: str,
+        records: Sequence[NewRecord],
+        value: bytes,
+        expected: bytes | None,
+    ) -> list[tuple[int, int]]:
+        with self._usable():
+            place = claim.place
+            require_newest(place, claimed=claim.epoch, standing=self._value_epochs[place])
+            require_value(
+                place,
+                expected=expected,
+                standing=self.ledger_get(place.ledger, place.partition, place.key),
+            )
+            return self._append_and_set(topic, records, place, value)
+
+    def _append_and_set(
+        self, topic: str, records: Sequence[NewRecord], place: LedgerPlace, value: bytes
+    ) -> list[tuple[int, int]]:
+        places = self.append(topic, records) if records else []
+        self._ledger[place.ledger, place.partition, place.key] = value
+        return places
+
     def _usable(self) -> threading.Condition:
         if self._closed:
             raise UsageError("This log in memory is closed.", attempt="make a new one.")
@@ -312,6 +349,32 @@ class MemoryClaim:
         if self._released:
             raise released(self.ledger, self.partition)
         self._log._publish(self, outputs, commit, expected=expected, next_offset=next_offset)
+
+    def release(self) -> None:
+        """Give the claim back."""
+        self._released = True
+
+
+class MemoryValueClaim:
+    """The right to set one ledger value, until somebody else claims it."""
+
+    def __init__(self, log: MemoryLog, place: LedgerPlace, epoch: int) -> None:
+        self.place = place
+        self.epoch = epoch
+        self._log = log
+        self._released = False
+
+    def value(self) -> bytes | None:
+        """Return the value."""
+        return self._log.ledger_get(self.place.ledger, self.place.partition, self.place.key)
+
+    def append(
+        self, topic: str, records: Sequence[NewRecord], value: bytes, *, expected: bytes | None
+    ) -> list[tuple[int, int]]:
+        """Append and set the value as one step; raises `Fenced`, and then wrote nothing."""
+        if self._released:
+            raise value_released(self.place)
+        return self._log._append_owned(self, topic, records, value, expected)
 
     def release(self) -> None:
         """Give the claim back."""

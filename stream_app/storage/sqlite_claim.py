@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from stream_app.core.log_rules import released
-from stream_app.records import Output
+from stream_app.core.log import LedgerPlace
+from stream_app.core.log_rules import released, value_released
+from stream_app.records import NewRecord, Output
 from stream_app.storage.partition_lock import PartitionLock
 
 
@@ -28,6 +29,20 @@ class _LedgerGet(Protocol):
     """Reads a ledger value."""
 
     def __call__(self, ledger: str, partition: int, key: str) -> bytes | None: ...
+
+
+class _Append(Protocol):
+    """Appends in the name of a claim; leaves out whether the claim was given back."""
+
+    def __call__(
+        self,
+        claim: SqliteValueClaim,
+        topic: str,
+        records: Sequence[NewRecord],
+        value: bytes,
+        *,
+        expected: bytes | None,
+    ) -> list[tuple[int, int]]: ...
 
 
 class SqliteClaim:
@@ -71,6 +86,47 @@ class SqliteClaim:
         if self._released:
             raise released(self.ledger, self.partition)
         self._publish(self, outputs, commit, expected=expected, next_offset=next_offset)
+
+    def release(self) -> None:
+        """Give the claim back. Ending the process, however it ends, does the same."""
+        self._released = True
+        self._lock.release()
+
+
+class SqliteValueClaim:
+    """A `ValueClaim` held through a kernel lock, and an epoch, which fences."""
+
+    def __init__(
+        self,
+        place: LedgerPlace,
+        epoch: int,
+        *,
+        lock: PartitionLock,
+        append: _Append,
+        ledger_get: _LedgerGet,
+    ) -> None:
+        self.place = place
+        self.epoch = epoch
+        self._lock = lock
+        self._append = append
+        self._ledger_get = ledger_get
+        self._released = False
+
+    def value(self) -> bytes | None:
+        """Return the value."""
+        return self._ledger_get(self.place.ledger, self.place.partition, self.place.key)
+
+    def append(
+        self, topic: str, records: Sequence[NewRecord], value: bytes, *, expected: bytes | None
+    ) -> list[tuple[int, int]]:
+        """Append and set the value as one atomic, durable step; returns the records' places.
+
+        Raises `Fenced` when a newer claim has begun or the value is not `expected`, and then
+        wrote nothing.
+        """
+        if self._released:
+            raise value_released(self.place)
+        return self._append(self, topic, records, value, expected=expected)
 
     def release(self) -> None:
         """Give the claim back. Ending the process, however it ends, does the same."""

@@ -10,12 +10,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from stream_app.codec.partitioning import partitions_for, require_partition
-from stream_app.core.log import Owner
+from stream_app.core.log import LedgerPlace, Owner, Sources
 from stream_app.core.log_rules import (
     require_bounded_read,
     require_current,
+    require_newest,
     require_plain_key,
     require_same_counts,
+    require_value,
     unknown_topic,
 )
 from stream_app.records import NewRecord, Output, Record
@@ -25,7 +27,7 @@ from stream_app.storage import sqlite_tables as tables
 from stream_app.storage.lock_holder import holder_of
 from stream_app.storage.partition_lock import PartitionLock, lock_file
 from stream_app.storage.record_columns import RecordColumns, dense, take
-from stream_app.storage.sqlite_claim import SqliteClaim
+from stream_app.storage.sqlite_claim import SqliteClaim, SqliteValueClaim
 from stream_app.storage.sqlite_file import SqliteFile
 
 BUSY_TIMEOUT_MS = 10_000
@@ -67,7 +69,7 @@ class SqliteLog:
         self._changes = 0
         self._grew: dict[int, float] = {}
         self._topics: dict[str, list[int]] = {}
-        self._claims: list[SqliteClaim] = []
+        self._claims: list[SqliteClaim | SqliteValueClaim] = []
 
     @classmethod
     def open(
@@ -182,14 +184,7 @@ class SqliteLog:
 
     def claim(self, ledger: str, partition: int) -> SqliteClaim:
         """Take this ledger's partition over; raises `LogBusy` while another owner lives."""
-        self._file.require_writable()
-        lock = PartitionLock.take(self._path, ledger, partition)
-        try:
-            with self._writing() as connection:
-                epoch = tables.row(connection, schema.RAISE_EPOCH, (ledger, partition))[0]
-        except BaseException:
-            lock.release()
-            raise
+        lock, epoch = self._claim(ledger, partition)
         claim = SqliteClaim(
             ledger,
             partition,
@@ -200,6 +195,17 @@ class SqliteLog:
         )
         self._claims.append(claim)
         return claim
+
+    def _claim(self, ledger: str, partition: int) -> tuple[PartitionLock, int]:
+        """Return the kernel lock, and the epoch that fences whoever had it before."""
+        self._file.require_writable()
+        lock = PartitionLock.take(self._path, ledger, partition)
+        try:
+            with self._writing() as connection:
+                return lock, tables.row(connection, schema.RAISE_EPOCH, (ledger, partition))[0]
+        except BaseException:
+            lock.release()
+            raise
 
     def ledger_get(self, ledger: str, partition: int, key: str) -> bytes | None:
         """Return a ledger value, or None."""
@@ -221,22 +227,32 @@ class SqliteLog:
         self,
         topic: str,
         records: Sequence[NewRecord],
-        ledger: str,
-        key: str,
+        place: LedgerPlace,
         value: bytes,
         *,
         expected: bytes | None,
     ) -> list[tuple[int, int]] | None:
-        """Append and set partition 0's ledger value as one step; None when not `expected`."""
-        require_plain_key(key)
-        batches, places = self._batches_of(topic, records)
-        with self._writing() as connection:
-            if tables.ledger_value(connection, ledger, 0, key) != expected:
-                return None
-            first = tables.insert(connection, batches, self._clock_ms())
-            connection.execute(schema.UPSERT_LEDGER, (ledger, 0, key, value))
-        self._announce()
-        return [(partition, first[partition] + index) for partition, index in places]
+        """Append and set a ledger value as one step; None when it is not `expected`."""
+        require_plain_key(place.key)
+
+        def stands(connection: tables.Connection) -> bool:
+            return tables.value_at(connection, place) == expected
+
+        return self._append_if(stands, topic, records, place, value)
+
+    def claim_value(self, place: LedgerPlace) -> SqliteValueClaim:
+        """Own a ledger value; raises `LogBusy` while another owner lives."""
+        require_plain_key(place.key)
+        lock, epoch = self._claim(*tables.claimed_as(place))
+        claim = SqliteValueClaim(
+            place, epoch, lock=lock, append=self._append_owned, ledger_get=self.ledger_get
+        )
+        self._claims.append(claim)
+        return claim
+
+    def sources(self) -> Sources:
+        """Return this log: topics are topics here, whoever writes them."""
+        return self
 
     def retain(self, topic: str, partition: int, *, from_offset: int) -> int:
         """Delete the records below `from_offset`; returns how many there were.
@@ -304,6 +320,45 @@ class SqliteLog:
             connection.execute(schema.UPDATE_CLAIM, (next_offset, *place))
             connection.execute(schema.UPSERT_LEDGER, (*place, "commit", commit))
         self._announce()
+
+    def _append_owned(
+        self,
+        claim: SqliteValueClaim,
+        topic: str,
+        records: Sequence[NewRecord],
+        value: bytes,
+        *,
+        expected: bytes | None,
+    ) -> list[tuple[int, int]]:
+        """Do what `SqliteValueClaim.append` promises."""
+        place = claim.place
+
+        def is_ours(connection: tables.Connection) -> bool:
+            epoch = tables.row(connection, schema.SELECT_CLAIM, tables.claimed_as(place))[0]
+            require_newest(place, claimed=claim.epoch, standing=epoch)
+            standing = tables.value_at(connection, place)
+            require_value(place, expected=expected, standing=standing)
+            return True
+
+        return self._append_if(is_ours, topic, records, place, value) or []
+
+    def _append_if(
+        self,
+        allowed: Callable[[tables.Connection], bool],
+        topic: str,
+        records: Sequence[NewRecord],
+        place: LedgerPlace,
+        value: bytes,
+    ) -> list[tuple[int, int]] | None:
+        """Append and set a ledger value in one transaction; None when that is not allowed."""
+        batches, places = self._batches_of(topic, records) if records else ({}, [])
+        with self._writing() as connection:
+            if not allowed(connection):
+                return None
+            first = tables.insert(connection, batches, self._clock_ms())
+            tables.set_value(connection, place, value)
+        self._announce()
+        return [(partition, first[partition] + index) for partition, index in places]
 
     # -- preparing, outside any transaction
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
+from stream_app.core.log import LedgerPlace
 from stream_app.storage import sqlite_schema as schema
 from stream_app.storage.record_columns import Damaged, RecordColumns, in_chunks
 
@@ -48,6 +49,22 @@ def ledger_value(connection: Connection, ledger: str, partition: int, key: str) 
     if type(value) is not bytes:
         raise Damaged(f"the ledger {ledger!r} has no bytes as its {key} of partition {partition}")
     return value
+
+
+def value_at(connection: Connection, place: LedgerPlace) -> bytes | None:
+    """Return the ledger value at a place, or None."""
+    return ledger_value(connection, place.ledger, place.partition, place.key)
+
+
+def set_value(connection: Connection, place: LedgerPlace, value: bytes) -> None:
+    """Set the ledger value at a place."""
+    bindings = (place.ledger, place.partition, place.key, value)
+    connection.execute(schema.UPSERT_LEDGER, bindings)
+
+
+def claimed_as(place: LedgerPlace) -> tuple[str, int]:
+    """Return the name under which a ledger value is claimed, which no partition's claim has."""
+    return f"{place.ledger}/{place.key}", place.partition
 
 
 def bounds(connection: Connection, row_id: int) -> tuple[int, int]:

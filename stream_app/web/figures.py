@@ -43,12 +43,16 @@ class WorkFigures(msgspec.Struct, frozen=True):
     unsaved_since_s: float | None = None
 
 
-class Report(Protocol):
+Place = int | str
+"""A partition of the pipeline's own topics, by its number; or of a source, as `topic/number`."""
+
+
+class Standing(Protocol):
     """How far a partition is. Leaves out where its records come from and who works on them."""
 
     @property
-    def partition(self) -> int:
-        """Its number."""
+    def partition(self) -> Place:
+        """Which it is."""
         ...
 
     @property
@@ -70,6 +74,29 @@ class Report(Protocol):
     def relearning(self) -> bool:
         """Whether it is not live yet."""
         ...
+
+
+class SourceReport(Standing, Protocol):
+    """How far intake has copied a partition of a source."""
+
+    @property
+    def copied(self) -> int:
+        """Events made of its records, since its beginning."""
+        ...
+
+    @property
+    def refused(self) -> int:
+        """Its records that could not be mapped."""
+        ...
+
+    @property
+    def skipped(self) -> int:
+        """Its records that no mapping was for."""
+        ...
+
+
+class Report(Standing, Protocol):
+    """How far the fold of a partition is, and what it told."""
 
     @property
     def commit(self) -> Commit | None:

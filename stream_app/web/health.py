@@ -16,7 +16,7 @@ class Health(msgspec.Struct, frozen=True):
     body: dict[str, Any]
 
 
-def alive(board: Board) -> Health:
+def alive(board: Board[Any]) -> Health:
     """Tell whether the process works: only a loop that makes no steps says no.
 
     A partition that learns again or that an error stopped is no reason to kill the process: a
@@ -27,7 +27,7 @@ def alive(board: Board) -> Health:
     return Health(good, {"alive": good, "partitions": [_said(row) for row in rows]})
 
 
-def ready(board: Board) -> Health:
+def ready(board: Board[Any]) -> Health:
     """Tell whether every owned partition is live; without any, there is nothing to wait for."""
     rows = board.rows()
     if rows is None:
@@ -37,7 +37,7 @@ def ready(board: Board) -> Health:
     return Health(good, {"ready": good, "partitions": [_said(row) for row in rows]})
 
 
-def _said(row: Row) -> dict[str, Any]:
+def _said(row: Row[Any]) -> dict[str, Any]:
     said: dict[str, Any] = {"partition": row.partition, "state": row.state}
     if row.report is not None:
         said["next_offset"] = row.report.next_offset

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version as installed
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from stream_app.core.commit import Commit
 from stream_app.web.board import LIVE, Board, Row
-from stream_app.web.figures import BOUNDS_S, Durations, Report
+from stream_app.web.figures import BOUNDS_S, Durations, Place, Report
 
 PREFIX = "stream_app_"
 _PARTITION = ("pipeline", "partition")
@@ -150,7 +150,7 @@ VERSION_GAUGES = (
 )
 
 
-def registry_of(board: Board) -> CollectorRegistry:
+def registry_of(board: Board[Report]) -> CollectorRegistry:
     """Return a registry of its own with everything that is exported about `board`."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_BoardCollector(board))
@@ -160,7 +160,7 @@ def registry_of(board: Board) -> CollectorRegistry:
 class _BoardCollector(Collector):
     """Reads the board whenever somebody scrapes."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: Board[Report]) -> None:
         self._board = board
 
     def collect(self) -> Iterator[Metric]:
@@ -169,8 +169,8 @@ class _BoardCollector(Collector):
         pipeline = self._board.pipeline or ""
         reports = [row.report for row in rows if row.report is not None]
         commits = [(r.partition, r.commit) for r in reports if r.commit is not None]
-        yield _build_info()
-        yield from _states(pipeline, rows)
+        yield build_info()
+        yield from states(pipeline, rows)
         yield from _figures(CounterMetricFamily, COUNTERS, pipeline, reports)
         yield from _figures(GaugeMetricFamily, GAUGES, pipeline, reports)
         yield from _histograms(pipeline, reports)
@@ -186,7 +186,8 @@ def _age_s(since_s: float | None) -> float:
     return 0.0 if since_s is None else max(0.0, time.monotonic() - since_s)
 
 
-def _build_info() -> Metric:
+def build_info() -> Metric:
+    """Return what runs here."""
     labels = {
         "version": installed("stream-app"),
         "python": platform.python_version(),
@@ -197,7 +198,8 @@ def _build_info() -> Metric:
     return family
 
 
-def _states(pipeline: str, rows: Iterable[Row]) -> Iterator[Metric]:
+def states(pipeline: str, rows: Iterable[Row[Any]]) -> Iterator[Metric]:
+    """Yield whether each owned partition is live, and whether its loop still comes round."""
     ready = GaugeMetricFamily(
         f"{PREFIX}ready", "Whether an owned partition is live.", labels=_PARTITION
     )
@@ -242,7 +244,7 @@ def _versions(
     kind: _Family,
     figures: Iterable[_OfVersions],
     pipeline: str,
-    commits: Iterable[tuple[int, Commit]],
+    commits: Iterable[tuple[Place, Commit]],
 ) -> Iterator[Metric]:
     for figure in figures:
         family = kind(PREFIX + figure.name, figure.help, labels=_VERSION)

@@ -6,10 +6,11 @@ import threading
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
-from typing import ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import msgspec
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import CollectorRegistry
 
 from stream_app.web.address import Address
 from stream_app.web.board import Board
@@ -30,11 +31,14 @@ class _Answer(NamedTuple):
 class WebServer:
     """Answers about a board from the moment it is made until the `with` block ends.
 
+    `registry` has what `/metrics` says, by default what the fold tells.
     Raises `AddressUnavailable` when it cannot listen. Its threads are daemons and only read.
     """
 
-    def __init__(self, address: Address, board: Board) -> None:
-        registry = registry_of(board)
+    def __init__(
+        self, address: Address, board: Board[Any], registry: CollectorRegistry | None = None
+    ) -> None:
+        registry = registry or registry_of(board)
 
         def metrics(accept: str) -> _Answer:
             encode, kind = choose_encoder(accept)

@@ -13,7 +13,7 @@ from stream_app.kafka.membership import Membership
 
 
 async def join(url: str) -> None:
-    membership = Membership(connection(url), "nobody", "nobody.events", "me", lambda _: None)
+    membership = Membership(connection(url), "nobody.live", ["nobody.events"], "me", lambda _: None)
     try:
         await membership.start()
     finally:

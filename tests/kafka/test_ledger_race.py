@@ -53,7 +53,7 @@ def test_a_write_that_was_fenced_is_tried_again_since_the_rival_may_die_without_
     loop = EventLoopThread("rivals")
 
     async def begin_and_die() -> None:
-        rival = transactional_producer(logs[0].connection, f"{LEDGER}-admin")
+        rival = transactional_producer(logs[0].connection, f"{LEDGER}-0-contended")
         await start_fencing(logs[0].connection, rival, [])
         await rival.stop()
 

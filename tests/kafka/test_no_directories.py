@@ -18,7 +18,9 @@ def test_membership_makes_no_directories_where_it_runs(
     monkeypatch.chdir(tmp_path)
 
     async def first_start() -> None:
-        member = Membership(connection("kafka://localhost"), "shop", "shop.events", "w", print)
+        member = Membership(
+            connection("kafka://localhost"), "shop.live", ["shop.events"], "w", print
+        )
         await member._app.on_first_start()
 
     asyncio.run(first_start())

@@ -25,6 +25,7 @@ from tests.kafka.certificates import Authority
 from tests.kafka.guarded_broker import add_scram_user, grant, guarded_properties
 
 PREFIX = "team-a."
+Place = tuple[str, int]
 # What the pipeline "shop" needs with this prefix, spelled out: role, operations, where.
 NEEDED = """
 producer Describe                                topic            team-a.shop.*
@@ -185,12 +186,13 @@ def require_no_secret(text: str) -> None:
 def test_a_group_is_joined_by_a_worker_and_refused_to_others_by_name(
     guarded: Guarded, topics: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def member(user: str, assigned: Callable[[Set[int]], None]) -> Membership:
+    def member(user: str, assigned: Callable[[Set[Place]], None]) -> Membership:
         use(monkeypatch, guarded.settings(user))
-        return Membership(connection(guarded.url), "shop", "shop.events", user, assigned)
+        topics = [f"{PREFIX}shop.events"]
+        return Membership(connection(guarded.url), f"{PREFIX}shop.live", topics, user, assigned)
 
-    async def join() -> Set[int]:
-        ours: asyncio.Future[Set[int]] = asyncio.get_running_loop().create_future()
+    async def join() -> Set[Place]:
+        ours: asyncio.Future[Set[Place]] = asyncio.get_running_loop().create_future()
         worker = member("worker", ours.set_result)
         await worker.start()
         try:
@@ -198,7 +200,7 @@ def test_a_group_is_joined_by_a_worker_and_refused_to_others_by_name(
         finally:
             await worker.stop()
 
-    assert asyncio.run(join()) == {0}
+    assert asyncio.run(join()) == {(f"{PREFIX}shop.events", 0)}
     with pytest.raises(LogUnavailable, match=r"group team-a\.shop\.live"):
         asyncio.run(member("reader", print).start())
 

@@ -6,6 +6,7 @@ import os
 import sys
 from itertools import count
 
+from stream_app.core.log import LedgerPlace
 from stream_app.errors import StreamAppError
 from stream_app.records import NewRecord, Output
 from stream_app.storage.sqlite_log import SqliteLog
@@ -26,6 +27,13 @@ def append(path: str, writer: str, records: str) -> None:
 def claim(path: str) -> None:
     """Claim and hold until standard input ends."""
     held = SqliteLog.open(path, create=False).claim("l", 0)
+    say(held.epoch)
+    sys.stdin.read()
+
+
+def claim_value(path: str) -> None:
+    """Claim a ledger value and hold it until standard input ends."""
+    held = SqliteLog.open(path, create=False).claim_value(LedgerPlace("l", 0, "m"))
     say(held.epoch)
     sys.stdin.read()
 
@@ -72,5 +80,8 @@ def as_nobody(path: str) -> None:
 
 
 if __name__ == "__main__":
-    works = {work.__name__: work for work in (append, claim, publish, freeze, create, as_nobody)}
+    works = {
+        work.__name__: work
+        for work in (append, claim, claim_value, publish, freeze, create, as_nobody)
+    }
     works[sys.argv[1]](*sys.argv[2:])

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from stream_app.hosts.embedded import Progress
 from stream_app.web.address import Address
 from stream_app.web.board import STALL_S, Board
 from stream_app.web.server import WebServer
@@ -27,12 +28,12 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def board(clock: Clock) -> Board:
+def board(clock: Clock) -> Board[Progress]:
     return Board(clock=clock)
 
 
 @pytest.fixture
-def server(board: Board) -> Iterator[WebServer]:
+def server(board: Board[Progress]) -> Iterator[WebServer]:
     with WebServer(Address("127.0.0.1", 0), board) as opened:
         yield opened
 
@@ -43,7 +44,9 @@ def test_before_the_partitions_are_known_it_is_alive_and_not_ready(server: WebSe
     assert (status, body["missing"]) == (503, "its partitions are not known yet")
 
 
-def test_it_is_ready_only_when_every_partition_is_live(server: WebServer, board: Board) -> None:
+def test_it_is_ready_only_when_every_partition_is_live(
+    server: WebServer, board: Board[Progress]
+) -> None:
     board.own("shop", [0, 1, 2])
     board.take(report(0))
     board.take(report(1, next_offset=4, committed=10))
@@ -71,7 +74,7 @@ def test_it_is_ready_only_when_every_partition_is_live(server: WebServer, board:
 
 
 def test_only_a_loop_that_makes_no_step_for_the_stated_time_is_dead(
-    server: WebServer, board: Board, clock: Clock
+    server: WebServer, board: Board[Progress], clock: Clock
 ) -> None:
     board.own("shop", [0, 1])
     board.take(report(0))
@@ -90,7 +93,7 @@ def test_only_a_loop_that_makes_no_step_for_the_stated_time_is_dead(
 
 
 def test_opening_a_partition_may_take_as_long_as_it_takes(
-    server: WebServer, board: Board, clock: Clock
+    server: WebServer, board: Board[Progress], clock: Clock
 ) -> None:
     board.own("shop", [0])
     clock.now += 100 * STALL_S
@@ -98,7 +101,7 @@ def test_opening_a_partition_may_take_as_long_as_it_takes(
 
 
 def test_an_error_that_needs_a_person_leaves_it_alive_and_not_ready(
-    server: WebServer, board: Board, clock: Clock
+    server: WebServer, board: Board[Progress], clock: Clock
 ) -> None:
     board.own("shop", [0, 1])
     board.take(report(0))
@@ -115,7 +118,9 @@ def test_an_error_that_needs_a_person_leaves_it_alive_and_not_ready(
     assert ask(server, "/livez")[0] == 200
 
 
-def test_a_partition_that_went_elsewhere_is_forgotten(server: WebServer, board: Board) -> None:
+def test_a_partition_that_went_elsewhere_is_forgotten(
+    server: WebServer, board: Board[Progress]
+) -> None:
     board.own("shop", [0, 1])
     board.take(report(0))
     board.take(report(1))

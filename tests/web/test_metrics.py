@@ -14,12 +14,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from stream_app.core.commit import Commit, Seat, VersionCommit
 from stream_app.core.environment import this_environment
 from stream_app.hosts.embedded import Progress
+from stream_app.hosts.source_copying import SourceProgress
 from stream_app.hosts.work import Work
 from stream_app.outputs import Evaluation, LabelCounts, MetricValue, Source
 from stream_app.web.address import Address
 from stream_app.web.board import Board
+from stream_app.web.figures import SourceReport
+from stream_app.web.intake_metrics import intake_registry_of
 from stream_app.web.server import WebServer
-from tests.web.reports import ask
+from tests.web.reports import ask, ask_json
 
 ROOT = Path(__file__).parents[2]
 NAME = re.compile(r"stream_app_[a-z_]+")
@@ -72,7 +75,7 @@ def _evaluation() -> Evaluation:
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     """What /metrics says of two partitions of which everything is known."""
-    board = Board()
+    board: Board[Progress] = Board()
     board.own("shop", [0, 1])
     state = tmp_path_factory.mktemp("state")
     (state / "saves").write_text("x" * 100)
@@ -145,7 +148,23 @@ def _exported(page: str) -> set[str]:
 def test_the_operations_guide_lists_every_metric_and_no_other(page: str) -> None:
     table = (ROOT / "docs/operations.md").read_text()
     told = set(re.findall(r"^\| `(stream_app_[a-z_]+)`", table, re.MULTILINE))
-    assert told == {line.split()[2] for line in page.splitlines() if line.startswith("# TYPE")}
+    of_intake = {name for name in told if name.startswith("stream_app_intake_")}
+    assert told - of_intake == types(page)
+    board: Board[SourceReport] = Board()
+    board.own("shop", ["others/10", "others/9"])
+    board.take(SourceProgress("others/9", 7, 9, 7, False, 7, copied=5, refused=1, skipped=1))
+    with WebServer(Address("127.0.0.1", 0), board, intake_registry_of(board)) as server:
+        _, intake_page = ask(server, "/metrics")
+        _, ready = ask_json(server, "/readyz")
+    shared = {f"stream_app_{name}" for name in ("build_info", "ready", "step_age_seconds")}
+    assert of_intake | shared == types(intake_page)
+    assert 'stream_app_intake_lag_records{partition="others/9",pipeline="shop"} 2.0' in intake_page
+    assert [row["partition"] for row in ready["partitions"]] == ["others/9", "others/10"]
+
+
+def types(page: str) -> set[str]:
+    """Return the names of all families on a page."""
+    return {line.split()[2] for line in page.splitlines() if line.startswith("# TYPE")}
 
 
 def _dashboard_queries() -> list[str]:

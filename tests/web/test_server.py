@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from stream_app.errors import AddressUnavailable, UsageError
+from stream_app.hosts.embedded import Progress
 from stream_app.web.address import Address, parse_address
 from stream_app.web.board import Board
 from stream_app.web.connections import CONNECTIONS_MAX
@@ -20,7 +21,7 @@ from tests.web.reports import ask, report
 
 @pytest.fixture
 def server() -> Iterator[WebServer]:
-    board = Board()
+    board: Board[Progress] = Board()
     board.own("shop", [0])
     board.take(report())
     with WebServer(Address("127.0.0.1", 0), board) as opened:

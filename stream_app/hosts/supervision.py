@@ -8,8 +8,8 @@ import multiprocessing
 import signal
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from multiprocessing import resource_tracker
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -30,6 +30,7 @@ Say = Callable[[Any], None]
 # work(plan, partitions, until, say, stopped)
 Work = Callable[[Any, Sequence[Any], Any, Say, Callable[[], bool]], None]
 
+_CONTEXT = multiprocessing.get_context("forkserver")
 PATIENCE_SIGNALS = 2
 LOOK_EVERY_S = 0.2
 # A worker is started again after 1, 2, 4 ... seconds; one that ran this long begins anew.
@@ -185,26 +186,44 @@ def _hear(
     return None, False
 
 
+def warm_up(modules: Sequence[str]) -> None:
+    """Begin to import what workers need, in a process beside this one; returns at once.
+
+    Workers are forks of it, so that none imports by itself, nor when it is started again.
+    """
+    _CONTEXT.set_forkserver_preload(list(modules))
+    with _deaf():
+        forkserver.ensure_running()
+
+
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """Let processes that start here be killed by no signal before they can handle it.
+
+    A terminal's Ctrl-C goes to all processes, and the parent decides what it means; SIGTERM may
+    come to all of them too (systemd does that). Both are inherited: ignored, and held back.
+    """
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The tracker would let SIGTERM through again when it starts by itself.
+    resource_tracker.ensure_running()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        signal.signal(signal.SIGINT, handler)
+
+
 def _spawn(
     work: Work, plan: Any, number: int, share: Sequence[Place], until: Mapping[Any, int] | None
 ) -> tuple[Any, Connection]:
-    """Spawn a process that no signal kills before it can handle it."""
-    context = multiprocessing.get_context("spawn")
-    # A terminal's Ctrl-C goes to all processes, and the parent decides what it means. Ignored
-    # signals are inherited: a worker that is still importing must not die of one.
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # SIGTERM may come to all processes too (systemd does that): held back, also in a worker until
-    # it can handle it. The tracker would let it through again when it starts by itself.
-    resource_tracker.ensure_running()
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    ours, theirs = context.Pipe()
-    process = context.Process(
+    ours, theirs = _CONTEXT.Pipe()
+    process = _CONTEXT.Process(
         target=_child, args=(work, plan, number, share, until, theirs), name=f"worker-{number}"
     )
-    process.start()
+    with _deaf():
+        process.start()
     theirs.close()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-    signal.signal(signal.SIGINT, handler)
     return process, ours
 
 

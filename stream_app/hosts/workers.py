@@ -18,13 +18,18 @@ from stream_app.hosts.pipeline_file import load_pipeline
 from stream_app.hosts.registration import register, require_settings
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.hosts.stop_flag import StopFlag
-from stream_app.hosts.supervision import supervise
+from stream_app.hosts.supervision import supervise, warm_up
 
 Say = Callable[[Word], None]
 
 
 def nothing() -> None:
     """Prepare nothing."""
+
+
+# What takes a worker longest to import.
+_IMPORTED = ("river.compose", "river.metrics", "stream_app.hosts.embedded")
+_IMPORTED_ON_KAFKA = (*_IMPORTED, "stream_app.hosts.member")
 
 
 class RunPlan(msgspec.Struct, frozen=True):
@@ -50,6 +55,10 @@ def run(plan: RunPlan, say: Say, stopped: StopFlag) -> None:
     Raises what the first failing partition raised, after every worker has ended. The first signal
     lets workers end in good order; the second kills those that still run, which loses nothing.
     """
+    if is_kafka(plan.broker):
+        warm_up(_IMPORTED_ON_KAFKA)
+    elif plan.workers > 1:
+        warm_up(_IMPORTED)
     pipeline = load_pipeline(plan.spec)
     state = StateDirectory(Path(plan.state))
     log = open_broker(plan.broker, create=True)

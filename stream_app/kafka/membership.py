@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence, Set
+from datetime import timedelta
 from typing import Any
 
 import faust
@@ -17,6 +18,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.app.base import BootStrategy
+from faust.tables.manager import TableManager
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from yarl import URL
 
@@ -83,6 +85,11 @@ class _App(faust.App):
         """Make none: they are for tables, and a service may have no right to write where it is."""
 
 
+class _NoTables(TableManager):
+    async def sleep(self, n: timedelta | float | str) -> None:
+        """Go on: a start waits a second for tables, and there are none."""
+
+
 class _NoProducer(BootStrategy):
     enable_kafka_producer = False
     enable_web = False
@@ -125,6 +132,7 @@ class Membership:
             broker_heartbeat_interval=HEARTBEAT_S,
             broker_request_timeout=REQUEST_TIMEOUT_S,
             worker_redirect_stdouts=False,
+            TableManager=_NoTables,
         )
         app.membership = self
         app.BootStrategy = _NoProducer

@@ -9,7 +9,6 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.cli.conftest import DECLARATION, json_lines, observation
+from tests.cli.processes import workers_of
 from tests.cli.terminal import Running, Terminal, assert_error
 
 # One partition of a model that takes its time: 1 ms for every prediction.
@@ -235,16 +235,8 @@ def test_sigterm_to_all_processes_while_workers_start_ends_in_good_order(
     declared = DECLARATION.replace('"shop",', '"shop", model_per="partition",')
     (empty / "shop.py").write_text(declared)
     running = terminal.start(empty, "run", "shop.py", "--partitions", "2", "--workers", "2")
-    running.wait_for(lambda: len(_workers(running.pid)) == 2)
-    for worker in _workers(running.pid):
+    running.wait_for(lambda: len(workers_of(running.pid)) == 2)
+    for worker in workers_of(running.pid):
         os.kill(worker, signal.SIGTERM)
     ended = running.stop()
     assert ended.code == 0, ended
-
-
-def _workers(pid: int) -> list[int]:
-    """Return the processes that a run has started as workers."""
-    columns = ["-o", "pid=", "-o", "ppid=", "-o", "args="]
-    listed = subprocess.check_output(["ps", "-A", "-ww", *columns], text=True)
-    rows = [line.split(None, 2) for line in listed.splitlines()]
-    return [int(row[0]) for row in rows if row[1] == str(pid) and "spawn_main" in row[2]]

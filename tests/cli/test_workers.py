@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.cli.conftest import DECLARATION
+from tests.cli.processes import workers_of
 from tests.cli.terminal import PROGRAM, clean_environment
 
 WAIT_S = 60.0
@@ -22,12 +23,6 @@ def wait_for(wanted: Callable[[], object]) -> None:
     while not wanted():
         assert time.monotonic() < deadline
         time.sleep(0.05)
-
-
-def children(pid: int) -> list[int]:
-    """Return the worker processes of a process, without its resource tracker."""
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(c) for c in found if b"spawn_main" in Path(f"/proc/{c}/cmdline").read_bytes()]
 
 
 def alive(pid: int) -> bool:
@@ -51,7 +46,7 @@ def working(directory: Path) -> Iterator[tuple[subprocess.Popen[bytes], list[int
     state = directory / ".stream-app/state"
     try:
         wait_for(lambda: len(list(state.glob("*/shop/live/*/rocksdb/CURRENT"))) == 2)
-        workers = children(parent.pid)
+        workers = workers_of(parent.pid)
         assert len(workers) == 2
         yield parent, workers
     finally:

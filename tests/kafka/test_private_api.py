@@ -20,6 +20,7 @@ from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.producer import sender
 from aiokafka.producer.sender import AddPartitionsToTxnHandler, SendProduceReqHandler
 from faust.app.base import BootStrategy
+from faust.tables.manager import TableManager
 from faust.transport.base import Transport as AnyTransport
 from faust.transport.consumer import Consumer as AnyConsumer
 from faust.transport.consumer import ConsumerThread, ThreadDelegateConsumer
@@ -159,6 +160,13 @@ def test_a_transactional_producer_tells_the_id_and_epoch_that_an_owner_is_told_b
         await producer.stop()
 
     asyncio.run(look())
+
+
+def test_faust_waits_for_tables_at_its_start_and_nowhere_else() -> None:
+    """A member has none, and is spared that second."""
+    waits = inspect.getsource(TableManager).count("self.sleep(")
+    at_start = inspect.getsource(TableManager.on_start).count("self.sleep(1.0)")
+    assert waits == at_start == 1, told(FAUST, "TableManager sleeps elsewhere, or no more")
 
 
 def test_a_transaction_that_meets_one_still_ending_is_begun_again_after_our_time() -> None:

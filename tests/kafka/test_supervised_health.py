@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.processes import workers_of
 from tests.cli.terminal import Running, Terminal
-from tests.cli.test_workers import children
 from tests.kafka.cluster import HasBootstrap, Place
 
 
@@ -50,7 +50,7 @@ def test_the_process_that_watches_answers_while_its_worker_is_dead_and_begins_ag
     )
     running.wait_for(lambda: "http_listening" in running.err())
     running.wait_for(lambda: is_ready(running))
-    [worker] = children(running.pid)
+    [worker] = workers_of(running.pid)
     os.kill(worker, signal.SIGKILL)
     running.wait_for(lambda: not is_ready(running))
     alive: set[int] = set()
@@ -63,7 +63,7 @@ def test_the_process_that_watches_answers_while_its_worker_is_dead_and_begins_ag
         return status == 200
 
     running.wait_for(is_ready_again)
-    assert children(running.pid) != [worker]
+    assert workers_of(running.pid) != [worker]
     assert alive == {200}
     assert "stopped" in said
     assert running.stop().code == 0

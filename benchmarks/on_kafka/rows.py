@@ -148,8 +148,8 @@ class Worker:
 
     @property
     def pids(self) -> list[int]:
-        """The process that was started, and those that it started."""
-        return [self._process.pid, *_children(self._process.pid)]
+        """The process that was started, and those below it."""
+        return [self._process.pid, *_descendants(self._process.pid)]
 
     def kill(self) -> None:
         """Send SIGKILL to all of them."""
@@ -166,14 +166,15 @@ class Worker:
         return self._process.poll() is not None
 
 
-def _children(pid: int) -> list[int]:
-    """Return a process's children but Python's tracker of resources, which does no work."""
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [
-        int(child)
-        for child in found
-        if b"resource_tracker" not in Path(f"/proc/{child}/cmdline").read_bytes()
-    ]
+def _descendants(pid: int) -> list[int]:
+    """Return the processes below one, but Python's tracker of resources, which does no work."""
+    found = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    working = [c for c in found if b"resource_tracker" not in _command_line(c)]
+    return [*working, *(below for child in working for below in _descendants(child))]
+
+
+def _command_line(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 @contextmanager

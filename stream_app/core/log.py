@@ -99,6 +99,10 @@ class Sources(Protocol):
         """Return the partition count of every topic."""
         ...
 
+    def topic_id(self, topic: str) -> str:
+        """Return a topic's identity, as `Log.topic_id` does."""
+        ...
+
     def append(self, topic: str, records: Sequence[NewRecord]) -> list[tuple[int, int]]:
         """Append durably; returns each record's (partition, offset)."""
         ...

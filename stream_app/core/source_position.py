@@ -17,8 +17,8 @@ class SourcePosition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The first offset not yet copied, and what was made of those before it.
 
     `copied` counts events, `refused` those of the copies that could not be mapped and `skipped`
-    the records for which there was no mapping. The newest record's offset and digest are kept, so
-    that another topic under the same name is noticed.
+    the records for which there was no mapping. The topic's identity is kept, where it has one, and
+    the newest record's offset and digest: another topic under the same name is noticed.
     """
 
     next_offset: int
@@ -27,6 +27,7 @@ class SourcePosition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     skipped: int = 0
     last_offset: int | None = None
     last_digest: str = ""
+    topic_id: str = ""
 
     def encode(self) -> bytes:
         """Return the ledger value."""

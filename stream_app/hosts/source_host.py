@@ -90,11 +90,11 @@ class SourceHost:
 
         `idle` tells whether there was nothing: what waits for its `pace` is something.
         """
+        self._look()
         records = self._waiting or self._read(until)
         self.idle = not records
         if not records:
             self._pace.rest(self.place)
-            self._look()
             return 0
         if not self._pace.may_go(self.place, records[0].timestamp_ms):
             self._waiting = records
@@ -152,6 +152,7 @@ class SourceHost:
             skipped=before.skipped + skipped,
             last_offset=last.offset,
             last_digest=record_digest(last),
+            topic_id=before.topic_id,
         )
         value = position.encode()
         self._reached("mapped")
@@ -172,7 +173,8 @@ class SourceHost:
                     "say in their header intake-source how far it was copied",
                 )
             start, _ = self._sources.bounds(self.topic, self.partition)
-            value = SourcePosition(next_offset=start).encode()
+            position = SourcePosition(start, topic_id=self._sources.topic_id(self.topic))
+            value = position.encode()
             self._claim.append(self._events, [], value, expected=None)
         note_source(self._log, self._pipeline, self.place)
         return value
@@ -194,13 +196,16 @@ class SourceHost:
             raise self._another(f"another record is at {where} than the one that was copied")
 
     def _look(self) -> None:
-        """Look now and then whether the source still is what it was, while nothing comes."""
+        """Look now and then whether the source still is what it was."""
         now = time.monotonic()
         if now - self._looked_s >= LOOK_EVERY_S:
             self._looked_s = now
             self._require_kept()
 
     def _require_kept(self) -> None:
+        known = self.position.topic_id
+        if known and (found := self._sources.topic_id(self.topic)) != known:
+            raise self._another(f"its id is {found}, and was {known}")
         next_offset = self.position.next_offset
         start, end = self._sources.bounds(self.topic, self.partition)
         if end < next_offset:
@@ -234,7 +239,13 @@ def skip_to(
             old = SourcePosition(next_offset=offset)
         else:
             old = decode_position(before, place.key)
-        new = msgspec.structs.replace(old, next_offset=offset, last_offset=None, last_digest="")
+        new = msgspec.structs.replace(
+            old,
+            next_offset=offset,
+            last_offset=None,
+            last_digest="",
+            topic_id=log.sources().topic_id(topic),
+        )
         claim.append(Topics(pipeline).events, [], new.encode(), expected=before)
         note_source(log, pipeline, place.key)
     finally:

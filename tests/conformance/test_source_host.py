@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,13 +14,14 @@ import pytest
 from stream_app.codec.mapping import EventMapping, RecordPart, SourceMapper
 from stream_app.codec.paths import parse_path
 from stream_app.core.log import Log
-from stream_app.core.source_position import SourcePosition, ledger_place
+from stream_app.core.source_position import ledger_place
 from stream_app.core.upkeep import TopicSpec
 from stream_app.errors import Fenced, LogBusy, LogUnavailable, PositionMissing, SourceUntrusted
 from stream_app.hosts import source_host
 from stream_app.hosts.pace import Pace
 from stream_app.hosts.source_host import SourceHost, skip_to
 from stream_app.hosts.source_list import known_sources
+from stream_app.kafka.admin import administer
 from stream_app.kafka.connection import Connection
 from stream_app.kafka.log import KafkaLog
 from stream_app.kafka.topics import COMPACTED, KEPT, create_topics
@@ -178,7 +180,7 @@ def test_a_failure_between_the_two_leaves_neither_copies_nor_position(place: Pla
         with pytest.raises((OSError, LogUnavailable)):
             host.step()
     with closing(opened(place)) as again:
-        assert again.position == SourcePosition(next_offset=0)
+        assert (again.position.next_offset, again.position.copied) == (0, 0)
         assert again.step() == 3
     assert sorted(offsets(copied(place, 3))) == [0, 1, 2]
 
@@ -232,6 +234,30 @@ def test_another_topic_under_the_same_name_is_noticed(place: Place, records: int
     fill(place, *range(10, 10 + records))
     with pytest.raises(SourceUntrusted, match="made anew"):
         opened(place)
+
+
+@pytest.mark.parametrize("place", ["kafka"], indirect=True)
+def test_a_topic_made_anew_is_noticed_by_its_id_before_it_is_copied_from(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was copied yet, and the new one is longer: no record tells them apart."""
+    monkeypatch.setattr(source_host, "LOOK_EVERY_S", 0.0)
+    assert isinstance(place.log, KafkaLog)
+    foreign = msgspec.structs.replace(place.log.connection, prefix="")
+    with closing(opened(place)) as host:
+        administer(foreign, "testing", lambda admin: admin.delete_topics([place.topic]))
+        deadline = time.monotonic() + 20.0
+        while place.topic in place.log.sources().topics():
+            assert time.monotonic() < deadline
+        create_topics(foreign, [TopicSpec(place.topic, 2)], 1)
+        fill(place, *range(3))
+        with pytest.raises(SourceUntrusted, match="its id is"):
+            host.step()
+    with pytest.raises(SourceUntrusted, match="its id is"):
+        opened(place)
+    assert skip_to(place.log, "p", PARTITIONS, place.topic, 0, 0) == 0
+    with closing(opened(place)) as host:
+        assert host.step() == 3
 
 
 @pytest.mark.parametrize("place", ["memory"], indirect=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from stream_app.core.position import POSITION
 from stream_app.core.store import Image
 from stream_app.kafka.checkpoints import CheckpointTopic
+from stream_app.storage.partition_lock import PartitionLock
 from stream_app.storage.rocksdb_store import RocksdbStore
 
 KEYS_PER_SAVE = 10_000
@@ -38,12 +39,17 @@ class ReplicatedStore:
 
     def _opened(self, path: Path) -> RocksdbStore:
         there = self._topic.position
-        store = RocksdbStore.open(path)
-        here = store.saved_offset()
-        if there is None or (here is not None and here >= there):
-            return store
-        store.close()
-        return _restored(path, self._topic, there)
+        # RocksDB's own lock goes with the directory that a restore replaces.
+        lock = PartitionLock.take(path.parent, path.parent.parent.name, int(path.name))
+        try:
+            store = RocksdbStore.open(path)
+            here = store.saved_offset()
+            if there is None or (here is not None and here >= there):
+                return store
+            store.close()
+            return _restored(path, self._topic, there)
+        finally:
+            lock.release()
 
     @property
     def rolled_back(self) -> bool:

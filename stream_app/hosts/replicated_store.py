@@ -11,6 +11,7 @@ from stream_app.core.position import POSITION
 from stream_app.core.store import Image
 from stream_app.kafka.checkpoints import CheckpointTopic
 from stream_app.storage.partition_lock import PartitionLock
+from stream_app.storage.private_files import make_private_directory
 from stream_app.storage.rocksdb_store import RocksdbStore
 
 KEYS_PER_SAVE = 10_000
@@ -39,6 +40,7 @@ class ReplicatedStore:
 
     def _opened(self, path: Path) -> RocksdbStore:
         there = self._topic.position
+        make_private_directory(path.parent)
         # RocksDB's own lock goes with the directory that a restore replaces.
         lock = PartitionLock.take(path.parent, path.parent.parent.name, int(path.name))
         try:

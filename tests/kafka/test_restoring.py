@@ -46,8 +46,6 @@ def test_a_restore_is_not_disturbed_by_the_next_owner_on_the_same_machine(
     """A fenced owner may still be at it; both would write, and delete, the same files."""
     create_topics(connection, [TopicSpec(TOPIC, 1, COMPACTED)], replication=1)
     first, second = (tmp_path / name / "p" / "live" / "0" for name in ("first", "second"))
-    for path in (first, second):
-        path.parent.mkdir(parents=True)
     with closing(KafkaLog(connection)) as log, ThreadPoolExecutor(1) as pool:
 
         def topic() -> CheckpointTopic:

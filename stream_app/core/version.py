@@ -190,7 +190,7 @@ class VersionFold:
             if type(value) is float or type(value) is int:
                 self._may_reset(monitor, value)
 
-    def _may_reset(self, monitor: Monitor, value: float) -> None:
+    def _may_reset(self, monitor: Monitor, value: Any) -> None:
         firing = monitor.update(value)
         if firing is not None:
             self.fired.append(Fired(monitor, firing, "reset"))

@@ -39,7 +39,8 @@ class Classification(Task):
     def plain(self, said: Any) -> Said:
         """Return a class, or floats by class: some of River's say a Counter, users' anything."""
         if not isinstance(said, dict):
-            return _plain_class(said)
+            word: Said = _plain_class(said)
+            return word
         if type(said) is dict:
             for name, probability in said.items():
                 if type(probability) is not float or type(name) not in _PLAIN:

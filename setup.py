@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from setuptools import setup
-from setuptools.command.build_ext import build_ext
 from setuptools.errors import OptionError
 
 if TYPE_CHECKING:
@@ -49,6 +48,8 @@ COMPILED_MODULES = (
 )
 # These ask for names and versions only.
 _METADATA = {"egg_info", "dist_info"}
+# And these would put extensions beside their sources.
+_BESIDE = {"editable_wheel", "develop", "--inplace", "-i"}
 # Only what is compiled is read closely; the checks of types are the usual mypy's.
 TYPES = """\
 [mypy]
@@ -64,24 +65,22 @@ follow_imports = skip
 """
 
 
-class BesideNothing(build_ext):
-    """Builds extensions into a wheel only."""
-
-    def finalize_options(self) -> None:
-        """Refuse what would put extensions beside their sources."""
-        super().finalize_options()
-        if (self.inplace or self.editable_mode) and self.extensions:
-            raise OptionError(
-                "STREAM_APP_COMPILED=1 builds wheels only: an editable install would go on running "
-                "what was compiled after its source has changed. Try: pip wheel --no-deps ."
-            )
-
-
 def extensions() -> list[Extension]:
     """Return the compiled modules as extensions; raises where mypyc says no."""
     if os.environ.get("STREAM_APP_COMPILED", "") in ("", "0") or _METADATA & {*sys.argv}:
         return []
-    from mypyc.build import mypycify  # noqa: PLC0415 - not needed where nothing is compiled
+    if _BESIDE & {*sys.argv}:
+        raise OptionError(
+            "STREAM_APP_COMPILED=1 builds wheels only: an editable install would go on running "
+            "what was compiled after its source has changed. Try: scripts/compile"
+        )
+    try:
+        from mypyc.build import mypycify  # noqa: PLC0415 - not needed where nothing is compiled
+    except ImportError:
+        raise OptionError(
+            "STREAM_APP_COMPILED=1 needs mypy, of the version in requirements.lock, in the "
+            "environment that builds. Try: scripts/compile"
+        ) from None
 
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "mypy.ini"
@@ -100,4 +99,4 @@ def extensions() -> list[Extension]:
     return found
 
 
-setup(ext_modules=extensions(), cmdclass={"build_ext": BesideNothing})
+setup(ext_modules=extensions())

@@ -24,6 +24,7 @@ from peers.work import FEATURES, Example, examples, metric, model
 
 from stream_app import Binary, Label, Labels, Observation, Pipeline, Version
 from stream_app.codec.encode import encode_event
+from stream_app.compiled import build_name
 from stream_app.core.rehearsal import rehearsal_processor
 from stream_app.events import Event
 from stream_app.hosts.embedded import open_hosts, run_hosts
@@ -164,7 +165,8 @@ def main() -> None:
         profile(options.profile, options.events)
         return
     rounds = [one_round(options.events) for _ in range(options.rounds)]
-    print(f"{options.events} examples, {FEATURES} features, median of {len(rounds)} rounds")
+    size = f"{options.events} examples, {FEATURES} features, median of {len(rounds)} rounds"
+    print(f"{size}, {build_name()}")
     print(f"{'row':26}{'µs/example':>12}{'x bare':>9}{'x bare (CPU)':>14}{'target':>9}")
     for row in ["bare", *TARGETS]:
         micros = statistics.median(r[row][0] for r in rounds) / options.events * 1e6

@@ -85,7 +85,9 @@ def _print_version(context: click.Context, _option: click.Parameter, wanted: boo
     if wanted:
         from importlib.metadata import version
 
-        sys.stdout.write(f"stream-app {version('stream-app')}\n")
+        from stream_app.compiled import build_name
+
+        sys.stdout.write(f"stream-app {version('stream-app')}, {build_name()}\n")
         context.exit()
 
 

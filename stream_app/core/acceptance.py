@@ -8,7 +8,9 @@ from typing import Any
 
 import msgspec
 
-from stream_app.codec.decode import UNDECLARED, Admitted, Gate
+from stream_app.codec.decode import Gate
+from stream_app.codec.incoming import UNDECLARED, Admitted
+from stream_app.core.accepted import Counters, Joined, Parked, decode_parked
 from stream_app.core.early_labels import EarlyLabel, EarlyLabels
 from stream_app.core.identities import TIMED_OUT, Identities
 from stream_app.core.settings import AcceptanceSettings
@@ -16,59 +18,13 @@ from stream_app.core.store import StateReader
 from stream_app.core.table import Table
 from stream_app.core.undeclared import Undeclared
 from stream_app.core.watermark import Watermark
-from stream_app.events import Feature, LabelValue, Refusal
+from stream_app.events import LabelValue, Refusal
 from stream_app.learning import tasks
 from stream_app.records import Record
 
 FAMILY = "acceptance"
 EARLY_PER_RECORD = 4
 _encode = msgspec.msgpack.Encoder().encode
-
-
-class Counters(msgspec.Struct):
-    """What became of the records so far. Waiting observations and labels are not counted here."""
-
-    records: int = 0
-    observations: int = 0
-    dead_letters: int = 0
-    controls: int = 0
-    labels_joined: int = 0
-    labels_early: int = 0
-    labels_late: int = 0
-    labels_unknown: int = 0
-    labels_duplicate: int = 0
-    labels_conflicting: int = 0
-    timed_out: int = 0
-    features_dropped: int = 0
-    keys_differ: int = 0
-    misplaced: int = 0
-
-
-class Parked(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """An accepted observation that waits for its label, with the features it was predicted on."""
-
-    offset: int
-    ts_ms: int
-    key: str
-    features: dict[str, bool | int | float | str]
-    schema: int
-
-
-# On import, see core/commit.py; whatever is made for a type makes it known.
-_decode_parked = msgspec.msgpack.Decoder(Parked).decode
-msgspec.msgpack.Decoder(Counters)
-
-
-class Joined(msgspec.Struct, frozen=True, gc=False):
-    """An observation and its label: the example every version is scored on and learns from."""
-
-    seq: int
-    observation_id: str
-    key: str
-    features: dict[str, Feature]
-    schema: int
-    label: LabelValue
-    delay_ms: int
 
 
 class Acceptance:
@@ -79,7 +35,7 @@ class Acceptance:
         self.watermark = Watermark()
         self.ids = Identities(settings.limits.ids_max)
         self.early = EarlyLabels(settings.limits.early_max)
-        self._parked: Table[Parked] = Table(reader, FAMILY, b"p", _encode, _decode_parked)
+        self._parked: Table[Parked] = Table(reader, FAMILY, b"p", _encode, decode_parked)
         self.change(settings, since)
 
     def change(self, settings: AcceptanceSettings, since: int) -> None:

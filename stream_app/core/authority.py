@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from stream_app.codec.decode import IncomingControl
+from stream_app.codec.incoming import IncomingControl
 from stream_app.codec.signatures import canonical, key_name_of, verify
 from stream_app.core.commit import Manifest
 from stream_app.errors import StreamAppError

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from stream_app.core.settings import Settings
-from stream_app.core.version import VersionPlan
+from stream_app.core.version_plan import VersionPlan
 
 
 class Declaration(Protocol):

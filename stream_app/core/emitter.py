@@ -6,13 +6,14 @@ from typing import Any
 
 import msgspec
 
-from stream_app.codec.decode import NO_META
 from stream_app.codec.encode import encode_output
+from stream_app.codec.incoming import NO_META
 from stream_app.codec.intake_headers import copied_from
 from stream_app.codec.original import original
-from stream_app.core.acceptance import Counters
+from stream_app.core.accepted import Counters
+from stream_app.core.said import Failure, Fired, Said
 from stream_app.core.topics import Topics
-from stream_app.core.version import Failure, Fired, Said, VersionFold
+from stream_app.core.version import VersionFold
 from stream_app.events import Refusal
 from stream_app.outputs import (
     DeadLetter,

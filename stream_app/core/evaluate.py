@@ -11,8 +11,8 @@ import msgspec
 
 from stream_app.codec.encode import encode_event
 from stream_app.codec.feature_hints import refusal_hint
+from stream_app.core.batch import Batch
 from stream_app.core.declaration import Declaration
-from stream_app.core.processor import Batch
 from stream_app.core.rehearsal import rehearsal_processor
 from stream_app.core.topics import Topics
 from stream_app.errors import UsageError

@@ -20,7 +20,7 @@ from stream_app.core.settings import (
     ReportingSettings,
     Settings,
 )
-from stream_app.core.version import VersionPlan
+from stream_app.core.version_plan import VersionPlan
 from stream_app.errors import DeclarationError, StateUntrusted
 from stream_app.learning.definition import Prepared, build, definition_digest, prepare
 from stream_app.learning.metric_checks import check_metric, named_metrics

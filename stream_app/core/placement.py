@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stream_app.codec.partitioning import partition_of
-from stream_app.core.acceptance import Counters
+from stream_app.core.accepted import Counters
 from stream_app.records import Record
 
 REMEMBERED_MAX = 100_000

@@ -13,11 +13,13 @@ from typing import Any
 import msgspec
 
 from stream_app.codec.blobs import BlobSeal
-from stream_app.codec.decode import Admitted, IncomingControl, IncomingLabel
-from stream_app.core.acceptance import FAMILY, Acceptance, Joined
+from stream_app.codec.incoming import Admitted, IncomingControl, IncomingLabel
+from stream_app.core.acceptance import FAMILY, Acceptance
+from stream_app.core.accepted import Joined
 from stream_app.core.authority import check_signature
+from stream_app.core.batch import Batch, Start
 from stream_app.core.chain import Chain
-from stream_app.core.commit import SEMANTICS, Commit, Manifest, Seat, VersionCommit
+from stream_app.core.commit import SEMANTICS, Commit, Manifest
 from stream_app.core.emitter import Emitter, label_counts
 from stream_app.core.environment import this_environment
 from stream_app.core.memory import Memory
@@ -26,38 +28,15 @@ from stream_app.core.position import POSITION, Position
 from stream_app.core.reporting import Reporting
 from stream_app.core.settings import Settings, differences, read_settings
 from stream_app.core.store import Image, StateReader
-from stream_app.core.version import VersionFold, VersionPlan
+from stream_app.core.version import VersionFold
+from stream_app.core.version_plan import VersionPlan
 from stream_app.errors import SettingsDiffer, StreamAppError, VersionFailed
 from stream_app.events import Refusal
 from stream_app.learning.definition import OtherCode
 from stream_app.outputs import Evaluation
-from stream_app.records import Output, Record, format_position
+from stream_app.records import Record, format_position
 
 LOOK_EVERY = 0xFF  # a mask: once in 256 records
-
-
-class Batch(msgspec.Struct, frozen=True):
-    """What came of a poll's worth of records.
-
-    `commit.next_offset` tells how far they were taken: fewer than given when memory is due to be
-    written (`image_due`) or when the champion failed (`stop`, to be raised after publishing).
-    `outputs` and `commit` go into one transaction.
-    """
-
-    outputs: list[Output]
-    commit: Commit
-    image_due: bool
-    stop: StreamAppError | None
-
-
-class Start(msgspec.Struct, frozen=True):
-    """Where a processor begins: at `position`; outputs before `publish_from` are out already."""
-
-    position: Position
-    publish_from: int
-    seat: Seat
-    versions: Mapping[str, VersionCommit]
-    left: Mapping[str, int]
 
 
 class PartitionProcessor:

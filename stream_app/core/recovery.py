@@ -10,12 +10,12 @@ from collections.abc import Collection, Mapping
 
 import msgspec
 
+from stream_app.core.batch import Start
 from stream_app.core.chain import Chain
 from stream_app.core.commit import SEMANTICS, Commit, Manifest, Seat, VersionCommit
 from stream_app.core.declaration import Declaration
 from stream_app.core.environment import this_environment
 from stream_app.core.position import Position
-from stream_app.core.processor import Start
 from stream_app.core.settings import Settings, differences
 from stream_app.errors import DefinitionDiffers, LogUntrusted, SettingsDiffer, StateUntrusted
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from stream_app.codec.blobs import BlobSeal
 from stream_app.core.acceptance import FAMILY
+from stream_app.core.said import Fired
 from stream_app.core.settings import ReportingSettings
 from stream_app.core.store import StateReader
-from stream_app.core.version import Fired
 from stream_app.learning.definition import build
 from stream_app.learning.metric_checks import require_metric
 from stream_app.learning.monitors import Monitor, require_detector

@@ -3,73 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from stream_app.codec.blobs import BlobSeal
-from stream_app.core.acceptance import Joined
+from stream_app.core.accepted import Joined
 from stream_app.core.memory import Memory
 from stream_app.core.models import Models
+from stream_app.core.said import Failure, Fired, Said
 from stream_app.core.sampled_digest import SampledDigest
 from stream_app.core.settings import Settings
 from stream_app.core.store import StateReader
 from stream_app.core.table import Table
+from stream_app.core.version_plan import VersionPlan
 from stream_app.events import Feature, LabelValue
 from stream_app.learning.digests import structural_digest
-from stream_app.learning.monitors import Firing, Monitor
-from stream_app.learning.pickles import ModelPickles
+from stream_app.learning.monitors import Monitor
 from stream_app.learning.prequential import Prequential
-from stream_app.learning.tasks import Task
 from stream_app.learning.undo import ModelRaised
 
 _encode = msgspec.msgpack.Encoder().encode
 Features = dict[str, Any]
 _NOT_AT_HAND = object()
-
-
-class VersionPlan(msgspec.Struct, frozen=True):
-    """What the declaration says of one version, made ready for the fold.
-
-    `features` are the names it takes out of all accepted ones, None for whatever there is;
-    `monitors` reset the models and are part of the definition; `pickles` knows the user's own
-    classes. `copies` says that the model may change the features it is given.
-    """
-
-    name: str
-    definition: str
-    task: Task
-    prototype: bytes
-    features: tuple[str, ...] | None
-    copies: bool
-    monitors: Callable[[], list[Monitor]]
-    pickles: ModelPickles
-    keyed: bool
-
-
-class Said(msgspec.Struct, frozen=True, gc=False):
-    """One prediction as it is published."""
-
-    prediction: object
-    probability: object
-    null_reason: str | None
-    learned: int
-
-
-class Fired(NamedTuple):
-    """A monitor that fired."""
-
-    monitor: Monitor
-    firing: Firing
-    action: str
-
-
-class Failure(NamedTuple):
-    """A call that raised and was undone."""
-
-    call: str
-    detail: str
 
 
 class VersionFold:
@@ -234,7 +190,7 @@ class VersionFold:
             if type(value) is float or type(value) is int:
                 self._may_reset(monitor, value)
 
-    def _may_reset(self, monitor: Monitor, value: float) -> None:
+    def _may_reset(self, monitor: Monitor, value: Any) -> None:
         firing = monitor.update(value)
         if firing is not None:
             self.fired.append(Fired(monitor, firing, "reset"))

@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
-from stream_app.codec.decode import UNDECLARED, Admitted, Gate, IncomingControl
+from stream_app.codec.decode import Gate
 from stream_app.codec.feature_hints import meant_feature, refusal_hint
+from stream_app.codec.incoming import UNDECLARED, Admitted, IncomingControl
 from stream_app.core.settings import Settings
 from stream_app.errors import UsageError
 from stream_app.events import LabelValue, Refusal

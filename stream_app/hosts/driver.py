@@ -11,7 +11,7 @@ import msgspec
 
 from stream_app.codec.encode import encode_event
 from stream_app.codec.signatures import public_key
-from stream_app.core.acceptance import Counters
+from stream_app.core.accepted import Counters
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.rehearsal import SEAL, any_time
 from stream_app.core.topics import Topics

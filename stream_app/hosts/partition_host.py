@@ -16,12 +16,13 @@ from concurrent.futures import Executor, Future, wait
 from typing import Any, NamedTuple, Protocol
 
 from stream_app.codec.blobs import BlobSeal
+from stream_app.core.batch import Batch
 from stream_app.core.commit import Commit, Manifest, decode_commit, encode_commit
 from stream_app.core.log import Claim, Log
 from stream_app.core.memory import Memory
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.position import POSITION, read_position
-from stream_app.core.processor import Batch, PartitionProcessor
+from stream_app.core.processor import PartitionProcessor
 from stream_app.core.recovery import Recovery, recover, require_unbroken
 from stream_app.core.store import Image, StateStore
 from stream_app.core.topics import Topics

@@ -34,9 +34,9 @@ class Monitor:
         self._rises_only = watches == "error"
         self._older_sum = 0.0
         self._older = 0
-        self._newest: deque[float] = deque()
+        self._newest: deque[Any] = deque()
 
-    def update(self, value: float) -> Firing | None:
+    def update(self, value: Any) -> Firing | None:
         """Watch one more value; returns what was seen when that fired the detector."""
         newest = self._newest
         newest.append(value)
@@ -87,7 +87,7 @@ def require_detector(path: str, made: object) -> Any:
     return made
 
 
-def _mean(values: list[float]) -> float:
+def _mean(values: list[Any]) -> float:
     # Exact, where the plain sum is another one in newer Pythons.
     return math.fsum(values) / len(values)
 

@@ -17,17 +17,19 @@ from river import base, compose, linear_model, optim, preprocessing
 from river.utils import VectorDict
 from river.utils.math import clamp, sigmoid
 
-Values = dict[str, Any]
-Predict = Callable[[Values], Any]
-Learn = Callable[[Values, Any], object]
-Transform = Callable[[Values], Values]
+from stream_app.learning.scaling import advance_pass, transform_pass
+
+# A transformer may hand on whatever mapping it likes.
+Predict = Callable[[Any], Any]
+Learn = Callable[[Any, Any], object]
+Transform = Callable[[Any], Any]
 
 # Beyond these River's logistic loss and its sigmoid take other branches.
 _STEEP = 18.0
 _FLAT = 30.0
 
 
-def quick_calls(model: Any, predict: Callable[[Values], Any]) -> tuple[Predict, Learn]:
+def quick_calls(model: Any, predict: Callable[[Any], Any]) -> tuple[Predict, Learn]:
     """Return (`predict`, `learn_one`) of `model`, where `predict` is one of its bound methods."""
     own = getattr(predict, "__self__", None) is model
     steps: list[Any] = list(model.steps.values()) if type(model) is compose.Pipeline else []
@@ -59,10 +61,10 @@ def _predicts(last: Any) -> bool:
 def _one_step(
     transform: Transform, advance: Transform, said: Predict, learned: Learn
 ) -> tuple[Predict, Learn]:
-    def predict(x: Values) -> Any:
+    def predict(x: Any) -> Any:
         return said(transform(x))
 
-    def learn(x: Values, y: Any) -> None:
+    def learn(x: Any, y: Any) -> None:
         learned(advance(x), y)
 
     return predict, learn
@@ -71,12 +73,12 @@ def _one_step(
 def _many_steps(
     transforms: Sequence[Transform], advances: Sequence[Transform], said: Predict, learned: Learn
 ) -> tuple[Predict, Learn]:
-    def predict(x: Values) -> Any:
+    def predict(x: Any) -> Any:
         for transform in transforms:
             x = transform(x)
         return said(x)
 
-    def learn(x: Values, y: Any) -> None:
+    def learn(x: Any, y: Any) -> None:
         for advance in advances:
             x = advance(x)
         learned(x, y)
@@ -93,46 +95,18 @@ def _transform(step: Any) -> Transform:
     """Return the call that transforms features."""
     if not _is_plain_scaler(step):
         return step.transform_one  # type: ignore[no-any-return]
-    means, variances = step.means, step.vars
-
-    def transform(x: Values) -> Values:
-        return {
-            name: (value - means[name]) / variance**0.5 if (variance := variances[name]) else 0.0
-            for name, value in x.items()
-        }
-
-    return transform
+    return transform_pass(step.means, step.vars)
 
 
 def _advance(step: Any) -> Transform:
     """Return the call that lets a step learn from features and then transforms them."""
     if _is_plain_scaler(step):
-        return _scale(step)
+        return advance_pass(step.counts, step.means, step.vars)
     learn_one, transform_one = step.learn_one, step.transform_one
 
-    def advance(x: Values) -> Values:
+    def advance(x: Any) -> Any:
         learn_one(x)
-        transformed: Values = transform_one(x)
-        return transformed
-
-    return advance
-
-
-def _scale(scaler: preprocessing.StandardScaler) -> Transform:
-    """Learn and transform in one pass: a feature's figures depend on no other feature's."""
-    counts, means, variances = scaler.counts, scaler.means, scaler.vars
-
-    def advance(x: Values) -> Values:
-        scaled = {}
-        for name, value in x.items():
-            count, mean, variance = counts[name] + 1, means[name], variances[name]
-            before = value - mean
-            mean += before / count
-            after = value - mean
-            variance += (before * after - variance) / count
-            counts[name], means[name], variances[name] = count, mean, variance
-            scaled[name] = after / variance**0.5 if variance else 0.0
-        return scaled
+        return transform_one(x)
 
     return advance
 
@@ -147,7 +121,7 @@ def _last_calls(last: Any, name: str) -> tuple[Predict, Learn]:
             return last.predict_one, _learn_squared(last)
     learn_one = last.learn_one
 
-    def learn(x: Values, y: Any) -> None:
+    def learn(x: Any, y: Any) -> None:
         learn_one(x=x, y=y)
 
     return getattr(last, name), learn
@@ -167,7 +141,7 @@ def _is_plain_linear(last: Any) -> bool:
 
 
 def _probabilities(last: linear_model.LogisticRegression) -> Predict:
-    def predict(x: Values) -> dict[bool, float]:
+    def predict(x: Any) -> dict[bool, float]:
         logit = last._weights.dot(x) + last.intercept
         p = 1 / (1 + exp(-logit)) if -_FLAT <= logit <= _FLAT else sigmoid(logit)
         return {False: 1.0 - p, True: p}
@@ -179,7 +153,7 @@ def _learn_logistic(last: linear_model.LogisticRegression) -> Learn:
     loss, step = last.loss, _stepper(last)
     up, down = loss.weight_pos * -1, loss.weight_neg * 1
 
-    def learn(x: Values, y: Any) -> None:
+    def learn(x: Any, y: Any) -> None:
         weights: Any = VectorDict(last._weights, last.initializer, x)
         raw = weights.dot(x) + last.intercept
         if y is True and -_STEEP <= raw <= _STEEP:
@@ -196,25 +170,25 @@ def _learn_logistic(last: linear_model.LogisticRegression) -> Learn:
 def _learn_squared(last: linear_model.LinearRegression) -> Learn:
     step = _stepper(last)
 
-    def learn(x: Values, y: Any) -> None:
+    def learn(x: Any, y: Any) -> None:
         weights: Any = VectorDict(last._weights, last.initializer, x)
         step(weights, x, 2 * (weights.dot(x) + last.intercept - y))
 
     return learn
 
 
-def _stepper(last: Any) -> Callable[[Any, Values, float], None]:
+def _stepper(last: Any) -> Callable[[Any, Any, Any], None]:
     """Return what moves a linear model's intercept and weights against a gradient."""
     optimizer, clip = last.optimizer, last.clip_gradient
     rate, intercept_rate = optimizer.lr.learning_rate, last.intercept_lr.learning_rate
     from_scaled = VectorDict.from_scaled
 
-    def step(weights: Any, x: Values, gradient: float) -> None:
-        gradient = float(gradient)
-        if not -clip <= gradient <= clip:
-            gradient = float(clamp(gradient, -clip, clip))
-        last.intercept -= intercept_rate * gradient
-        weights.isub_scaled(from_scaled(x, gradient), rate)
+    def step(weights: Any, x: Any, gradient: Any) -> None:
+        slope = float(gradient)
+        if not -clip <= slope <= clip:
+            slope = float(clamp(slope, -clip, clip))
+        last.intercept -= intercept_rate * slope
+        weights.isub_scaled(from_scaled(x, slope), rate)
         optimizer.n_iterations += 1
 
     return step

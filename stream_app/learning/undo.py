@@ -17,7 +17,6 @@ from stream_app.events import LabelValue
 from stream_app.learning.pickles import ModelPickles
 from stream_app.learning.quick_calls import quick_calls
 from stream_app.learning.tasks import Task
-from stream_app.learning.tasks.task import Said
 
 _PREDICTED = object()
 # Looking at an instance's `__dict__`, as a dump must, leaves it in a slower form for ever (Python
@@ -100,7 +99,7 @@ class UndoableModel:
         model: Any = self._pickles.loads(image)
         self.model = model
         predict, learn = quick_calls(model, self._task.predictor(model))
-        self._predict: Callable[[dict[str, Any]], Said] = predict
+        self._predict: Callable[[dict[str, Any]], Any] = predict
         self._learn: Callable[[dict[str, Any], LabelValue], object] = learn
         if self._copies:
             self._copy_first()
@@ -112,7 +111,7 @@ class UndoableModel:
         self._predict = lambda features: copy(predict(features.copy()))
         self._learn = lambda features, label: learn(features.copy(), label)
 
-    def predict(self, features: dict[str, Any]) -> Said:
+    def predict(self, features: dict[str, Any]) -> Any:
         """Return what the model says; raises `ModelRaised`."""
         try:
             said = self._predict(features)

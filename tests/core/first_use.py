@@ -10,7 +10,7 @@ from collections.abc import Callable
 import msgspec
 
 from stream_app.codec.limits import Limits
-from stream_app.core import acceptance, commit, position, settings
+from stream_app.core import accepted, commit, position, settings
 from stream_app.core.store import Image
 from stream_app.storage.memory_store import MemoryStore
 
@@ -70,7 +70,7 @@ def read_everything(things: tuple[bytes, bytes, object, object]) -> None:
     commit.decode_commit(things[0], "here")
     position.read_position(store)
     settings.read_settings(things[2])
-    msgspec.convert(things[3], acceptance.Counters)
+    msgspec.convert(things[3], accepted.Counters)
 
 
 def at_once(read: Callable[[], None]) -> None:

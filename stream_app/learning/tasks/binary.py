@@ -64,7 +64,7 @@ class Binary(Classification):
             f"expected true, false, 0 or 1, got {str(value)[:64]!r}",
         )
 
-    def take(self, said: Said) -> tuple[Said, object, object]:
+    def take(self, said: Any) -> tuple[Said, object, object]:
         """Take the usual answer, floats for True and False, in one go."""
         if type(said) is dict and len(said) == 2:
             first, second = said

@@ -36,10 +36,11 @@ class Classification(Task):
             return model.predict_proba_one  # type: ignore[return-value]
         return model.predict_one  # type: ignore[return-value]
 
-    def plain(self, said: Said) -> Said:
+    def plain(self, said: Any) -> Said:
         """Return a class, or floats by class: some of River's say a Counter, users' anything."""
         if not isinstance(said, dict):
-            return said if type(said) in _PLAIN else _plain_class(said)
+            word: Said = _plain_class(said)
+            return word
         if type(said) is dict:
             for name, probability in said.items():
                 if type(probability) is not float or type(name) not in _PLAIN:

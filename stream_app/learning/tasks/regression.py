@@ -46,7 +46,7 @@ class Regression(Task):
             )
         return model.predict_one  # type: ignore[return-value]
 
-    def plain(self, said: Said) -> Said:
+    def plain(self, said: Any) -> Said:
         """Return a float: users' models say fractions and NumPy's numbers, too."""
         return said if type(said) is float or said is None else finite(said)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -12,14 +12,17 @@ TaskFields = dict[str, str]
 
 # What a model said, as a metric wants it: a label, a number, or {class: probability}.
 Said = bool | int | float | str | dict[bool | str, float] | None
-Predictor = Callable[[dict[str, object]], Said]
+Predictor = Callable[[dict[str, object]], Any]
 
 
-class Task(ABC):
+class Task:
     """A kind of supervised learning; the next one is a new file beside this one.
 
     A task decides which labels are right, which call of a model predicts, how that is published,
-    and what counts as the error that a drift monitor watches.
+    and what counts as the error that a drift monitor watches. What a model says may be anything
+    (`Any`) until `plain` has looked at it.
+
+    No ABC: compiled ones share one memory of what is an instance of what.
     """
 
     name: ClassVar[str]
@@ -46,16 +49,17 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def plain(self, said: Said) -> Said:
+    def plain(self, said: Any) -> Said:
         """Return what a model said in Python's own types, as it is kept until its label comes.
 
         Raises `ValueError` or `TypeError` for what no model of this task may say.
         """
 
-    def take(self, said: Said) -> tuple[Said, object, object]:
+    def take(self, said: Any) -> tuple[Said, object, object]:
         """Return (what `plain` makes of a model's answer, and what `publish` makes of that)."""
-        said = self.plain(said)
-        return said, *self.publish(said)
+        plain = self.plain(said)
+        prediction, probability = self.publish(plain)
+        return plain, prediction, probability
 
     @abstractmethod
     def publish(self, said: Said) -> tuple[object, object]:

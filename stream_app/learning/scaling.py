@@ -1,0 +1,108 @@
+"""A standard scaler's two passes over the features, on River's own counts, means and variances.
+
+Each is here twice. Python does best with the plain one. A compiler does best where it is told
+that numbers are floats, which it may only believe of exact floats: subclasses (NumPy's) stay what
+they are through River's arithmetic. Both make the same bits and the same entries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import pow as power
+from typing import Any, Final
+
+from stream_app.compiled import COMPILED
+
+Values = dict[Any, Any]
+Pass = Callable[[Any], Any]
+
+
+def plain_transform(means: Values, variances: Values) -> Pass:
+    """Return the call that transforms features."""
+
+    def transform(x: Any) -> Any:
+        return {
+            name: (value - means[name]) / variance**0.5 if (variance := variances[name]) else 0.0
+            for name, value in x.items()
+        }
+
+    return transform
+
+
+def plain_advance(counts: Values, means: Values, variances: Values) -> Pass:
+    """Return the call that learns and transforms: a feature's figures depend on no other's."""
+
+    def advance(x: Any) -> Any:
+        scaled = {}
+        for name, value in x.items():
+            count, mean, variance = counts[name] + 1, means[name], variances[name]
+            before = value - mean
+            mean += before / count
+            after = value - mean
+            variance += (before * after - variance) / count
+            counts[name], means[name], variances[name] = count, mean, variance
+            scaled[name] = after / variance**0.5 if variance else 0.0
+        return scaled
+
+    return advance
+
+
+def float_transform(means: Values, variances: Values) -> Pass:
+    """Return what `plain_transform` returns, made for a compiler."""
+    plain = plain_transform(means, variances)
+
+    def transform(x: Any) -> Any:
+        if type(x) is not dict:
+            return plain(x)
+        features: Values = x
+        scaled: Values = {}
+        for name, value in features.items():
+            variance = variances[name]
+            if type(value) is float and type(variance) is float and variance > 0.0:
+                mean = means[name]
+                if type(mean) is float:
+                    scaled[name] = (value - mean) / power(variance, 0.5)
+                    continue
+            scaled[name] = (value - means[name]) / variance**0.5 if variance else 0.0
+        return scaled
+
+    return transform
+
+
+def float_advance(counts: Values, means: Values, variances: Values) -> Pass:
+    """Return what `plain_advance` returns, made for a compiler."""
+    plain = plain_advance(counts, means, variances)
+
+    def advance(x: Any) -> Any:
+        if type(x) is not dict:
+            return plain(x)
+        features: Values = x
+        scaled: Values = {}
+        for name, value in features.items():
+            count, mean, variance = counts[name], means[name], variances[name]
+            exact = type(value) is float and type(mean) is float and type(variance) is float
+            if not exact or type(count) is not int:
+                scaled.update(plain({name: value}))
+                continue
+            one: float = value
+            old_mean: float = mean
+            old_variance: float = variance
+            n: int = count + 1
+            before = one - old_mean
+            new_mean = old_mean + before / n
+            after = one - new_mean
+            new_variance = old_variance + (before * after - old_variance) / n
+            counts[name] = n
+            means[name] = new_mean
+            variances[name] = new_variance
+            if new_variance > 0.0:
+                scaled[name] = after / power(new_variance, 0.5)
+            else:
+                scaled[name] = after / new_variance**0.5 if new_variance else 0.0
+        return scaled
+
+    return advance
+
+
+transform_pass: Final = float_transform if COMPILED else plain_transform
+advance_pass: Final = float_advance if COMPILED else plain_advance

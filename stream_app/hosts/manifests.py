@@ -42,8 +42,7 @@ def require_same_events(log: Log, manifest: Manifest) -> None:
         raise LogUntrusted(
             f"{topic} in {log.url} is not the topic that {manifest.pipeline} has learned from: it "
             f"was deleted and made anew (its id is {found}, and was {manifest.events_id}).",
-            attempt="give the pipeline a new name, or restore the topic from a backup together "
-            "with all others of the pipeline, with offsets and ids as they were",
+            attempt="give the pipeline a new name: what it has learned is of records that are gone",
         )
 
 

@@ -19,9 +19,9 @@ from stream_app.errors import StateUntrusted
 from stream_app.kafka.batches import send_records, settled
 from stream_app.kafka.claim import start_fencing, transactional_producer
 from stream_app.kafka.client_errors import named_errors
-from stream_app.kafka.committed import high_watermark, reader, rows_between
+from stream_app.kafka.committed import high_watermark, reading, rows_between
 from stream_app.kafka.connection import Connection
-from stream_app.kafka.ending import commit
+from stream_app.kafka.ending import Transactions
 from stream_app.kafka.event_loop import EventLoopThread
 from stream_app.kafka.ledger import newest
 from stream_app.records import Headers
@@ -63,6 +63,7 @@ class CheckpointTopic:
         self._key_id = key_id
         self._doing = f"checkpoints of {topic}/{partition}"
         self._producer = self._run(self._start())
+        self._transactions = Transactions(connection, self._producer)
         try:
             self._position = self._run(self._find())
         except BaseException:
@@ -100,8 +101,7 @@ class CheckpointTopic:
         place = TopicPartition(self._connection.prefix + self._topic, self._partition)
         stop = await high_watermark(self._connection, place)
         rows: dict[bytes, ConsumerRecord] = {}
-        async with reader(self._connection) as consumer:
-            consumer.assign([place])
+        async with reading(self._connection, [place]) as consumer:
             start = (await consumer.beginning_offsets([place]))[place]
             async for row in rows_between(consumer, place, start, stop):
                 rows[row.key] = row
@@ -126,10 +126,12 @@ class CheckpointTopic:
         producer = self._producer
         headers = ((NEXT_OFFSET, b"%d" % next_offset), (KEY_ID, self._key_id))
         records = list(_records(writes, headers))
-        await producer.begin_transaction()
         name = self._connection.prefix + self._topic
-        await settled(producer, await send_records(producer, name, self._partition, records))
-        await commit(self._connection, producer)
+
+        async def send() -> None:
+            await settled(producer, await send_records(producer, name, self._partition, records))
+
+        await self._transactions.transact(send)
 
     def close(self) -> None:
         """Give the right to write back."""

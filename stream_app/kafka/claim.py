@@ -14,8 +14,13 @@ from stream_app.core.log_rules import released, require_current
 from stream_app.kafka.batches import BATCH_BYTES_MAX, Sent, send_records, settled
 from stream_app.kafka.client_errors import named_errors
 from stream_app.kafka.connection import Connection
-from stream_app.kafka.ending import commit as end_transaction
-from stream_app.kafka.ending import decision, end_hanging
+from stream_app.kafka.ending import (
+    Transactions,
+    end_hanging,
+    standing,
+    still_open,
+    was_committed,
+)
 from stream_app.kafka.event_loop import EventLoopThread
 from stream_app.kafka.ledger import COMMIT, NEXT_OFFSET, newest, next_offset_of
 from stream_app.records import NewRecord, Output
@@ -49,10 +54,14 @@ async def start_fencing(
     """
     manager = producer._txn_manager
     try:
-        decided = await decision(connection, manager.transactional_id)
-        await producer.start()
+        before = await standing(connection, manager.transactional_id)
         named = [TopicPartition(connection.prefix + topic, number) for topic, number in places]
-        await end_hanging(connection, producer, named, commit=decided)
+        # One that cannot be asked is an error while the coordinator still knows how it ended.
+        await still_open(connection, named)
+        await producer.start()
+        if before is not None:
+            committed = was_committed(before, manager.producer_id, manager.producer_epoch)
+            await end_hanging(connection, producer, named, committed=committed)
     except BaseException:
         await producer.stop()
         raise
@@ -119,6 +128,7 @@ class KafkaClaim:
             except BaseException:
                 await self._producer.stop()
                 raise
+        self._transactions = Transactions(self._connection, self._producer)
         if found is not None:
             self._commit, self._standing = found.value, next_offset_of(found)
         return epoch
@@ -163,19 +173,19 @@ class KafkaClaim:
         producer, prefix = self._producer, self._connection.prefix
         headers = ((NEXT_OFFSET, b"%d" % next_offset),)
         record = NewRecord(COMMIT, commit, headers)
+
+        async def send() -> None:
+            sent: list[Sent] = []
+            for topic, rows in by_topic.items():
+                sent += await send_records(producer, prefix + topic, self._partition, rows)
+            self._reached("outputs sent")
+            sent += await send_records(producer, prefix + self._ledger, self._partition, [record])
+            await settled(producer, sent)
+            self._reached("transaction whole")
+
         with named_errors(self._connection.url, f"publishing {self._ledger}/{self._partition}"):
             try:
-                await producer.begin_transaction()
-                sent: list[Sent] = []
-                for topic, rows in by_topic.items():
-                    sent += await send_records(producer, prefix + topic, self._partition, rows)
-                self._reached("outputs sent")
-                sent += await send_records(
-                    producer, prefix + self._ledger, self._partition, [record]
-                )
-                await settled(producer, sent)
-                self._reached("transaction whole")
-                await end_transaction(self._connection, producer)
+                await self._transactions.transact(send)
                 self._reached("transaction committed")
             except BaseException as error:
                 self._released = True

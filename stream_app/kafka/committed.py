@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -34,6 +36,25 @@ def reader(connection: Connection, *, committed: bool = True, **options: Any) ->
     )
 
 
+@asynccontextmanager
+async def reading(
+    connection: Connection, places: Collection[TopicPartition], *, committed: bool = True
+) -> AsyncIterator[AIOKafkaConsumer]:
+    """Lend a `reader` that these partitions are assigned to.
+
+    One that is assigned nothing would look each topic up by and by, 100 ms each time.
+    """
+    consumer = reader(connection, committed=committed)
+    try:
+        await consumer.start()
+        consumer.assign(list(places))
+        yield consumer
+    finally:
+        # The client stops a task of its own, and is cancelled by it if that never had a turn.
+        await asyncio.sleep(0)
+        await consumer.stop()
+
+
 async def rows_between(
     consumer: AIOKafkaConsumer, place: TopicPartition, begin: int, stop: int
 ) -> AsyncIterator[ConsumerRecord]:
@@ -58,10 +79,8 @@ async def ends(
     connection: Connection, places: Collection[TopicPartition], *, committed: bool
 ) -> dict[TopicPartition, int]:
     """Return the first offset that readers may not see yet, or (not `committed`) not yet given."""
-    async with reader(connection, committed=committed) as consumer:
-        # A client that is assigned nothing looks each topic up by and by, 100 ms each time.
-        consumer.assign(places)
-        return dict(await consumer.end_offsets(places))
+    async with reading(connection, places, committed=committed) as consumer:
+        return dict(await consumer.end_offsets(list(places)))
 
 
 async def high_watermark(connection: Connection, place: TopicPartition) -> int:

@@ -16,183 +16,175 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection
+from typing import NamedTuple, TypeVar
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import (
-    CoordinatorLoadInProgressError,
-    CoordinatorNotAvailableError,
-    IncompatibleBrokerVersion,
-    NotCoordinatorError,
-    for_code,
-)
-from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.errors import for_code
 from aiokafka.protocol.coordination import FindCoordinatorRequest
-from aiokafka.protocol.types import (
-    CompactArray,
-    CompactString,
-    Int16,
-    Int32,
-    Int64,
-    Schema,
-    TaggedFields,
-)
 
 from stream_app.kafka.batches import while_it_sends
 from stream_app.kafka.committed import ends
 from stream_app.kafka.connection import Connection
+from stream_app.kafka.patience import AGAIN_S, ask
+from stream_app.kafka.wire import AskTransaction
 
 _TRANSACTION = 1  # a coordinator's kind, in the protocol
-_AGAIN_S = 0.05
-_PATIENCE_S = 30.0
+_NEVER_SEEN = 105  # TRANSACTIONAL_ID_NOT_FOUND, which the client has no name for
+# Whoever is at a partition moves its stable end on within this time; what hangs does not.
+_MOVES_WITHIN_S = 0.2
 _SHOWN_S = 2.0
-# A commit takes milliseconds. One that took longer met a broker that went away.
+# A transaction takes milliseconds. One that took longer met a broker that went away.
 _SLOW_S = 0.5
 _COMMITTED = frozenset({"PrepareCommit", "CompleteCommit"})
-_ABORTED = frozenset({"Ongoing", "PrepareAbort", "PrepareEpochFence", "CompleteAbort"})
-_PASSING = (
-    CoordinatorLoadInProgressError,
-    CoordinatorNotAvailableError,
-    NotCoordinatorError,
-)
+_ABORTED = frozenset({"PrepareAbort", "PrepareEpochFence", "CompleteAbort"})
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
 
-async def decision(connection: Connection, transactional_id: str) -> bool | None:
-    """Return whether the id's last transaction was, or will be, committed; None: not known.
+class Standing(NamedTuple):
+    """How the newest transaction of an id stands with its coordinator, and who is at it."""
+
+    state: str
+    producer_id: int
+    epoch: int
+
+
+async def standing(connection: Connection, transactional_id: str) -> Standing | None:
+    """Return how an id stands; None for one that has never been started.
 
     To be asked before the id is started again, which the coordinator answers by forgetting.
-    Brokers before Kafka 3.0 cannot be asked.
+    None as well from brokers before Kafka 3.0, which cannot be asked.
     """
-    admin = AIOKafkaAdminClient(**connection.client_options())
-    deadline = time.monotonic() + _PATIENCE_S
-    try:
-        await admin.start()
-        while time.monotonic() < deadline:
-            code, state = await _state(admin, transactional_id)
-            if issubclass(for_code(code), _PASSING):
-                await asyncio.sleep(_AGAIN_S)
-                continue
-            return True if state in _COMMITTED else False if state in _ABORTED else None
-    except IncompatibleBrokerVersion:
+
+    async def once(admin: AIOKafkaAdminClient) -> tuple[int, Standing]:
+        found = await admin._send_request(FindCoordinatorRequest(transactional_id, _TRANSACTION))
+        if found.error_code:
+            return found.error_code, Standing("", -1, -1)
+        answer = await admin._send_request_to_node(
+            found.coordinator_id, AskTransaction(transactional_id)
+        )
+        [row] = answer.to_object()["transactions"]
+        found = Standing(row["state"], row["producer_id"], row["producer_epoch"])
+        return row["error_code"], found
+
+    answer = await ask(connection, once)
+    if answer is None or answer[0] == _NEVER_SEEN:
         return None
-    finally:
-        await admin.close()
+    if answer[0]:
+        raise for_code(answer[0])(transactional_id)
+    return answer[1]
+
+
+def was_committed(before: Standing, producer_id: int, epoch: int) -> bool | None:
+    """Return how the transaction ended that came before a start; None: not known.
+
+    A start raises the epoch by one, and by two when it had to abort what was open. So a previous
+    owner that went on after it was asked about is told apart; owners only ever commit.
+    """
+    raised = epoch - before.epoch if producer_id == before.producer_id else 0
+    if before.state in _ABORTED and raised in {1, 2}:
+        return False
+    if before.state == "Ongoing" and raised in {1, 2}:
+        return raised == 1
+    if before.state in _COMMITTED and raised == 1:
+        return True
     return None
 
 
-async def _state(admin: AIOKafkaAdminClient, transactional_id: str) -> tuple[int, str]:
-    found = await admin._send_request(FindCoordinatorRequest(transactional_id, _TRANSACTION))
-    if found.error_code:
-        return found.error_code, ""
-    answer = await admin._send_request_to_node(
-        found.coordinator_id, _AskTransactions(transactional_id)
-    )
-    [row] = answer.to_object()["transactions"]
-    return row["error_code"], row["state"]
+class Transactions:
+    """The transactions of one started producer, one after the other."""
 
+    def __init__(self, connection: Connection, producer: AIOKafkaProducer) -> None:
+        self._connection = connection
+        self._producer = producer
+        self._places: set[TopicPartition] = set()
 
-async def commit(connection: Connection, producer: AIOKafkaProducer) -> None:
-    """Commit the open transaction; raises when that cannot be known to have come about.
+    async def transact(self, send: Callable[[], Awaitable[T]]) -> T:
+        """Begin, `send`, and commit; raises when that cannot be known to have come about.
 
-    After a slow commit nothing of it is left hanging: the next transaction would take it along,
-    and into its abort when this process dies in it.
-    """
-    manager = producer._txn_manager
-    places = sorted(manager.txn_partitions | manager.partitions_to_add())
-    began = time.monotonic()
-    await while_it_sends(producer, producer.commit_transaction())
-    if time.monotonic() - began > _SLOW_S:
-        await end_hanging(connection, producer, places, commit=True)
+        Whatever ends the producer's sender ends this too: the client forgets some who wait.
+        """
+        return await while_it_sends(self._producer, self._transact(send))
+
+    async def _transact(self, send: Callable[[], Awaitable[T]]) -> T:
+        """Leave nothing hanging after a slow one, of it or of the one before.
+
+        The commit is answered before all partitions have heard of it, so the next transaction may
+        be the slow one. It would take what hangs along, into its abort if this process died.
+        """
+        began = time.monotonic()
+        manager = self._producer._txn_manager
+        await self._producer.begin_transaction()
+        answer = await send()
+        before, self._places = self._places, manager.txn_partitions | manager.partitions_to_add()
+        await self._producer.commit_transaction()
+        if time.monotonic() - began > _SLOW_S:
+            places = before | self._places
+            await end_hanging(self._connection, self._producer, places, committed=True)
+        return answer
 
 
 async def end_hanging(
     connection: Connection,
     producer: AIOKafkaProducer,
-    places: Sequence[TopicPartition],
+    places: Collection[TopicPartition],
     *,
-    commit: bool | None,
+    committed: bool | None,
 ) -> None:
     """End what hangs on `places` of the producer's id, which has no transaction open itself.
 
-    Another id's transactions stay: they are open and will end, or hang and are their owner's.
+    Another id's transactions stay: they are open and will end, or hang and are their owner's. What
+    stays is told: readers wait before it.
     """
-    open_places = await _open(connection, places)
-    if not open_places or commit is None:
-        return
-    await producer.begin_transaction()
-    for place in open_places:
-        producer._txn_manager.maybe_add_partition_to_txn(place)
-    end = producer.commit_transaction if commit else producer.abort_transaction
-    await while_it_sends(producer, end())
-    deadline = time.monotonic() + _SHOWN_S
-    while (left := await _open(connection, open_places)) and time.monotonic() < deadline:
-        await asyncio.sleep(_AGAIN_S)
-    ended = sorted(set(open_places) - set(left))
-    if ended:
-        logger.warning(
-            "the cluster had left a transaction open that it took for %s: ended so on %s",
-            "committed" if commit else "aborted",
-            ", ".join(f"{place.topic}/{place.partition}" for place in ended),
+    stuck = await still_open(connection, places)
+    if stuck:
+        await asyncio.sleep(_MOVES_WITHIN_S)
+        stuck = await _unmoved(connection, stuck)
+    if stuck and committed is not None:
+        await producer.begin_transaction()
+        for place in stuck:
+            producer._txn_manager.maybe_add_partition_to_txn(place)
+        end = producer.commit_transaction if committed else producer.abort_transaction
+        await while_it_sends(producer, end())
+        began, hung = time.monotonic(), stuck
+        while (stuck := await _unmoved(connection, hung)) and time.monotonic() - began < _SHOWN_S:
+            await asyncio.sleep(AGAIN_S)
+        _tell(
+            "ended a transaction that the cluster had left open, %s as it was decided, on %s",
+            "committed" if committed else "aborted",
+            places=hung.keys() - stuck.keys(),
         )
-
-
-async def _open(connection: Connection, places: Sequence[TopicPartition]) -> list[TopicPartition]:
-    """Return the places where a transaction is open."""
-    if not places:
-        return []
-    # In this order, or one that ends between the two would look open.
-    high = await ends(connection, places, committed=False)
-    stable = await ends(connection, places, committed=True)
-    return [place for place in places if stable[place] < high[place]]
-
-
-class _Answer(Response):  # type: ignore[misc]
-    API_KEY = 65
-    API_VERSION = 0
-    SCHEMA = Schema(
-        ("throttle_time_ms", Int32),
-        (
-            "transactions",
-            CompactArray(
-                ("error_code", Int16),
-                ("transactional_id", CompactString()),
-                ("state", CompactString()),
-                ("timeout_ms", Int32),
-                ("started_ms", Int64),
-                ("producer_id", Int64),
-                ("producer_epoch", Int16),
-                (
-                    "topics",
-                    CompactArray(
-                        ("topic", CompactString()),
-                        ("partitions", CompactArray(Int32)),
-                        ("tags", TaggedFields),
-                    ),
-                ),
-                ("tags", TaggedFields),
-            ),
-        ),
-        ("tags", TaggedFields),
+    _tell(
+        "a transaction of %s stays open, and readers wait before it: when it is nobody's who is at "
+        "work, kafka-transactions.sh find-hanging and abort end it; on %s",
+        "another producer" if committed is not None else "unknown outcome",
+        places=stuck.keys(),
     )
 
 
-class _Question(RequestStruct):  # type: ignore[misc]
-    API_KEY = 65
-    API_VERSION = 0
-    FLEXIBLE_VERSION = True
-    RESPONSE_TYPE = _Answer
-    SCHEMA = Schema(("transactional_ids", CompactArray(CompactString())), ("tags", TaggedFields))
+def _tell(text: str, *words: str, places: Collection[TopicPartition]) -> None:
+    if places:
+        names = ", ".join(f"{place.topic}/{place.partition}" for place in sorted(places))
+        logger.warning(text, *words, names)
 
 
-class _AskTransactions(Request[_Question]):  # type: ignore[misc]
-    API_KEY = 65
+async def still_open(
+    connection: Connection, places: Collection[TopicPartition]
+) -> dict[TopicPartition, int]:
+    """Return the places where a transaction is open, and the offset that it holds readers at."""
+    if not places:
+        return {}
+    # In this order, or one that ends between the two would look open.
+    high = await ends(connection, places, committed=False)
+    stable = await ends(connection, places, committed=True)
+    return {place: stable[place] for place in places if stable[place] < high[place]}
 
-    def __init__(self, transactional_id: str) -> None:
-        self._transactional_id = transactional_id
 
-    def build(self, request_struct_class: Any) -> Any:
-        return request_struct_class([self._transactional_id], {})
+async def _unmoved(
+    connection: Connection, held: dict[TopicPartition, int]
+) -> dict[TopicPartition, int]:
+    found = await still_open(connection, held.keys())
+    return {place: offset for place, offset in held.items() if found.get(place) == offset}

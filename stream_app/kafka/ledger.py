@@ -7,7 +7,7 @@ import time
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from stream_app.kafka.committed import FetchTimeout, high_watermark, reader, rows_between
+from stream_app.kafka.committed import FetchTimeout, high_watermark, reading, rows_between
 from stream_app.kafka.connection import Connection
 
 COMMIT = b"commit"
@@ -34,8 +34,7 @@ async def newest(
     """
     place = TopicPartition(connection.prefix + ledger, partition)
     watermark = await high_watermark(connection, place)
-    async with reader(connection) as consumer:
-        consumer.assign([place])
+    async with reading(connection, [place]) as consumer:
         start = (await consumer.beginning_offsets([place]))[place]
         stop = await _decided(connection, consumer, place, watermark, key, patience_s)
         top, window = stop, _WINDOW
@@ -79,8 +78,7 @@ async def _is_written(
     connection: Connection, place: TopicPartition, begin: int, stop: int, key: bytes
 ) -> bool:
     """Tell whether anybody wrote `key` from `begin` on, committed or not."""
-    async with reader(connection, committed=False) as consumer:
-        consumer.assign([place])
+    async with reading(connection, [place], committed=False) as consumer:
         return await _last(consumer, place, begin, stop, key) is not None
 
 

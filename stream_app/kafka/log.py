@@ -71,6 +71,7 @@ class KafkaLog:
         self._closed = False
         self.reached: Callable[[str], None] = _nothing
         self._cursors: OrderedDict[tuple[str, int], Cursor] = OrderedDict()
+        self._opening = asyncio.Lock()
         self._producer: AIOKafkaProducer | None = None
         self._asker: AIOKafkaConsumer | None = None
         self._counts: dict[str, int] = {}
@@ -337,18 +338,23 @@ class KafkaLog:
         return self._run(f"reading {topic}/{partition}", self._with_cursor(topic, partition, call))
 
     async def _with_cursor(self, topic: str, partition: int, call: UseOfCursor[T]) -> T:
-        place = (topic, partition)
-        cursor = self._cursors.get(place)
-        if cursor is None:
-            if self._asker is None:
-                self._asker = await open_asker(self._connection)
-            cursor = await open_cursor(self._connection, self._asker, topic, partition)
-            self._cursors[place] = cursor
-            if len(self._cursors) > CURSORS_MAX:
-                await self._cursors.popitem(last=False)[1].close()
-        self._cursors.move_to_end(place)
+        cursor = await self._cursor((topic, partition))
         async with cursor.turn:
             return await call(cursor)
+
+    async def _cursor(self, place: tuple[str, int]) -> Cursor:
+        """Return a partition's reader; opened one after another, so that none is opened twice."""
+        async with self._opening:
+            if place not in self._cursors:
+                if self._asker is None:
+                    self._asker = await open_asker(self._connection)
+                self._cursors[place] = await open_cursor(self._connection, self._asker, *place)
+                idle = [at for at, one in self._cursors.items() if not one.turn.locked()]
+                for at in idle[: max(0, len(self._cursors) - CURSORS_MAX)]:
+                    if at != place:
+                        await self._cursors.pop(at).close()
+            self._cursors.move_to_end(place)
+            return self._cursors[place]
 
     def _run(self, doing: str, coroutine: Coroutine[Any, Any, T]) -> T:
         if self._closed:

@@ -11,7 +11,7 @@ from stream_app.kafka.batches import offsets_of, send_records, settled
 from stream_app.kafka.claim import raise_end_of, start_fencing, transactional_producer
 from stream_app.kafka.client_errors import named_errors
 from stream_app.kafka.connection import Connection
-from stream_app.kafka.ending import commit as end_transaction
+from stream_app.kafka.ending import Transactions
 from stream_app.kafka.event_loop import EventLoopThread
 from stream_app.kafka.ledger import newest
 from stream_app.records import NewRecord
@@ -60,6 +60,7 @@ class KafkaValueClaim:
             except BaseException:
                 await self._producer.stop()
                 raise
+        self._transactions = Transactions(self._connection, self._producer)
         return None if found is None else found.value
 
     def value(self) -> bytes | None:
@@ -91,21 +92,22 @@ class KafkaValueClaim:
     async def _transact(self, rows: Rows, value: bytes) -> dict[tuple[str, int], list[int]]:
         producer, prefix, place = self._producer, self._connection.prefix, self._place
         record = NewRecord(place.key.encode(), value)
+
+        async def send() -> dict[tuple[str, int], list[int]]:
+            sent = {
+                at: await send_records(producer, prefix + at[0], at[1], batch)
+                for at, batch in rows.items()
+            }
+            self._reached("records sent")
+            ledger = prefix + place.ledger
+            await settled(producer, await send_records(producer, ledger, place.partition, [record]))
+            offsets = {at: await offsets_of(producer, batches) for at, batches in sent.items()}
+            self._reached("transaction whole")
+            return offsets
+
         with named_errors(self._connection.url, f"setting the {place}"):
             try:
-                await producer.begin_transaction()
-                sent = {
-                    at: await send_records(producer, prefix + at[0], at[1], batch)
-                    for at, batch in rows.items()
-                }
-                self._reached("records sent")
-                ledger = prefix + place.ledger
-                await settled(
-                    producer, await send_records(producer, ledger, place.partition, [record])
-                )
-                offsets = {at: await offsets_of(producer, batches) for at, batches in sent.items()}
-                self._reached("transaction whole")
-                await end_transaction(self._connection, producer)
+                offsets = await self._transactions.transact(send)
                 self._reached("transaction committed")
             except BaseException as error:
                 self._released = True

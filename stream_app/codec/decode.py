@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from keyword import iskeyword
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -25,11 +25,13 @@ from stream_app.events import Feature, LabelValue, Refusal
 from stream_app.records import Record
 
 LabelGate = Callable[[LabelValue], LabelValue]
-_decode_any = msgspec.json.Decoder(IncomingObservation | IncomingLabel | IncomingControl).decode
-_asdict = msgspec.structs.asdict
-_no_features: dict[str, Feature] = {}
+_decode_any: Final = msgspec.json.Decoder(
+    IncomingObservation | IncomingLabel | IncomingControl
+).decode
+_asdict: Final = msgspec.structs.asdict
+_no_features: Final[dict[str, Feature]] = {}
 # The quotes of a plain event: the keys kind, id and ts_ms, and the values of two of them.
-_QUOTES = 10
+_QUOTES: Final = 10
 
 
 class Gate:

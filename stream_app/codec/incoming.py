@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from stream_app.events import Feature, LabelValue
 
 # Raw bytes cannot be "or None" to msgspec, so absence has a value of its own.
-NO_META = msgspec.Raw()
-UNDECLARED = -1
+NO_META: Final = msgspec.Raw()
+UNDECLARED: Final = -1
 
 
 class IncomingObservation(

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import struct
 from hashlib import sha256
+from typing import Final
 
 from stream_app.codec.intake_headers import READ_BY_THE_FOLD
 from stream_app.records import Record
 
-BLOCK = 64
+BLOCK: Final = 64
 ORIGIN = b"\0" * 32
-_frame = struct.Struct("<qqii").pack
-_join = b"".join
+_frame: Final = struct.Struct("<qqii").pack
+_join: Final = b"".join
 
 
 class Chain:

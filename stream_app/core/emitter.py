@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -29,7 +29,7 @@ from stream_app.outputs import (
 )
 from stream_app.records import Output, Record
 
-_UNSET = msgspec.UNSET
+_UNSET: Final = msgspec.UNSET
 
 
 class Emitter:

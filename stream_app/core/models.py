@@ -6,6 +6,8 @@ two have the one key "".
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from stream_app.codec.blobs import BlobSeal
@@ -16,8 +18,8 @@ from stream_app.learning.undo import UndoableModel
 
 # A journal is worth an image once making the calls again costs more than the dump; bytes stand
 # for the dump's cost, so that no clock is needed.
-JOURNAL_MIN = 4096
-JOURNAL_MAX = 16_384
+JOURNAL_MIN: Final = 4096
+JOURNAL_MAX: Final = 16_384
 BYTES_PER_CALL = 8
 _PREFIX = b"m"
 _encode = msgspec.msgpack.Encoder().encode

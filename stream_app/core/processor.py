@@ -8,7 +8,7 @@ after that.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -36,7 +36,7 @@ from stream_app.learning.definition import OtherCode
 from stream_app.outputs import Evaluation
 from stream_app.records import Record, format_position
 
-LOOK_EVERY = 0xFF  # a mask: once in 256 records
+LOOK_EVERY: Final = 0xFF  # a mask: once in 256 records
 
 
 class PartitionProcessor:
@@ -129,7 +129,8 @@ class PartitionProcessor:
                 continue
             published = len(outputs)
             self._silent = offset < publish_from
-            counters.records += 1
+            records_seen = counters.records + 1
+            counters.records = records_seen
             try:
                 apply(record)
             except Refusal as refusal:
@@ -143,11 +144,11 @@ class PartitionProcessor:
                 self._poisoned = True
                 return self._champion_failed(failed, record)
             add_to_chain(record)
-            if counters.records % self._digest_every == 0:
+            if records_seen % self._digest_every == 0:
                 self._state_digests(record)
             self.next_offset = offset + 1
             # Looked at now and then: how much a batch may put into memory before it ends.
-            if not counters.records & LOOK_EVERY and self._changes() > self._memory.changes_max:
+            if not records_seen & LOOK_EVERY and self._changes() > self._memory.changes_max:
                 break
         return None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -25,7 +25,7 @@ from stream_app.learning.undo import ModelRaised
 
 _encode = msgspec.msgpack.Encoder().encode
 Features = dict[str, Any]
-_NOT_AT_HAND = object()
+_NOT_AT_HAND: Final = object()
 
 
 class VersionFold:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import deque
-from typing import Any
+from typing import Any, Final
 
-NEWEST = 101
+NEWEST: Final = 101
 
 
 class Watermark:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from river import metrics
 
 from stream_app.learning.metric_folds import Scored, fold
 
-BUFFER_MAX = 10_000
+BUFFER_MAX: Final = 10_000
 
 
 class Prequential:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import exp
-from typing import Any
+from typing import Any, Final
 
 from river import base, compose, linear_model, optim, preprocessing
 from river.utils import VectorDict
@@ -25,8 +25,8 @@ Learn = Callable[[Any, Any], object]
 Transform = Callable[[Any], Any]
 
 # Beyond these River's logistic loss and its sigmoid take other branches.
-_STEEP = 18.0
-_FLAT = 30.0
+_STEEP: Final = 18.0
+_FLAT: Final = 30.0
 
 
 def quick_calls(model: Any, predict: Callable[[Any], Any]) -> tuple[Predict, Learn]:

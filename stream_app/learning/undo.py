@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import copy
-from typing import Any
+from typing import Any, Final
 
 from stream_app.errors import SurroundingsError
 from stream_app.events import LabelValue
@@ -18,7 +18,7 @@ from stream_app.learning.pickles import ModelPickles
 from stream_app.learning.quick_calls import quick_calls
 from stream_app.learning.tasks import Task
 
-_PREDICTED = object()
+_PREDICTED: Final = object()
 # Looking at an instance's `__dict__`, as a dump must, leaves it in a slower form for ever (Python
 # 3.11 and 3.12). A model that is cheap to load is therefore replaced by its own image.
 RELOAD_BYTES_MAX = 32 * 1024

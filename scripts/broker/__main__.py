@@ -120,8 +120,9 @@ class Command:
 
     def _say(self, running: Running, what: str) -> None:
         print(f"Kafka {what}: {_url(running)}")
-        print(f"Next: .venv/bin/stream-app topics flights.py --create --broker {_url(running)}")
-        print(f"      .venv/bin/stream-app run flights.py --broker {_url(running)}")
+        program, file = ".venv/bin/stream-app", "deploy/flights.py"
+        print(f"Next: {program} topics {file} --create --broker {_url(running)}")
+        print(f"      {program} run {file} --broker {_url(running)}")
         print(f"      scripts/kafka stop{self.flags}")
 
     @contextmanager

@@ -160,5 +160,3 @@ def _seeds(plan: Pipeline) -> Iterator[str]:
     ]
     if rows:
         yield from _table(("VERSION", "SEEDED PARAMETER", "SEED"), rows, right=(2,))
-    else:
-        yield "  No seeds had to be filled."

@@ -152,7 +152,7 @@ def notices(host: PartitionHost) -> list[Notice]:
     if recovery.not_hosted:
         names = ", ".join(recovery.not_hosted)
         rows.append(
-            f"declared but not part of the running lineage, so not run: {names}. "
+            f"declared after the pipeline began, so not run: {names}. "
             "A version joins a pipeline at its first start only, in this release"
         )
     return [Notice(host.partition, text) for text in rows]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from stream_app.core.log import Log
@@ -9,11 +10,18 @@ from stream_app.errors import LogUnavailable, UsageError
 from stream_app.storage.sqlite_log import SqliteLog
 
 DEFAULT_BROKER = "sqlite:///.stream-app/log.db"
+# What everybody writes who comes from Kafka: hosts with ports, and no scheme.
+_BROKER = re.compile(r"(kafka:)?[^/\\\s]+:\d+")
 DEFAULT_STATE = ".stream-app/state"
 
 
 def log_path(url: str) -> Path:
     """Return the file that a broker URL names; raises `UsageError` for other kinds of URLs."""
+    if _BROKER.fullmatch(url) and not Path(url).exists():
+        raise UsageError(
+            f"broker {url!r} looks like host and port of a Kafka broker",
+            attempt=f"--broker kafka://{url.removeprefix('kafka:')}, or ./{url} for such a file",
+        )
     if url.startswith("sqlite://"):
         path = url.removeprefix("sqlite://").removeprefix("/")
         if path:

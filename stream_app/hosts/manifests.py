@@ -52,12 +52,14 @@ def never_started(log: Log, pipeline: str) -> UsageError:
     if pipeline in known:
         return UsageError(
             f"{pipeline} has topics in {log.url}, but was never started there",
-            attempt="its file in place of its name, or stream-app run FILE first",
+            attempt="stream-app run FILE, which begins it; produce takes its file before that, too",
         )
     names = ", ".join(known[:KNOWN_MAX]) + (" ..." if len(known) > KNOWN_MAX else "")
     return UsageError(
         f"{log.url} has no pipeline {pipeline!r}; it has {names or 'none'}",
-        attempt=near_name(pipeline, known) or "one of those, or the file that declares a new one",
+        attempt=near_name(pipeline, known)
+        or "one of those; a new one is begun by stream-app run FILE (on Kafka after stream-app "
+        "topics FILE --create)",
     )
 
 

@@ -61,7 +61,8 @@ def _import_file(path: Path, spec: str) -> ModuleType:
 def _import_module(place: str, spec: str) -> ModuleType:
     nothing = UsageError(
         f"{spec!r} names neither a file nor a module that can be imported",
-        attempt="file.py, file.py:attribute or module:attribute",
+        attempt="file.py, file.py:attribute or module:attribute; a pipeline's name is not enough "
+        "where its models are needed",
     )
     if not all(part.isidentifier() for part in place.split(".")):
         raise nothing  # a path: Python would speak of packages and relative imports

@@ -15,6 +15,7 @@ from stream_app.storage.sqlite_schema import SQLITE_VERSION_MIN
 _WRITER_BYTE = 120
 
 _CONSTRAINT_DATATYPE = 19 | 12 << 8
+_CONSTRAINT_NOTNULL = 19 | 5 << 8
 
 
 def error_of(path: Path, code: int, extended: int, text: str) -> StreamAppError:
@@ -26,6 +27,11 @@ def error_of(path: Path, code: int, extended: int, text: str) -> StreamAppError:
         return UsageError(
             f"A key, value or header for the event log {path} is not bytes ({text}).",
             attempt="encode it first.",
+        )
+    if extended == _CONSTRAINT_NOTNULL:
+        return UsageError(
+            f"A record for the event log {path} lacks what every record has ({text}).",
+            attempt='b"" where it has no value.',
         )
     return _BY_CODE.get(code, _failed)(path, text)
 

@@ -268,6 +268,13 @@ def test_bytes_are_bytes(path: Path) -> None:
         assert log.bounds("t", 0) == (0, 0)
 
 
+def test_no_value_at_all_is_a_mistake_of_the_caller_and_no_damage(path: Path) -> None:
+    with opened(path) as log:
+        with pytest.raises(UsageError, match="lacks what every record has"):
+            log.append("t", [NewRecord(b"k", None)])  # type: ignore[arg-type]
+        assert append(log, b"a") is not None
+
+
 # -- the file under a running process
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from contextlib import closing
 
 import foundation
 from aiokafka import TopicPartition
@@ -30,11 +31,10 @@ def fresh(broker: str, partitions: int = 1) -> Connection:
 
 def fill(connection: Connection, rows: list[Example]) -> None:
     """Append all events, durably."""
-    log = KafkaLog(connection)
     records = [encode_event(event) for event in foundation.inline(rows)]
-    for start in range(0, len(records), 5000):
-        log.append(EVENTS, records[start : start + 5000])
-    log.close()
+    with closing(KafkaLog(connection)) as log:
+        for start in range(0, len(records), 5000):
+            log.append(EVENTS, records[start : start + 5000])
 
 
 def committed_probabilities(connection: Connection) -> dict[str, list[float]]:

@@ -111,7 +111,8 @@ class EventMapping(msgspec.Struct, frozen=True):
 class SourceMapper:
     """Makes copies of a source's records: events, or what becomes a dead letter.
 
-    `partitions` is that of the event log. A record for which no mapping is makes none.
+    `partitions` is the pipeline's own number, which every copy's partition is below. A record for
+    which no mapping is makes none.
     """
 
     def __init__(
@@ -145,7 +146,9 @@ class SourceMapper:
                 raise Refusal("too_large", None, detail)
         except Refusal as refusal:
             return self._refused(record, refusal, headers)
-        return NewRecord(key.encode(), value, headers)
+        # Said here: a topic that was given partitions since has some that nobody reads.
+        name = key.encode()
+        return NewRecord(name, value, headers, partition_of(name, self._partitions))
 
     def _refused(self, record: Record, refusal: Refusal, headers: Headers) -> NewRecord:
         """Return a record that the fold will refuse, with the bytes that it was about.

@@ -15,8 +15,13 @@ KNOWN_MAX = 20
 
 
 def pipelines(log: Log) -> list[str]:
-    """Return the names of all pipelines in a log."""
-    return sorted(t.removesuffix(".events") for t in log.topics() if t.endswith(".events"))
+    """Return the names of all pipelines in a log.
+
+    Others name topics `orders.events` too: a pipeline's has predictions beside it.
+    """
+    topics = log.topics()
+    names = (topic.removesuffix(".events") for topic in topics if topic.endswith(".events"))
+    return sorted(name for name in names if Topics(name).predictions in topics)
 
 
 def read_manifest(log: Log, pipeline: str) -> Manifest:

@@ -101,7 +101,7 @@ class SourceHost:
             return 0
         self._waiting = []
         if records[0].offset > self.position.next_offset:
-            self._require_kept()
+            self._require_kept()  # only bounds: every transaction of the others leaves a gap
         self._copy(records)
         self._pace.may_go(self.place, records[-1].timestamp_ms)  # or the next one is not known yet
         self.records += len(records)
@@ -117,7 +117,7 @@ class SourceHost:
                 bytes_max=BATCH_BYTES_MAX,
             )
         except LogUntrusted:
-            self._require_kept()  # what to do about a source of others is another thing to say
+            self._require_same()  # what to do about a source of others is another thing to say
             raise
         return [record for record in records if until is None or record.offset < until]
 
@@ -181,7 +181,7 @@ class SourceHost:
 
     def _require_same_source(self) -> None:
         """Raise `SourceUntrusted` where the source is not the one that was copied so far."""
-        self._require_kept()
+        self._require_same()
         position = self.position
         if position.last_offset is None:
             return
@@ -200,12 +200,15 @@ class SourceHost:
         now = time.monotonic()
         if now - self._looked_s >= LOOK_EVERY_S:
             self._looked_s = now
-            self._require_kept()
+            self._require_same()
 
-    def _require_kept(self) -> None:
+    def _require_same(self) -> None:
         known = self.position.topic_id
         if known and (found := self._sources.topic_id(self.topic)) != known:
             raise self._another(f"its id is {found}, and was {known}")
+        self._require_kept()
+
+    def _require_kept(self) -> None:
         next_offset = self.position.next_offset
         start, end = self._sources.bounds(self.topic, self.partition)
         if end < next_offset:

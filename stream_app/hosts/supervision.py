@@ -1,4 +1,4 @@
-"""Worker processes: spawned, heard, ended together, and where that is wanted started again."""
+"""Worker processes: forked, heard, ended together, and where that is wanted started again."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ class SqliteFile:
         if os.getpid() != self._pid:
             raise UsageError(
                 f"The event log {self.path} was opened before this process was forked.",
-                attempt="open it in the new process; start workers with `spawn`.",
+                attempt="open it in the new process, or fork before it is opened.",
             )
 
     def _require_usable(self, connection: apsw.Connection | None) -> apsw.Connection:

@@ -86,7 +86,7 @@ class SourceReport(Standing, Protocol):
 
     @property
     def refused(self) -> int:
-        """Its records that could not be mapped."""
+        """Copies that could not be mapped: one for each mapping that a record failed."""
         ...
 
     @property

@@ -24,7 +24,7 @@ class _Figure(NamedTuple):
 # Counted in the position itself, since the source's beginning: a restart does not begin at 0.
 COUNTERS = (
     _Figure("copied", "Events made of a source's records.", lambda r: r.copied),
-    _Figure("refused", "Records of a source that could not be mapped.", lambda r: r.refused),
+    _Figure("refused", "Copies of a source that could not be mapped.", lambda r: r.refused),
     _Figure("skipped", "Records of a source that no mapping was for.", lambda r: r.skipped),
 )
 GAUGES = (

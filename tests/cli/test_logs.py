@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from stream_app.cli.log_repeats import EVERY_S, MESSAGES_MAX
+from stream_app.cli.log_repeats import EVERY_S, MESSAGES_MAX, SpareRepeats
 from stream_app.cli.logs import _broken, set_format
 
 FIELDS = ["partition=0", "next_offset=123456", "lag=0", "records_per_s=1500", "joined=4000"]
@@ -69,6 +69,20 @@ def test_what_is_said_of_another_broker_is_a_line_of_its_own(logged: Logged) -> 
         logged.say(0, text)
     logged.say(0, "no broker-1", name="asyncio")
     assert [text for text, _ in logged.lines()] == ["no broker-1", "no broker-2", "no broker-1"]
+
+
+def test_another_exception_under_the_same_text_is_a_line_of_its_own(logged: Logged) -> None:
+    """Such as "Task exception was never retrieved", which is all that asyncio says."""
+    for error in (OSError("one"), OSError("another"), OSError("one")):
+        record = logging.LogRecord("asyncio", logging.ERROR, "", 0, "failed", (), None)
+        record.exc_info = (OSError, error, None)
+        logging.getLogger().handle(record)
+    assert len(logged.lines()) == 2
+
+
+def test_a_message_that_cannot_be_made_is_no_error_of_who_logs_it() -> None:
+    record = logging.LogRecord("aiokafka", logging.ERROR, "", 0, "%d of %d", ("x",), None)
+    assert SpareRepeats().filter(record)
 
 
 def test_our_own_facts_are_all_said(logged: Logged) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import apsw
 
+from stream_app.hosts.manifests import pipelines
+from stream_app.storage.memory_log import MemoryLog
 from tests.cli.conftest import DECLARATION, EVENTS, json_lines, observation
 from tests.cli.terminal import PROGRAM, Terminal, assert_error
 
@@ -268,3 +270,9 @@ def _sql(directory: Path, statement: str, values: Sequence[Any] = ()) -> list[An
         return database.execute(statement, values).fetchall()
     finally:
         database.close()
+
+
+def test_a_topic_of_others_that_is_named_like_events_is_no_pipeline() -> None:
+    log = MemoryLog()
+    log.create_topics({"orders.events": 1, "shop.events": 1, "shop.predictions": 1})
+    assert pipelines(log) == ["shop"]

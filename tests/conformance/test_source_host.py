@@ -13,14 +13,16 @@ import pytest
 
 from stream_app.codec.mapping import EventMapping, RecordPart, SourceMapper
 from stream_app.codec.paths import parse_path
+from stream_app.core.commit import Manifest
 from stream_app.core.log import Log
 from stream_app.core.source_position import ledger_place
 from stream_app.core.upkeep import TopicSpec
 from stream_app.errors import Fenced, LogBusy, LogUnavailable, PositionMissing, SourceUntrusted
 from stream_app.hosts import source_host
-from stream_app.hosts.pace import Pace
+from stream_app.hosts.pace import HOLD_MAX_S, Pace
 from stream_app.hosts.source_host import SourceHost, skip_to
 from stream_app.hosts.source_list import known_sources
+from stream_app.hosts.source_status import source_statuses
 from stream_app.kafka.admin import administer
 from stream_app.kafka.connection import Connection
 from stream_app.kafka.log import KafkaLog
@@ -71,6 +73,19 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
         log.create_topics({topic: 2, EVENTS: PARTITIONS})
     with closing(log):
         yield Place(log, topic)
+
+
+def manifest(place: Place) -> Manifest:
+    return Manifest(
+        log_id=place.log.log_id,
+        pipeline="p",
+        partitions=PARTITIONS,
+        semantics=1,
+        initial_champion="v1",
+        origins=[0] * PARTITIONS,
+        public_keys={},
+        settings={},
+    )
 
 
 def fill(place: Place, *numbers: int, partition: int = 0) -> None:
@@ -255,9 +270,46 @@ def test_a_topic_made_anew_is_noticed_by_its_id_before_it_is_copied_from(
             host.step()
     with pytest.raises(SourceUntrusted, match="its id is"):
         opened(place)
+    [status] = source_statuses(place.log, manifest(place))
+    assert "its id is" in str(status.problem)
     assert skip_to(place.log, "p", PARTITIONS, place.topic, 0, 0) == 0
     with closing(opened(place)) as host:
         assert host.step() == 3
+
+
+@pytest.mark.parametrize("place", ["memory"], indirect=True)
+def test_what_is_wrong_with_one_source_partition_hides_no_other(place: Place) -> None:
+    for partition in (0, 1):
+        fill(place, *range(3), partition=partition)
+        with closing(opened(place, partition)) as host:
+            host.step(until=2)
+    assert isinstance(place.log, MemoryLog)
+    at = ledger_place("p", place.topic, 0, PARTITIONS)
+    place.log._ledger[at.ledger, at.partition, at.key] = b"no position"
+    damaged, whole = source_statuses(place.log, manifest(place))
+    assert "cannot be read" in str(damaged.problem)
+    assert (whole.next_offset, whole.lag, whole.problem) == (2, 1, None)
+
+
+@pytest.mark.parametrize("place", ["memory"], indirect=True)
+def test_gaps_in_a_source_ask_nobody_for_its_id(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A topic of transactions has one behind each; the question is a connection of its own."""
+    asked: list[str] = []
+
+    def topic_id(_: MemoryLog, topic: str) -> str:
+        asked.append(topic)
+        return "id"
+
+    monkeypatch.setattr(MemoryLog, "topic_id", topic_id)
+    assert isinstance(place.log, MemoryLog)
+    with closing(opened(place)) as host:
+        at_start = len(asked)
+        for offset in (1, 3, 5):
+            place.log.append_at(place.topic, 0, offset, 0, b"x", b'{"k": "1"}')
+            assert host.step() == 1
+        assert (at_start > 0, len(asked)) == (True, at_start)
 
 
 @pytest.mark.parametrize("place", ["memory"], indirect=True)
@@ -320,3 +372,27 @@ def test_a_source_with_nothing_waiting_holds_up_nobody(place: Place) -> None:
     assert [host.step() for host in hosts] == [1, 0]
     hosts[0].close()
     assert hosts[1].step() == 1
+
+
+@pytest.mark.parametrize("place", ["memory"], indirect=True)
+def test_a_record_dated_far_ahead_waits_for_another_source_only_so_long(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its producer says the time; a source that is never idle does not reach it in years."""
+    monkeypatch.setattr(source_host, "BATCH_RECORDS_MAX", 1)
+    now_s = 0.0
+    pace = Pace(lambda: now_s)
+    assert isinstance(place.log, MemoryLog)
+    live, ahead = (
+        SourceHost(place.log, "p", PARTITIONS, place.topic, partition, MAPPER, pace=pace)
+        for partition in (0, 1)
+    )
+    for n in range(2):
+        place.log.append_at(place.topic, 1, n, 10**12, b"x", b'{"k": "1"}')
+    copied_at: list[float] = []
+    for n in range(1, 16):
+        place.log.append_at(place.topic, 0, n, n * 1000, b"x", b'{"k": "1"}')
+        assert live.step() == 1
+        copied_at += [now_s] * ahead.step()
+        now_s += 1.0
+    assert copied_at == [HOLD_MAX_S, 2 * HOLD_MAX_S]

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from stream_app.cli.commands import COMMANDS, stream_app
-from stream_app.hosts.member import DRAIN_S
+from stream_app.hosts.group_share import DRAIN_S
 from stream_app.hosts.pipeline_file import load_pipeline
 from stream_app.kafka.membership import REQUEST_TIMEOUT_S
 

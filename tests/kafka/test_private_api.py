@@ -16,9 +16,21 @@ import faust
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.errors import (
+    BrokerResponseError,
+    GroupAuthorizationFailedError,
+    IncompatibleBrokerVersion,
+    NoError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+    for_code,
+)
 from aiokafka.producer import sender
 from aiokafka.producer.sender import AddPartitionsToTxnHandler, SendProduceReqHandler
+from aiokafka.protocol.api import Request, RequestStruct, Response
 from faust.app.base import BootStrategy
 from faust.tables.manager import TableManager
 from faust.transport.base import Transport as AnyTransport
@@ -28,6 +40,7 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, T
 from mode import Service
 from yarl import URL
 
+from stream_app.kafka import topic_ids
 from stream_app.kafka.claim import RETRY_BACKOFF_MS
 
 FAUST, MODE, AIOKAFKA = "faust-streaming", "mode-streaming", "aiokafka"
@@ -56,7 +69,8 @@ METHODS: list[tuple[str, type, str, list[str]]] = [
     (AIOKAFKA, AIOKafkaConsumer, "position", ["self", "partition"]),
     (AIOKAFKA, AIOKafkaConsumer, "end_offsets", ["self", "partitions"]),
     (AIOKAFKA, AIOKafkaConsumer, "beginning_offsets", ["self", "partitions"]),
-    # authorized.py
+    (AIOKAFKA, AIOKafkaClient, "add_topic", ["self", "topic"]),
+    # authorized.py and topic_ids.py
     (AIOKAFKA, AIOKafkaAdminClient, "_send_request", ["self", "request", "node_id"]),
     (AIOKAFKA, AIOKafkaAdminClient, "_send_request_to_node", ["self", "node_id", "request"]),
 ]
@@ -135,6 +149,58 @@ def test_a_coordinator_keeps_the_static_member_that_a_farewell_clears() -> None:
         assert text in inspect.getsource(place), told(
             AIOKAFKA, f"{place.__qualname__} does not say {text}"
         )
+
+
+def test_a_consumer_keeps_the_client_that_is_told_of_a_topic() -> None:
+    text = inspect.getsource(AIOKafkaConsumer.__init__)
+    assert "self._client = AIOKafkaClient(" in text, told(
+        AIOKAFKA, "AIOKafkaConsumer._client is no AIOKafkaClient"
+    )
+
+
+def test_a_request_of_our_own_is_built_and_its_answer_read_by_what_aiokafka_has() -> None:
+    """topic_ids.py declares a version of Metadata that aiokafka lacks."""
+    for kind, names in [
+        (Request, ["build", "prepare"]),
+        (RequestStruct, ["build_request_header", "parse_response_header"]),
+        (Response, ["to_object"]),
+    ]:
+        for name in names:
+            assert hasattr(kind, name), told(AIOKAFKA, f"{kind.__name__}.{name} is gone")
+    assert RequestStruct.FLEXIBLE_VERSION is False, told(
+        AIOKAFKA, "RequestStruct.FLEXIBLE_VERSION has another meaning"
+    )
+    for name in ("API_KEY", "API_VERSION", "RESPONSE_TYPE", "SCHEMA"):
+        assert name in RequestStruct.__annotations__, told(
+            AIOKAFKA, f"RequestStruct.{name} is gone"
+        )
+    built = topic_ids._AskTopic("orders").prepare({3: (0, 12)})
+    assert (built.API_KEY, built.API_VERSION, built.FLEXIBLE_VERSION) == (3, 10, True), told(
+        AIOKAFKA, "Request.prepare builds another request than ours"
+    )
+    # KIP-516: one topic in a compact array, its id (none), its name, and what is not wanted.
+    assert built.encode() == b"\x02" + bytes(16) + b"\x07orders" + b"\x00" + bytes(4), told(
+        AIOKAFKA, "RequestStruct.encode writes other bytes"
+    )
+    with pytest.raises(NotImplementedError):
+        topic_ids._AskTopic("orders").prepare({3: (0, 9)})
+    with pytest.raises(IncompatibleBrokerVersion):
+        topic_ids._AskTopic("orders").prepare({})
+
+
+def test_an_error_code_has_the_class_that_we_know_it_by() -> None:
+    for code, known in [
+        (0, NoError),
+        (29, TopicAuthorizationFailedError),
+        (30, GroupAuthorizationFailedError),
+        (36, TopicAlreadyExistsError),
+        (53, TransactionalIdAuthorizationFailed),
+    ]:
+        found = for_code(code)
+        assert found is known, told(AIOKAFKA, f"for_code({code}) is {found.__name__}")
+    assert issubclass(for_code(32_000), BrokerResponseError), told(
+        AIOKAFKA, "for_code has no class for codes that it does not know"
+    )
 
 
 def test_a_transactional_producer_tells_the_id_and_epoch_that_an_owner_is_told_by() -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -80,6 +80,14 @@ class Running:
     def ends(self) -> int:
         return self._process.wait(WITHIN_S)
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        os.killpg(self._process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self._process.pid, signal.SIGCONT)
+
     def close(self) -> None:
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
@@ -125,6 +133,19 @@ def test_a_topic_that_is_made_anew_and_longer_is_another_one(
         assert "was deleted and made anew" in process.said
     finally:
         process.close()
+
+
+def test_a_topic_that_is_made_anew_and_longer_under_a_worker_ends_it(
+    place: Place, running: Running, terminal: Terminal
+) -> None:
+    """Frozen meanwhile, it sees nothing of the change: its next read simply goes on."""
+    with running.frozen():
+        place.delete("events")
+        make_topics(place, terminal)
+        with closing(KafkaLog(place.connection)) as log:
+            log.append(place.topic("events"), [NewRecord(b"k", b"other")] * 900)
+    assert running.ends() == 5
+    assert "was deleted and made anew" in running.said
 
 
 def test_a_partition_that_is_added_ends_the_worker_with_the_number_it_began_with(

@@ -34,7 +34,8 @@ class GroupShare(Generic[P, H]):
     """A worker process's share of `topics`: each partition that the group gives it in a lane.
 
     `named` is what a lane calls a topic's partition; `positions` says where the hosts are. `say`
-    may be called from any thread. Leaves out the work: `open_host` and `serve` are as in `Lanes`.
+    may be called from any thread; `expect` hears what is ours before any of it is opened. Leaves
+    out the work: `open_host` and `serve` are as in `Lanes`.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class GroupShare(Generic[P, H]):
         serve: Callable[[H], bool],
         positions: Callable[[Collection[H]], dict[tuple[str, int], int]],
         say: Callable[[Any], None],
+        expect: Callable[[Set[P]], None] = lambda _: None,
     ) -> None:
         self._log = log
         self._manifest = manifest
@@ -58,6 +60,7 @@ class GroupShare(Generic[P, H]):
         self._name = name
         self._named: Callable[[str, int], P] = named
         self._positions = positions
+        self._expect: Callable[[Set[P]], None] = expect
         self._saying = threading.Lock()
         self._say_unlocked = say
         self._reported: dict[P, float] = {}
@@ -149,4 +152,5 @@ class GroupShare(Generic[P, H]):
     def _assigned(self, places: Set[tuple[str, int]]) -> None:
         names = {self._named(topic, number) for topic, number in places}
         self.say(Owned(self._manifest.pipeline, tuple(sorted(names))))
+        self._expect(names)
         self._lanes.assign(names)

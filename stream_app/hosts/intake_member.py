@@ -34,7 +34,8 @@ class IntakeMember:
         say: Callable[[Word], None],
     ) -> None:
         self._until = until
-        self._open_source = partial(open_source, log, pipeline, manifest, pace=Pace())
+        pace = Pace()
+        self._open_source = partial(open_source, log, pipeline, manifest, pace=pace)
         self._share: GroupShare[str, SourceHost] = GroupShare(
             log,
             manifest,
@@ -46,6 +47,7 @@ class IntakeMember:
             serve=self._serve,
             positions=self._positions,
             say=say,
+            expect=pace.expect,
         )
 
     def run(self, stopped: Callable[[], bool]) -> None:

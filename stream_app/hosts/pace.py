@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 # What comes live is not held up: records of about the same time may go in any order.
 AHEAD_MAX_MS = 60_000
 # A record dated next year is never reached by a source that goes on live, and would hold up its
 # partition until then. While a history is caught up with, others copy some ten batches meanwhile.
 HOLD_MAX_S = 5.0
+_UNREAD_MS = -(1 << 62)
 
 
 class Pace:
@@ -27,6 +28,12 @@ class Pace:
         self._lock = threading.Lock()
         self._waiting_ms: dict[str, int] = {}
         self._held_since_s: dict[str, float] = {}
+
+    def expect(self, places: Iterable[str]) -> None:
+        """Hold all others until these have looked what waits there: the first would run ahead."""
+        with self._lock:
+            for place in places:
+                self._waiting_ms.setdefault(place, _UNREAD_MS)
 
     def may_go(self, place: str, timestamp_ms: int) -> bool:
         """Take note of the oldest record that waits at a source; tells whether it may go now."""

@@ -99,6 +99,7 @@ def copy_here(
     """Copy source partitions in turn until `stopped`, or until the offsets of `until`."""
     hosts: list[SourceHost] = []
     pace = Pace()
+    pace.expect(places)
     try:
         for place in places:
             hosts.append(open_source(log, pipeline, manifest, place, pace))

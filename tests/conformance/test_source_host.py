@@ -374,6 +374,22 @@ def test_a_source_with_nothing_waiting_holds_up_nobody(place: Place) -> None:
     assert hosts[1].step() == 1
 
 
+def test_a_source_that_is_open_waits_for_those_that_still_open() -> None:
+    """Lanes open one by one, and the first would copy a day before the second has looked."""
+    now_s = 0.0
+    pace = Pace(lambda: now_s)
+    pace.expect({"observations/0", "labels/0"})
+    assert not pace.may_go("labels/0", 3_600_000)
+    assert pace.may_go("observations/0", 0)
+    assert not pace.may_go("labels/0", 3_600_000)
+    pace.rest("observations/0")
+    assert pace.may_go("labels/0", 3_600_000)
+    pace.expect({"stuck/0", "labels/0"})
+    assert not pace.may_go("labels/0", 3_600_000)
+    now_s = HOLD_MAX_S
+    assert pace.may_go("labels/0", 3_600_000)  # nobody is waited for without end
+
+
 @pytest.mark.parametrize("place", ["memory"], indirect=True)
 def test_a_record_dated_far_ahead_waits_for_another_source_only_so_long(
     place: Place, monkeypatch: pytest.MonkeyPatch

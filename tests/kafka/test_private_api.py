@@ -40,7 +40,7 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, T
 from mode import Service
 from yarl import URL
 
-from stream_app.kafka import topic_ids
+from stream_app.kafka import wire
 from stream_app.kafka.claim import RETRY_BACKOFF_MS
 
 FAUST, MODE, AIOKAFKA = "faust-streaming", "mode-streaming", "aiokafka"
@@ -174,7 +174,7 @@ def test_a_request_of_our_own_is_built_and_its_answer_read_by_what_aiokafka_has(
         assert name in RequestStruct.__annotations__, told(
             AIOKAFKA, f"RequestStruct.{name} is gone"
         )
-    built = topic_ids._AskTopic("orders").prepare({3: (0, 12)})
+    built = wire.AskTopicId("orders").prepare({3: (0, 12)})
     assert (built.API_KEY, built.API_VERSION, built.FLEXIBLE_VERSION) == (3, 10, True), told(
         AIOKAFKA, "Request.prepare builds another request than ours"
     )
@@ -183,9 +183,9 @@ def test_a_request_of_our_own_is_built_and_its_answer_read_by_what_aiokafka_has(
         AIOKAFKA, "RequestStruct.encode writes other bytes"
     )
     with pytest.raises(NotImplementedError):
-        topic_ids._AskTopic("orders").prepare({3: (0, 9)})
+        wire.AskTopicId("orders").prepare({3: (0, 9)})
     with pytest.raises(IncompatibleBrokerVersion):
-        topic_ids._AskTopic("orders").prepare({})
+        wire.AskTopicId("orders").prepare({})
 
 
 def test_an_error_code_has_the_class_that_we_know_it_by() -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NoReturn
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import IllegalOperation
 from aiokafka.producer import sender
 
 from stream_app.codec.partitioning import require_partition
@@ -66,22 +64,6 @@ async def start_fencing(
         await producer.stop()
         raise
     return (manager.producer_id << 16) | manager.producer_epoch  # type: ignore[no-any-return]
-
-
-def ended_by(producer: AIOKafkaProducer, error: BaseException) -> BaseException:
-    """Return what ended the transaction: who sends after that hears only that there is none."""
-    end = producer._txn_manager._transaction_waiter
-    if isinstance(error, IllegalOperation | AssertionError) and end is not None and end.done():
-        return end.exception() or error
-    return error
-
-
-def raise_end_of(producer: AIOKafkaProducer, error: BaseException) -> NoReturn:
-    """Raise what ended the transaction in which `error` came up."""
-    end = ended_by(producer, error)
-    if end is error:
-        raise error
-    raise end from error
 
 
 class KafkaClaim:
@@ -187,9 +169,9 @@ class KafkaClaim:
             try:
                 await self._transactions.transact(send)
                 self._reached("transaction committed")
-            except BaseException as error:
+            except BaseException:
                 self._released = True
-                raise_end_of(producer, error)
+                raise
 
     def release(self) -> None:
         """Give the claim back: what is open is aborted by the next owner or by its time-out."""

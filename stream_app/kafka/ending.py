@@ -21,7 +21,7 @@ from typing import NamedTuple, TypeVar
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import for_code
+from aiokafka.errors import IllegalOperation, for_code
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 
 from stream_app.kafka.batches import while_it_sends
@@ -94,6 +94,14 @@ def was_committed(before: Standing, producer_id: int, epoch: int) -> bool | None
     return None
 
 
+def ended_by(producer: AIOKafkaProducer, error: BaseException) -> BaseException:
+    """Return what ended the transaction: who sends after that hears only that there is none."""
+    end = producer._txn_manager._transaction_waiter
+    if isinstance(error, IllegalOperation | AssertionError) and end is not None and end.done():
+        return end.exception() or error
+    return error
+
+
 class Transactions:
     """The transactions of one started producer, one after the other."""
 
@@ -107,7 +115,13 @@ class Transactions:
 
         Whatever ends the producer's sender ends this too: the client forgets some who wait.
         """
-        return await while_it_sends(self._producer, self._transact(send))
+        try:
+            return await while_it_sends(self._producer, self._transact(send))
+        except BaseException as error:
+            end = ended_by(self._producer, error)
+            if end is error:
+                raise
+            raise end from error
 
     async def _transact(self, send: Callable[[], Awaitable[T]]) -> T:
         """Leave nothing hanging after a slow one, of it or of the one before.

@@ -8,7 +8,7 @@ from stream_app.codec.partitioning import partitions_for
 from stream_app.core.log import LedgerPlace
 from stream_app.core.log_rules import require_value, value_released
 from stream_app.kafka.batches import offsets_of, send_records, settled
-from stream_app.kafka.claim import raise_end_of, start_fencing, transactional_producer
+from stream_app.kafka.claim import start_fencing, transactional_producer
 from stream_app.kafka.client_errors import named_errors
 from stream_app.kafka.connection import Connection
 from stream_app.kafka.ending import Transactions
@@ -109,9 +109,9 @@ class KafkaValueClaim:
             try:
                 offsets = await self._transactions.transact(send)
                 self._reached("transaction committed")
-            except BaseException as error:
+            except BaseException:
                 self._released = True
-                raise_end_of(producer, error)
+                raise
         return offsets
 
     def release(self) -> None:

@@ -10,9 +10,10 @@ from aiokafka.errors import IllegalOperation
 from stream_app.core.upkeep import TopicSpec
 from stream_app.errors import Fenced
 from stream_app.kafka.batches import send_records, settled
-from stream_app.kafka.claim import ended_by, start_fencing, transactional_producer
+from stream_app.kafka.claim import start_fencing, transactional_producer
 from stream_app.kafka.client_errors import FENCED, named_errors
 from stream_app.kafka.connection import Connection, connection
+from stream_app.kafka.ending import ended_by
 from stream_app.kafka.event_loop import EventLoopThread
 from stream_app.kafka.topics import create_topics
 from stream_app.records import NewRecord

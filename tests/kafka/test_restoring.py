@@ -12,7 +12,7 @@ import pytest
 from stream_app.core.position import POSITION
 from stream_app.core.store import Image
 from stream_app.core.upkeep import TopicSpec
-from stream_app.errors import LogBusy
+from stream_app.errors import Fenced, LogBusy
 from stream_app.hosts.replicated_store import ReplicatedStore
 from stream_app.kafka.checkpoints import CheckpointTopic, Entries
 from stream_app.kafka.connection import Connection
@@ -63,3 +63,16 @@ def test_a_restore_is_not_disturbed_by_the_next_owner_on_the_same_machine(
             assert store.get("models", b"k") == b"v"
         with closing(ReplicatedStore(second, topic)) as store:
             assert store.get("models", b"k") == b"v"
+
+
+def test_a_writer_of_checkpoints_that_was_fenced_says_so_however_often_it_is_asked(
+    connection: Connection,
+) -> None:
+    create_topics(connection, [TopicSpec(TOPIC, 1, COMPACTED)], replication=1)
+    with closing(KafkaLog(connection)) as log:
+        first = log.checkpoints(TOPIC, 0, b"key")
+        first.write(IMAGE.writes, 7)
+        log.checkpoints(TOPIC, 0, b"key")
+        for _ in range(2):
+            with pytest.raises(Fenced):
+                first.write(IMAGE.writes, 8)

@@ -6,8 +6,9 @@ import importlib
 import importlib.util
 import sys
 import traceback
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 
 from stream_app.core.pipeline import Pipeline
 from stream_app.errors import StreamAppError, UsageError
@@ -43,7 +44,7 @@ def _import_file(path: Path, spec: str) -> ModuleType:
             f"{path.name} has the name of the module {name!r}, which is loaded already",
             attempt="give the file a name of its own",
         )
-    loader = importlib.util.spec_from_file_location(name, path)
+    loader = importlib.util.spec_from_file_location(name, path, loader=_FromSource(name, str(path)))
     if loader is None or loader.loader is None:
         raise UsageError(f"{path} is no Python file", attempt="a file that ends in .py")
     module = importlib.util.module_from_spec(loader)
@@ -56,6 +57,19 @@ def _import_file(path: Path, spec: str) -> ModuleType:
         del sys.modules[name]
         raise _broken(error, spec) from error
     return module
+
+
+class _FromSource(SourceFileLoader):
+    """Compiles a file as it is now.
+
+    Python tells cached bytecode from its source by size and whole seconds: a declaration that was
+    edited twice within one would be the one before.
+    """
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Return what the file says."""
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
 
 
 def _import_module(place: str, spec: str) -> ModuleType:

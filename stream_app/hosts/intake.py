@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import msgspec
-
 from stream_app.core.commit import Manifest
 from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
@@ -21,29 +19,17 @@ from stream_app.hosts.source_host import skip_to
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.hosts.stop_flag import StopFlag
 from stream_app.hosts.supervision import supervise, warm_up
+from stream_app.hosts.worker_plan import WorkerPlan, opened
 from stream_app.records import format_position, parse_position
 
 # What a worker takes longest to import; the declaration brings the rest of River.
 _IMPORTED_ON_KAFKA = ("river.compose", "stream_app.hosts.intake_member")
 
 
-def prepare_nothing() -> None:
-    """Prepare nothing."""
+class IntakePlan(WorkerPlan, frozen=True):
+    """What `intake` was asked for; `skip_to` has positions, `topic/partition@offset`."""
 
-
-class IntakePlan(msgspec.Struct, frozen=True):
-    """What `intake` was asked for; `skip_to` has positions, `topic/partition@offset`.
-
-    `prepare` is called first in every process, which has nothing of its parent's.
-    """
-
-    spec: str
-    broker: str
-    state: str
-    workers: int = 1
-    until_end: bool = False
     skip_to: tuple[str, ...] = ()
-    prepare: Callable[[], None] = prepare_nothing
 
 
 def intake(plan: IntakePlan, say: Say, stopped: StopFlag) -> None:
@@ -119,12 +105,7 @@ def _work(
     stopped: Callable[[], bool],
 ) -> None:
     """Copy some sources in this process; on Kafka those that the consumer group gives it."""
-    plan.prepare()
-    pipeline = load_pipeline(plan.spec)
-    state = StateDirectory(Path(plan.state))
-    log = open_broker(plan.broker)
-    try:
-        manifest = register(log, pipeline, state.public_keys)
+    with opened(plan) as (log, pipeline, manifest, state):
         if is_kafka(plan.broker):
             # Imported only here: whoever stays on this machine needs no client of Kafka's.
             from stream_app.hosts.intake_member import intake_as_member
@@ -132,5 +113,3 @@ def _work(
             intake_as_member(log, pipeline, manifest, state, until, say, stopped)
             return
         copy_here(log, pipeline, manifest, places, until=until, say=say, stopped=stopped)
-    finally:
-        log.close()

@@ -19,12 +19,9 @@ from stream_app.hosts.registration import register, require_settings
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.hosts.stop_flag import StopFlag
 from stream_app.hosts.supervision import supervise, warm_up
+from stream_app.hosts.worker_plan import WorkerPlan, opened
 
 Say = Callable[[Word], None]
-
-
-def nothing() -> None:
-    """Prepare nothing."""
 
 
 # What takes a worker longest to import.
@@ -32,21 +29,12 @@ _IMPORTED = ("river.compose", "river.metrics", "stream_app.hosts.embedded")
 _IMPORTED_ON_KAFKA = (*_IMPORTED, "stream_app.hosts.member")
 
 
-class RunPlan(msgspec.Struct, frozen=True):
-    """What `run` was asked for; `versions` None means all, and those in `drop` end for good.
+class RunPlan(WorkerPlan, frozen=True):
+    """What `run` was asked for; `versions` None means all, and those in `drop` end for good."""
 
-    `prepare` is called first in every process, which has nothing of its parent's.
-    """
-
-    spec: str
-    broker: str
-    state: str
     versions: tuple[str, ...] | None = None
     drop: tuple[str, ...] = ()
     partitions: int | None = None
-    workers: int = 1
-    until_end: bool = False
-    prepare: Callable[[], None] = nothing
 
 
 def run(plan: RunPlan, say: Say, stopped: StopFlag) -> None:
@@ -108,12 +96,7 @@ def _work(
     stopped: Callable[[], bool],
 ) -> None:
     """Run some partitions in this process; on Kafka those that its consumer group gives it."""
-    plan.prepare()
-    pipeline = load_pipeline(plan.spec)
-    state = StateDirectory(Path(plan.state))
-    log = open_broker(plan.broker)
-    try:
-        manifest = register(log, pipeline, state.public_keys)
+    with opened(plan) as (log, pipeline, manifest, state):
         if is_kafka(plan.broker):
             # Imported only here: whoever stays on this machine needs no client of Kafka's.
             from stream_app.hosts.member import work_as_member
@@ -129,5 +112,3 @@ def _work(
         finally:
             for host in hosts:
                 host.close()
-    finally:
-        log.close()

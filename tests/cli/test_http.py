@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import re
@@ -17,6 +16,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.cli.conftest import DECLARATION, json_lines, observation
+from tests.cli.http_get import get
 from tests.cli.processes import workers_of
 from tests.cli.terminal import Running, Terminal, assert_error
 
@@ -51,19 +51,9 @@ def _url(running: Running) -> str:
     return found[1]
 
 
-def _ask(address: str, path: str) -> tuple[int, str]:
-    connection = http.client.HTTPConnection(address, timeout=10)
-    try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode()
-    finally:
-        connection.close()
-
-
 def _metrics(address: str) -> dict[tuple[str, str, str], float]:
     """Return values by name, partition and version."""
-    status, page = _ask(address, "/metrics")
+    status, page = get(address, "/metrics")
     assert status == 200
     found = {}
     for family in text_string_to_metric_families(page):
@@ -92,7 +82,7 @@ def test_it_answers_while_it_processes_and_ends_with_the_figures_of_status(
         empty, "run", "shop.py", "--partitions", "3", "--workers", "2", "--http", "0"
     )
     address = _url(running)
-    running.wait_for(lambda: _ask(address, "/readyz")[0] == 200)
+    running.wait_for(lambda: get(address, "/readyz")[0] == 200)
     rows = [observation(i, label=i % 3 == 0) for i in range(400)]
     waiting = [observation(i) for i in range(400, 450)]
     unknown = {"kind": "label", "id": "nobody", "ts_ms": observation(449)["ts_ms"], "label": True}
@@ -103,14 +93,14 @@ def test_it_answers_while_it_processes_and_ends_with_the_figures_of_status(
     )
     codes = set()
     while _total(_metrics(address), "stream_app_records_total") < 452:
-        codes |= {_ask(address, path)[0] for path in ("/livez", "/readyz")}
+        codes |= {get(address, path)[0] for path in ("/livez", "/readyz")}
     assert codes == {200}
     assert producing.end().code == 0
     running.wait_for(lambda: _total(_metrics(address), "stream_app_checkpoint_age_seconds") == 0)
     last = _metrics(address)
     assert running.stop().code == 0
     with pytest.raises(OSError, match="refused"):
-        _ask(address, "/livez")
+        get(address, "/livez")
     status = _status(empty, terminal)
     assert sum(row["counters"]["dead_letters"] for row in status["partitions"]) == 1
     for row in status["partitions"]:
@@ -167,8 +157,8 @@ def test_it_is_ready_only_after_it_has_learned_again(tmp_path: Path, terminal: T
     seen: list[str] = []
 
     def ready() -> bool:
-        assert _ask(address, "/livez")[0] == 200
-        code, body = _ask(address, "/readyz")
+        assert get(address, "/livez")[0] == 200
+        code, body = get(address, "/readyz")
         rows = json.loads(body)["partitions"]
         seen.extend(f"{row['state']}: {row.get('missing')}" for row in rows)
         return code == 200

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import re
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.http_get import get
 from tests.cli.processes import workers_of
 from tests.cli.terminal import Running, Terminal
 from tests.kafka.cluster import HasBootstrap, Place
@@ -26,13 +26,7 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
 
 def ask(running: Running, path: str) -> tuple[int, str]:
     [address] = re.findall(r'"url": "http://([^"]+)"', running.err())
-    connection = http.client.HTTPConnection(address, timeout=10)
-    try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode()
-    finally:
-        connection.close()
+    return get(address, path)
 
 
 def is_ready(running: Running) -> bool:

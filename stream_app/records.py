@@ -5,6 +5,8 @@ from __future__ import annotations
 import msgspec
 
 Headers = tuple[tuple[str, bytes], ...]
+Place = int | str
+"""A partition of the pipeline's own topics, by its number; or of a source, as `topic/number`."""
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):

@@ -8,7 +8,7 @@ import time
 import click
 
 from stream_app.cli import options
-from stream_app.cli.logs import fact, same_logs
+from stream_app.cli.logs import fact
 from stream_app.cli.pipeline_argument import declared, pipeline_file
 from stream_app.web.address import Address
 
@@ -66,14 +66,13 @@ def intake(
         workers=workers,
         until_end=until_end,
         skip_to=skip_to,
-        prepare=same_logs(),
     )
     flag = StopFlag()
     flag.install()
     began = time.monotonic()
     with intake_view() as view, heard(view.say, http, intake_registry_of) as say:
-        declared(pipeline)  # whose mistakes are told before anything is said to have started
-        fact("intake_started", pipeline=pipeline, broker=broker)
+        name = declared(pipeline).name  # mistakes are told before anything is said to have started
+        fact("intake_started", pipeline=name, declared_in=pipeline, broker=broker)
         copy(plan, say, flag)
     fact(
         "intake_ended",

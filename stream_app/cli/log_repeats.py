@@ -54,7 +54,7 @@ def _message(record: logging.LogRecord) -> _Message | None:
     Who logs would get the error: handlers take care of what their formatter raises only.
     """
     try:
-        cause = repr(record.exc_info[1]) if record.exc_info else ""
+        cause = repr(record.exc_info[1]) if record.exc_info else record.exc_text or ""
         return record.name, record.levelno, record.getMessage(), cause
     except Exception:
         return None

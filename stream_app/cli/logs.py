@@ -7,8 +7,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 
 from stream_app.cli.log_repeats import SpareRepeats
 
@@ -40,18 +39,6 @@ def set_format(form: str | None) -> None:
     root.setLevel(logging.WARNING)
 
 
-def same_logs() -> Callable[[], None]:
-    """Return what lets another process log as this one does."""
-    text = any(isinstance(h.formatter, _Text) for h in logging.getLogger().handlers)
-    level = logging.getLevelName(_log.level).lower()
-    return partial(_log_as, "text" if text else "json", level)
-
-
-def _log_as(form: str, level: str) -> None:
-    set_format(form)
-    set_level(level)
-
-
 def debugging() -> bool:
     """Tell whether tracebacks are wanted."""
     return _log.isEnabledFor(logging.DEBUG)
@@ -72,7 +59,13 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
     return dict(getattr(record, "fields", {}))
 
 
-class _Json(logging.Formatter):
+class _Formatter(logging.Formatter):
+    def _trace(self, record: logging.LogRecord) -> str | None:
+        """Return an error's traceback; one of another process is text already."""
+        return self.formatException(record.exc_info) if record.exc_info else record.exc_text
+
+
+class _Json(_Formatter):
     def format(self, record: logging.LogRecord) -> str:
         at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line: dict[str, object] = {
@@ -81,20 +74,20 @@ class _Json(logging.Formatter):
             "event": record.getMessage(),
             **_fields(record),
         }
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
+        if trace := self._trace(record):
+            line["traceback"] = trace
         return json.dumps(line, default=str)
 
 
-class _Text(logging.Formatter):
+class _Text(_Formatter):
     def format(self, record: logging.LogRecord) -> str:
         at = time.strftime("%H:%M:%S", time.localtime(record.created))
         event = record.getMessage().replace("_", " ")
         head = f"{at} {record.levelname.lower():<7} {event}"
         fields = [f"{name}={value}" for name, value in _fields(record).items()]
         line = "\n".join(_broken(head, fields, _width()))
-        if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
+        if trace := self._trace(record):
+            line += "\n" + trace
         return line
 
 

@@ -8,7 +8,7 @@ import time
 import click
 
 from stream_app.cli import options
-from stream_app.cli.logs import fact, same_logs
+from stream_app.cli.logs import fact
 from stream_app.cli.pipeline_argument import declared, pipeline_file
 from stream_app.web.address import Address
 
@@ -82,14 +82,13 @@ def run(
         partitions=partitions,
         workers=workers,
         until_end=until_end,
-        prepare=same_logs(),
     )
     flag = StopFlag()
     flag.install()
     began = time.monotonic()
     with run_view(flag) as view, heard(view.say, http) as say:
-        declared(pipeline)  # whose mistakes are told before anything is said to have started
-        fact("run_started", pipeline=pipeline, broker=broker, state=state)
+        name = declared(pipeline).name  # mistakes are told before anything is said to have started
+        fact("run_started", pipeline=name, declared_in=pipeline, broker=broker, state=state)
         run_pipeline(plan, say, flag)
     seconds = time.monotonic() - began
     fact(

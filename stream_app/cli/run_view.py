@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-import threading
-import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
+from stream_app.cli.live import Pace, shown
 from stream_app.cli.logs import fact
-from stream_app.cli.table import count, duration
-from stream_app.hosts.embedded import Notice, Progress, Word
+from stream_app.cli.table import count
+from stream_app.hosts.embedded import Notice, Owned, Progress, Word
 from stream_app.hosts.stop_flag import StopFlag
-
-if TYPE_CHECKING:
-    from rich.live import Live
-    from rich.table import Table
-
-TICK_S = 0.25
-LOG_EVERY_S = 10.0
-RATE_OVER_S = 5.0
-_IDLE_RATE = 0.5
+from stream_app.records import Place
 
 
 class PartitionView:
@@ -30,41 +18,33 @@ class PartitionView:
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
-        self._seen = deque([(time.monotonic(), progress.next_offset)])
+        self._pace = Pace(progress.next_offset)
 
     def update(self, progress: Progress) -> None:
         """Take newer progress in."""
-        now = time.monotonic()
         self.progress = progress
-        self._seen.append((now, progress.next_offset))
-        while len(self._seen) > 2 and now - self._seen[0][0] > RATE_OVER_S:
-            self._seen.popleft()
+        self._pace.update(progress.next_offset)
 
     @property
-    def rate(self) -> float:
-        """Records per second, over the last seconds."""
-        (then, before), (_, offset) = self._seen[0], self._seen[-1]
-        return (offset - before) / max(time.monotonic() - then, 1e-3)
-
-    @property
-    def goal(self) -> int:
-        """The offset it works towards: while learning again, the committed position."""
-        return self.progress.committed if self.progress.relearning else self.progress.end
+    def left(self) -> int:
+        """How many offsets it is from where it works to: while learning again, the commit."""
+        progress = self.progress
+        goal = progress.committed if progress.relearning else progress.end
+        return max(0, goal - progress.next_offset)
 
     def fields(self) -> dict[str, object]:
         """Return what is worth logging."""
-        progress, rate = self.progress, self.rate
-        left = max(0, self.goal - progress.next_offset)
+        progress = self.progress
         found: dict[str, object] = {
             "partition": progress.partition,
             "next_offset": progress.next_offset,
             "lag": progress.end - progress.next_offset,
-            "records_per_s": round(rate),
+            "records_per_s": round(self._pace.rate),
         }
         if progress.relearning:
             found["learning_again_until"] = progress.committed
-        if rate > _IDLE_RATE and left:
-            found["eta_s"] = round(left / rate)
+        if (eta_s := self._pace.eta_s(self.left)) is not None:
+            found["eta_s"] = round(eta_s)
         if progress.commit is not None:
             counters = progress.commit.counters
             found["joined"] = counters.get("labels_joined", 0)
@@ -73,17 +53,32 @@ class PartitionView:
             found["dead_letters"] = counters.get("dead_letters", 0)
         return found
 
+    def cells(self) -> list[str]:
+        """Return what is worth a look."""
+        progress = self.progress
+        cells = [f"[b]partition {progress.partition}[/b]", f"{count(round(self._pace.rate))}/s"]
+        if progress.relearning:
+            share = 100 * progress.next_offset // max(1, progress.committed)
+            return [*cells, f"learning again {share} %", self._pace.cell(self.left)]
+        cells += [f"lag {count(self.left)}", self._pace.cell(self.left)]
+        if progress.commit is not None:
+            counters = progress.commit.counters
+            cells.append(f"joined {count(counters.get('labels_joined', 0))}")
+            cells.append(f"waiting {count(progress.commit.waiting)}")
+            dead = counters.get("dead_letters", 0)
+            cells.append(f"[red]dead letters {count(dead)}[/red]" if dead else "")
+        return cells
+
 
 class RunView:
-    """Hears what the workers say, and shows it: in the log, or on a screen."""
+    """Hears what the workers say, and tells it."""
 
-    def __init__(self, flag: StopFlag, screen: Live | None) -> None:
+    def __init__(self, flag: StopFlag) -> None:
         self._flag = flag
-        self._screen = screen
         self._partitions: dict[int, PartitionView] = {}
         self._failed: set[tuple[int, str]] = set()
+        self._owned: frozenset[Place] = frozenset()
         self._signals = 0
-        self._logged = time.monotonic()
 
     def say(self, item: Word) -> None:
         """Take in what a worker says."""
@@ -91,6 +86,8 @@ class RunView:
             where = {} if item.partition is None else {"partition": item.partition}
             fact("notice", **where, text=item.text)
             return
+        if isinstance(item, Owned):
+            self._owned = frozenset(item.partitions)
         if not isinstance(item, Progress):
             return  # an error is shown when all workers have ended
         self._say_failed(item)
@@ -107,83 +104,33 @@ class RunView:
                 self._failed.add((progress.partition, version))
                 fact("version_failed", partition=progress.partition, version=version, why=why)
 
+    def say_stopping(self) -> None:
+        """Say that a signal has come."""
+        if self._flag.signals > self._signals:
+            self._signals = self._flag.signals
+            fact("stopping", after="the step at hand, then a checkpoint", signals=self._signals)
+
     def records(self) -> int:
         """Return how many records this run has processed."""
         return sum(view.progress.records for view in self._partitions.values())
 
-    def tick(self) -> None:
-        """Show what there is now."""
-        if self._flag.signals > self._signals:
-            self._signals = self._flag.signals
-            fact("stopping", after="the step at hand, then a checkpoint", signals=self._signals)
-        if self._screen is not None:
-            self._screen.update(self._table(), refresh=True)
-        elif time.monotonic() - self._logged >= LOG_EVERY_S:
-            self.log()
+    def rows(self) -> list[list[str]]:
+        """Return a line of cells for each partition that is ours now."""
+        ours = sorted(number for number in self._partitions if number in self._owned)
+        return [self._partitions[number].cells() for number in ours]
 
     def log(self) -> None:
         """Write a log line for each partition."""
-        self._logged = time.monotonic()
         for number in sorted(self._partitions):
             fact("progress", **self._partitions[number].fields())
-
-    def _table(self) -> Table:
-        from rich.table import Table
-
-        table = Table.grid(padding=(0, 2), pad_edge=False)
-        for number in sorted(self._partitions):
-            table.add_row(*self._cells(self._partitions[number]))
-        if not self._partitions:
-            table.add_row("starting ...")
-        return table
-
-    def _cells(self, view: PartitionView) -> list[str]:
-        progress, rate = view.progress, view.rate
-        left = max(0, view.goal - progress.next_offset)
-        eta = f"ETA {duration(left / rate)}" if rate > _IDLE_RATE and left else ""
-        cells = [f"[b]partition {progress.partition}[/b]", f"{count(round(rate))} records/s"]
-        if progress.relearning:
-            share = 100 * progress.next_offset // max(1, progress.committed)
-            return [*cells, f"learning again {share} %", eta]
-        cells += [f"lag {count(left)}", eta]
-        if progress.commit is not None:
-            counters = progress.commit.counters
-            cells.append(f"joined {count(counters.get('labels_joined', 0))}")
-            cells.append(f"waiting {count(progress.commit.waiting)}")
-            dead = counters.get("dead_letters", 0)
-            cells.append(f"[red]dead letters {count(dead)}[/red]" if dead else "")
-        return cells
 
 
 @contextmanager
 def run_view(flag: StopFlag) -> Iterator[RunView]:
     """Show a run until the block ends, and how it stood then."""
-    screen = _screen()
-    view = RunView(flag, screen)
-    ended = threading.Event()
-
-    def watch() -> None:
-        while not ended.wait(TICK_S):
-            view.tick()
-
-    watcher = threading.Thread(target=watch, name="run-view", daemon=True)
-    if screen is not None:
-        screen.start()
-    watcher.start()
+    view = RunView(flag)
     try:
-        yield view
+        with shown(view.rows, view.log, view.say_stopping):
+            yield view
     finally:
-        ended.set()
-        watcher.join()
-        if screen is not None:
-            screen.stop()
         view.log()
-
-
-def _screen() -> Live | None:
-    if sys.stderr is None or not sys.stderr.isatty():
-        return None
-    from rich.console import Console
-    from rich.live import Live
-
-    return Live(console=Console(stderr=True), auto_refresh=False, transient=True)

@@ -96,7 +96,7 @@ def _table(
 
 def _stands(row: PartitionStatus) -> tuple[str, ...]:
     seen = row.checkpoint
-    checkpoint = "none yet" if row.checkpoint_problem is None else "not readable"
+    checkpoint = "none here" if row.checkpoint_problem is None else "not readable"
     if seen.next_offset is not None and seen.saved_ms is not None:
         age = duration(time.time() - seen.saved_ms / 1000)
         checkpoint = f"at {count(seen.next_offset)}, {age} ago"

@@ -72,7 +72,8 @@ def _lines(report: TopicReport) -> Iterator[str]:
         yield f"{styled('Differs:', fg='yellow')} {remedy}"
     if report.by_themselves:
         yield "This log makes its topics by itself, at the pipeline's first start."
-    yield f"{styled('Next:', fg='green')} {report.next_command}"
+    for command in report.next_commands:
+        yield f"{styled('Next:', fg='green')} {command}"
 
 
 def _cells(row: TopicRow) -> tuple[str, ...]:

@@ -53,7 +53,14 @@ class EventMapping(msgspec.Struct, frozen=True):
 
     def fits(self, document: Any) -> bool:
         """Tell whether a document is one of those that this mapping is for."""
-        return all(_is_one_of(pick(document, path), values) for path, values in self.where)
+        return all(is_one_of(pick(document, path), values) for path, values in self.where)
+
+    def optional(self) -> dict[str, Path]:
+        """Return the places where a record may have nothing, by what is looked for there."""
+        features = {f"feature {name}": path for name, path in self.features}
+        meta = {f"meta {name}": path for name, path in self.meta}
+        label = {} if self.label is None or self.kind == "label" else {"label": self.label}
+        return {**features, **label, **meta}
 
     def event(self, document: Any, record: Record) -> tuple[str, dict[str, Any]]:
         """Return (the key, the fields of the event); raises `Refusal`.
@@ -216,7 +223,8 @@ def _strings(document: Any) -> int:
     return count
 
 
-def _is_one_of(value: Any, values: tuple[Any, ...]) -> bool:
+def is_one_of(value: Any, values: tuple[Any, ...]) -> bool:
+    """Tell whether a value of JSON equals one of those."""
     # In Python True is 1; in JSON it is not.
     return any(type(value) is type(one) and value == one for one in values)
 

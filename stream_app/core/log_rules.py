@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from stream_app.core.log import LedgerPlace
+from stream_app.core.topics import Topics
 from stream_app.errors import Fenced, StreamAppError, UsageError
 from stream_app.near_names import near_name
 
@@ -35,10 +36,12 @@ def require_same_counts(wanted: Mapping[str, int], present: Mapping[str, int]) -
 def unknown_topic(url: str, topic: str, present: Iterable[str]) -> StreamAppError:
     """Return the error for a topic that the log does not have."""
     present = sorted(present)
+    predictions = Topics(topic).predictions
+    meant = f"{predictions}, or another of {topic}'s topics" if predictions in present else None
     known = ", ".join(present[:20]) or "none yet: run a pipeline first"
     return UsageError(
         f"There is no topic {topic} in {url}.",
-        attempt=near_name(topic, present) or f"use one of its topics ({known}).",
+        attempt=meant or near_name(topic, present) or f"use one of its topics ({known}).",
     )
 
 

@@ -82,7 +82,8 @@ def require_fit(pipeline: Declaration, commit: Commit, wanted: Collection[str] |
             f"version {name} of {pipeline.name} is declared as {declared[name][:12]}, but the "
             f"log has outputs of {name} as {version.definition[:12]}: a version's definition "
             "(model, parameters, features, seed, monitors that reset) never changes.",
-            attempt=f"give the changed model a new version name and declare {name} as it was",
+            attempt=f"declare {name} as it was; a changed model needs a pipeline of its own, under "
+            "another name, since versions cannot join a log that has begun",
         )
     commit.environment.check(this_environment(), f"the state of {pipeline.name}")
 

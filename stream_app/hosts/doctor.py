@@ -14,6 +14,7 @@ from stream_app.core.upkeep import Finding, Keeper, Subject, deviations, leftove
 from stream_app.errors import LogUnavailable, StreamAppError
 from stream_app.hosts.event_samples import sample_findings
 from stream_app.hosts.keepers import keeper_of
+from stream_app.hosts.source_samples import source_findings
 from stream_app.hosts.source_status import source_statuses
 from stream_app.hosts.subjects import declared_subject, open_if_there, subject_of
 
@@ -67,6 +68,8 @@ def doctor(
             reading = () if role == "producer" else (sample_findings,)
             for check in (*reading, _origin, _counted, _intake):
                 findings += _tried(check, log, subject)
+            if plan is not None and role == "worker":
+                findings += _tried(lambda log, _: source_findings(log, plan.sources), log, subject)
     finally:
         if log is not None:
             log.close()

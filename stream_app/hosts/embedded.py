@@ -20,8 +20,9 @@ from stream_app.hosts.partition_host import PartitionHost, Store, nothing
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.hosts.work import Work
 from stream_app.outputs import Evaluation
+from stream_app.records import Place
 from stream_app.storage.rocksdb_store import RocksdbStore
-from stream_app.web.figures import Place, WorkFigures
+from stream_app.web.figures import WorkFigures
 
 REPORT_EVERY_S = 0.2
 IDLE_WAIT_S = 0.25

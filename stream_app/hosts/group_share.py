@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable, Collection, Sequence, Set
 from contextlib import suppress
@@ -34,7 +33,7 @@ class GroupShare(Generic[P, H]):
     """A worker process's share of `topics`: each partition that the group gives it in a lane.
 
     `named` is what a lane calls a topic's partition; `positions` says where the hosts are. `say`
-    may be called from any thread; `expect` hears what is ours before any of it is opened. Leaves
+    is called from any thread; `expect` hears what is ours before any of it is opened. Leaves
     out the work: `open_host` and `serve` are as in `Lanes`.
     """
 
@@ -61,8 +60,7 @@ class GroupShare(Generic[P, H]):
         self._named: Callable[[str, int], P] = named
         self._positions = positions
         self._expect: Callable[[Set[P]], None] = expect
-        self._saying = threading.Lock()
-        self._say_unlocked = say
+        self.say = say
         self._reported: dict[P, float] = {}
         self._looking: asyncio.Future[None] | None = None
         self._lanes: Lanes[P, H] = Lanes(open_host, serve)
@@ -74,11 +72,6 @@ class GroupShare(Generic[P, H]):
         wrong with the topic of events: deleted, made anew, or given partitions.
         """
         asyncio.run(self._run(stopped))
-
-    def say(self, word: Any) -> None:
-        """Pass a word on, one at a time."""
-        with self._saying:
-            self._say_unlocked(word)
 
     def report(self, place: P, word: Any) -> None:
         """Pass on how far a partition is, and take note of when."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Set
 from typing import Any, Generic, Protocol, TypeVar
 
 from stream_app.errors import Fenced, LogBusy, StateUnavailable, StreamAppError
-from stream_app.web.figures import Place
+from stream_app.records import Place
 
 # Where two workers of one machine share a state directory, the one that has to let a partition go
 # may still be at it.

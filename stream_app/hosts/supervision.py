@@ -6,6 +6,7 @@ import contextlib
 import logging
 import multiprocessing
 import signal
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +25,8 @@ from stream_app.errors import (
 )
 from stream_app.hosts.embedded import Owned, Stopped
 from stream_app.hosts.stop_flag import StopFlag
-from stream_app.web.figures import Place
+from stream_app.hosts.worker_logs import Levels, Logged, levels_here, log_again, relay_logs
+from stream_app.records import Place
 
 Say = Callable[[Any], None]
 # work(plan, partitions, until, say, stopped)
@@ -179,6 +181,9 @@ def _hear(
         if said.trace:
             logging.getLogger("stream_app").debug(said.trace)
         return said.error, True
+    if isinstance(said, Logged):
+        log_again(said)
+        return None, False
     if isinstance(said, Owned):
         worker.owned, worker.lived = said.partitions, True
         said = Owned(said.pipeline, tuple({p: None for w in workers for p in w.owned}))
@@ -218,9 +223,8 @@ def _spawn(
     work: Work, plan: Any, number: int, share: Sequence[Place], until: Mapping[Any, int] | None
 ) -> tuple[Any, Connection]:
     ours, theirs = _CONTEXT.Pipe()
-    process = _CONTEXT.Process(
-        target=_child, args=(work, plan, number, share, until, theirs), name=f"worker-{number}"
-    )
+    args = (work, plan, number, share, until, theirs, levels_here())
+    process = _CONTEXT.Process(target=_child, args=args, name=f"worker-{number}")
     with _deaf():
         process.start()
     theirs.close()
@@ -254,8 +258,16 @@ def _child(
     partitions: Sequence[Place],
     until: Mapping[Any, int] | None,
     pipe: Connection,
+    levels: Levels,
 ) -> None:
     """Be one worker; the parent's death ends it as a stop does."""
+    sending = threading.Lock()
+
+    def say(word: Any) -> None:
+        with sending:
+            pipe.send(word)
+
+    relay_logs(say, levels)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     flag = StopFlag()
     signal.signal(signal.SIGTERM, flag._handle)
@@ -271,7 +283,7 @@ def _child(
     error: StreamAppError | None = None
     trace = ""
     try:
-        work(plan, partitions, until, pipe.send, stopped)
+        work(plan, partitions, until, say, stopped)
     except StreamAppError as known:
         error = known
     except BrokenPipeError:
@@ -283,4 +295,4 @@ def _child(
             attempt="the same command with --log-level debug shows where",
         )
     with contextlib.suppress(BrokenPipeError):  # the parent is gone
-        pipe.send(Ended(number, error, trace))
+        say(Ended(number, error, trace))

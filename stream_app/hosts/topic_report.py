@@ -37,14 +37,14 @@ class TopicRow(msgspec.Struct, frozen=True):
 
 
 class TopicReport(msgspec.Struct, frozen=True):
-    """All topics of a pipeline, and what to type next."""
+    """All topics of a pipeline, and what to type next, each in a terminal of its own."""
 
     pipeline: str
     broker: str
     rows: list[TopicRow]
     remedies: list[str]
     by_themselves: bool
-    next_command: str
+    next_commands: list[str]
 
     @property
     def differs(self) -> bool:
@@ -109,7 +109,7 @@ def topic_report(keeper: Keeper, subject: Subject, made: tuple[str, ...] = ()) -
         rows=rows,
         remedies=remedies,
         by_themselves=keeper.makes_topics,
-        next_command=_next(keeper, subject, missing=missing, differs=bool(remedies)),
+        next_commands=_next(keeper, subject, missing=missing, differs=bool(remedies)),
     )
 
 
@@ -132,11 +132,12 @@ def _row(keeper: Keeper, spec: TopicSpec, found: TopicFound | None, made: bool) 
     )
 
 
-def _next(keeper: Keeper, subject: Subject, *, missing: bool, differs: bool) -> str:
+def _next(keeper: Keeper, subject: Subject, *, missing: bool, differs: bool) -> list[str]:
     if differs:
-        return f"stream-app doctor {subject.spec} --broker {keeper.url}"
+        return [f"stream-app doctor {subject.spec} --broker {keeper.url}"]
     # A name is enough to look at a pipeline; what it is stands in its file.
     file = subject.spec if is_spec(subject.spec) else "FILE"
     if missing:
-        return f"stream-app topics {file} --create --broker {keeper.url}"
-    return f"stream-app run {file} --broker {keeper.url}"
+        return [f"stream-app topics {file} --create --broker {keeper.url}"]
+    run = f"stream-app run {file} --broker {keeper.url}"
+    return [run, f"stream-app intake {file} --broker {keeper.url}"] if subject.sources else [run]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -18,22 +18,14 @@ from stream_app.hosts.registration import register
 from stream_app.hosts.state_directory import StateDirectory
 
 
-def nothing() -> None:
-    """Prepare nothing."""
-
-
 class WorkerPlan(msgspec.Struct, frozen=True):
-    """What the workers of every kind are asked for.
-
-    `prepare` is called first in every process, which has nothing of its parent's.
-    """
+    """What the workers of every kind are asked for."""
 
     spec: str
     broker: str
     state: str
     workers: int = 1
     until_end: bool = False
-    prepare: Callable[[], None] = nothing
 
 
 class Ground(NamedTuple):
@@ -47,8 +39,7 @@ class Ground(NamedTuple):
 
 @contextmanager
 def opened(plan: WorkerPlan) -> Iterator[Ground]:
-    """Prepare this process and open what `plan` names; closes the log."""
-    plan.prepare()
+    """Open what `plan` names; closes the log."""
     pipeline = load_pipeline(plan.spec)
     state = StateDirectory(Path(plan.state))
     log = open_broker(plan.broker)

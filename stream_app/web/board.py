@@ -9,7 +9,8 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from stream_app.web.figures import Place, Standing
+from stream_app.records import Place
+from stream_app.web.figures import Standing
 
 STALL_S = 120.0
 

@@ -9,6 +9,7 @@ import msgspec
 
 from stream_app.core.commit import Commit
 from stream_app.outputs import Evaluation
+from stream_app.records import Place
 
 # Upper bounds, in seconds; what is above the last one is counted in one more place.
 BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -41,10 +42,6 @@ class WorkFigures(msgspec.Struct, frozen=True):
     saved_offset: int | None = None
     saved_bytes: int | None = None
     unsaved_since_s: float | None = None
-
-
-Place = int | str
-"""A partition of the pipeline's own topics, by its number; or of a source, as `topic/number`."""
 
 
 class Standing(Protocol):

@@ -18,8 +18,9 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from stream_app.core.commit import Commit
+from stream_app.records import Place
 from stream_app.web.board import LIVE, Board, Row
-from stream_app.web.figures import BOUNDS_S, Durations, Place, Report
+from stream_app.web.figures import BOUNDS_S, Durations, Report
 
 PREFIX = "stream_app_"
 _PARTITION = ("pipeline", "partition")

@@ -129,6 +129,25 @@ def test_it_copies_what_comes_until_it_is_told_to_end_and_says_where_it_is(
     assert '"because": "SIGTERM"' in ended.err
 
 
+def test_the_doctor_says_which_paths_of_the_mapping_find_nothing_in_the_sources(
+    terminal: Terminal, trips: Path
+) -> None:
+    rows = json_lines(*(departure(i) for i in range(3)), departure(4, at="12:00"))
+    terminal.run(trips, "produce", "trips.py", "--topic", "departures", stdin=rows)
+    taxis = json_lines(*(arrival(i, type="taxi") for i in range(2)), {"from": "A1"})
+    terminal.run(trips, "produce", "trips.py", "--topic", "arrivals", stdin=taxis)
+    looked = terminal.run(trips, "doctor", "trips.py", "--json")
+    found = {row["what"]: row["level"] for row in looked.json() if row["check"] == "mapping"}
+    assert looked.code == 5
+    assert found == {
+        "feature wind: nothing is at weather.wind in any of the newest 4 records": "note",
+        "1 of the newest 4 observations are refused: departures/0@3: ts_ms: at: '12:00' is no time "
+        "in Unix seconds": "problem",
+        "no label is copied: `where` wants 'landed' at type, and the newest 3 records have 'taxi', "
+        "nothing there": "note",
+    }
+
+
 def test_a_position_can_be_set_and_going_back_copies_again(terminal: Terminal, trips: Path) -> None:
     rows = json_lines(*(departure(i) for i in range(3)))
     terminal.run(trips, "produce", "trips.py", "--topic", "departures", stdin=rows)

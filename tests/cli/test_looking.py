@@ -109,7 +109,7 @@ def test_status_does_not_say_that_there_is_no_checkpoint_where_it_cannot_read_it
     for current in shop.rglob("CURRENT"):
         current.write_text("MANIFEST-999999\n")
     shown = terminal.run(shop, "status")
-    assert (shown.code, "none yet" in shown.out, "not readable" in shown.out) == (0, False, True)
+    assert (shown.code, "none here" in shown.out, "not readable" in shown.out) == (0, False, True)
 
 
 def test_status_spells_out_what_misplaced_records_come_from(shop: Path, terminal: Terminal) -> None:
@@ -239,7 +239,7 @@ def test_a_definition_that_changed_under_its_name_needs_a_person(
     shop: Path, terminal: Terminal
 ) -> None:
     (shop / "shop.py").write_text(DECLARATION.replace("l2=0.1", "l2=0.2"))
-    assert_error(terminal.run(shop, "run", "shop.py", "--until-end"), 5, "v1", "version name")
+    assert_error(terminal.run(shop, "run", "shop.py", "--until-end"), 5, "v1", "a pipeline of its own")
 
 
 def test_a_log_that_may_not_be_written_is_a_matter_of_surroundings(
@@ -276,3 +276,9 @@ def test_a_topic_of_others_that_is_named_like_events_is_no_pipeline() -> None:
     log = MemoryLog()
     log.create_topics({"orders.events": 1, "shop.events": 1, "shop.predictions": 1})
     assert pipelines(log) == ["shop"]
+
+
+def test_consume_of_a_pipelines_name_names_the_topic_of_its_predictions(
+    shop: Path, terminal: Terminal
+) -> None:
+    assert_error(terminal.run(shop, "consume", "shop"), 2, "no topic shop", "shop.predictions")

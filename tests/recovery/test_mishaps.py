@@ -371,7 +371,7 @@ def test_the_champion_cannot_be_left_out(machine: Machine) -> None:
 def test_a_version_changed_under_its_name_is_refused(machine: Machine) -> None:
     machine.run(small(), until=HALF)
     text = _refused(machine, small(l2=0.5), DefinitionDiffers)
-    assert "give the changed model a new version name" in text
+    assert "a changed model needs a pipeline of its own" in text
     shutil.rmtree(machine.state_path(small()))
     _refused(machine, small(l2=0.5), DefinitionDiffers)
 

@@ -27,7 +27,7 @@ from stream_app.core.recovery import Recovery, recover, require_unbroken
 from stream_app.core.store import Image, StateStore
 from stream_app.core.topics import Topics
 from stream_app.errors import LogUntrusted, PositionMissing
-from stream_app.hosts.published import has_records
+from stream_app.hosts.published import published_topic
 from stream_app.hosts.work import Work
 from stream_app.records import Record
 
@@ -152,7 +152,7 @@ class PartitionHost:
         self._reached("state opened")
         saved = read_position(self._store)
         start, end = log.bounds(self._topics.events, partition)
-        self._require_position(saved is not None, end, where)
+        self._require_position(saved is not None, pipeline.definitions(), end, where)
         self.recovery: Recovery = recover(
             manifest, partition, pipeline, self.commit, saved, start, versions
         )
@@ -182,7 +182,9 @@ class PartitionHost:
             store.drop(family)
             self._reached("family dropped")
 
-    def _require_position(self, saved: bool, end: int, where: str) -> None:
+    def _require_position(
+        self, saved: bool, versions: Collection[str], end: int, where: str
+    ) -> None:
         """Refuse to begin at the origin where something was published or saved before."""
         if self.commit is not None:
             if self.commit.next_offset > end:
@@ -192,8 +194,8 @@ class PartitionHost:
                     attempt="restore the log from a backup",
                 )
             return
-        published = has_records(self._log, self._topics.predictions, self.partition)
-        if saved or published:
+        published = published_topic(self._log, self._manifest.pipeline, versions, self.partition)
+        if saved or published is not None:
             what = "a checkpoint" if saved else "outputs"
             raise PositionMissing(
                 f"{where} has {what} but no committed position; it is never taken as zero.",
@@ -288,10 +290,10 @@ class PartitionHost:
         self._changed = True
         if batch.stop is not None:
             raise batch.stop
-        # A long rebuild goes on from here after a crash; the chain is still verified at C.
-        self._checkpoint_if_due(batch)
         if not self.relearning:
             self._verify_chain()
+        # A long rebuild goes on from here after a crash; the chain is still verified at C.
+        self._checkpoint_if_due(batch)
         return len(records)
 
     def _verify_chain(self) -> None:

@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from stream_app.core.log import Log
+from stream_app.core.topics import Topics
+
+
+def published_topic(
+    log: Log, pipeline: str, versions: Collection[str], partition: int
+) -> str | None:
+    """Return a topic that has outputs of a pipeline's partition, or None.
+
+    All of them are looked at: what came first may have been dead letters alone.
+    """
+    outputs = Topics(pipeline).all(versions)[1:]
+    present = log.topics()
+    there = (topic for topic in outputs if partition < present.get(topic, 0))
+    return next((topic for topic in there if has_records(log, topic, partition)), None)
 
 
 def has_records(log: Log, topic: str, partition: int) -> bool:

@@ -19,7 +19,7 @@ from stream_app.hosts.manifests import (
     require_same_events,
     settings_in_force,
 )
-from stream_app.hosts.published import has_records
+from stream_app.hosts.published import published_topic
 
 
 def register(
@@ -105,12 +105,13 @@ def check_partitions(pipeline: Pipeline, partitions: int) -> None:
 
 def _refuse_orphans(log: Log, pipeline: Pipeline) -> None:
     """Refuse outputs without a manifest: the ledger was lost, and zero would be wrong."""
-    present = log.topics()
-    for topic in Topics(pipeline.name).all(pipeline.versions)[1:]:
-        for partition in range(present.get(topic, 0)):
-            if has_records(log, topic, partition):
-                raise PositionMissing(
-                    f"{topic} in {log.url} has records, but the log has no manifest and no "
-                    f"position of {pipeline.name}.",
-                    attempt="restore the log from a backup, or give the pipeline a new name",
-                )
+    name, present = pipeline.name, log.topics()
+    counts = [present.get(topic, 0) for topic in Topics(name).all(pipeline.versions)[1:]]
+    for partition in range(max(counts)):
+        topic = published_topic(log, name, pipeline.versions, partition)
+        if topic is not None:
+            raise PositionMissing(
+                f"{topic} in {log.url} has records, but the log has no manifest and no position "
+                f"of {name}.",
+                attempt="restore the log from a backup, or give the pipeline a new name",
+            )

@@ -18,7 +18,7 @@ from stream_app.core.recovery import recover
 from stream_app.core.topics import Topics
 from stream_app.errors import LogUntrusted, PositionMissing
 from stream_app.hosts.embedded import calm_garbage_collector
-from stream_app.hosts.published import has_records
+from stream_app.hosts.published import published_topic
 from stream_app.records import Output, Record, format_position
 from stream_app.storage.rocksdb_store import RocksdbStore
 
@@ -66,7 +66,7 @@ def replay(
     topics = Topics(pipeline.name)
     found = log.ledger_get(topics.ledger, partition, "commit")
     if found is None:
-        _require_nothing_published(log, topics.predictions, partition)
+        _require_nothing_published(log, pipeline, partition)
         return ReplayReport(partition, 0, manifest.origins[partition], {}, 0, 0, [], None)
     commit = decode_commit(found, f"{pipeline.name}/{partition}")
     with tempfile.TemporaryDirectory(prefix="stream-app-replay-") as folder:
@@ -77,8 +77,9 @@ def replay(
             store.close()
 
 
-def _require_nothing_published(log: Log, topic: str, partition: int) -> None:
-    if topic in log.topics() and has_records(log, topic, partition):
+def _require_nothing_published(log: Log, pipeline: Pipeline, partition: int) -> None:
+    topic = published_topic(log, pipeline.name, pipeline.versions, partition)
+    if topic is not None:
         raise PositionMissing(
             f"{topic}/{partition} in {log.url} has outputs but no committed position, so there is "
             "nothing to say up to where they should be.",

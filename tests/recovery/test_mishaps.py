@@ -33,6 +33,7 @@ from stream_app.hosts.embedded import Notice, Word
 from stream_app.hosts.manifests import read_manifest
 from stream_app.hosts.stop_flag import StopFlag
 from stream_app.hosts.workers import RunPlan, run
+from stream_app.records import NewRecord
 from stream_app.storage.rocksdb_store import RocksdbStore
 from tests.recovery.machine import Machine, Outcome, first_difference
 from tests.recovery.owner import owning
@@ -233,6 +234,21 @@ def test_a_lost_commit_record_is_never_taken_as_zero(machine: Machine) -> None:
     assert "a checkpoint but no committed position" in _refused(machine, small(), PositionMissing)
     shutil.rmtree(machine.state_path(small()))
     assert "outputs but no committed position" in _refused(machine, small(), PositionMissing)
+
+
+def test_a_lost_commit_is_noticed_where_nothing_but_dead_letters_was_published(
+    tmp_path: Path,
+) -> None:
+    """Found by the simulation: only predictions were looked for."""
+    machine = Machine(tmp_path / "refusing")
+    machine.root.mkdir()
+    machine.begin(small(), [NewRecord(b"k", b"no event")] * 3)
+    machine.run(small())
+    shutil.rmtree(machine.state_path(small()))
+    _sql(machine, "DELETE FROM ledger WHERE key = 'commit'")
+    assert "outputs but no committed position" in _refused(machine, small(), PositionMissing)
+    with pytest.raises(PositionMissing, match="outputs but no committed position"):
+        machine.replayed(small())
 
 
 def test_a_lost_ledger_is_never_taken_as_a_first_start(machine: Machine) -> None:

@@ -1,0 +1,288 @@
+"""Doubles of log, disk and machine that do what the real ones may do, when the dice say so.
+
+What a process holds (`Life`) goes dead with it: whatever its code still does on the way out, as
+Python's clean-up does and a killed process does not, reaches nothing.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from types import FrameType
+from typing import Any
+
+from stream_app.core.log import Claim
+from stream_app.core.position import POSITION
+from stream_app.core.store import Image
+from stream_app.errors import LogUnavailable, StateUnavailable
+from stream_app.hosts.partition_host import Pace
+from stream_app.records import Output, Record
+from stream_app.storage.memory_log import MemoryLog
+from stream_app.storage.memory_store import MemoryStore
+
+Families = dict[str, dict[bytes, bytes]]
+
+
+class Crash(BaseException):
+    """The process is gone: kill -9, a power cut, a panic."""
+
+
+class Life:
+    """One process, and what is to befall it."""
+
+    def __init__(self, draw: random.Random) -> None:
+        self.draw = draw
+        self.dead = False
+        self.calls: list[str] = []
+        self.in_flight: list[Lazy] = []
+        # Where it dies, counted in calls of doubles or in lines of code; where a call fails.
+        self.dies_after_calls: int | None = None
+        self.fails_after: dict[str, int] = {}
+
+    def die(self) -> Crash:
+        """Return what ends everything; a publish on its way may still arrive, or never."""
+        self.dead = True
+        for lazy in self.in_flight:
+            if self.draw.random() < 0.5:
+                lazy.arrive()
+        return Crash()
+
+    def reached(self, call: str) -> None:
+        """Be somewhere: raises `Crash` where the process dies, and always when it is dead."""
+        if self.dead:
+            raise Crash
+        if self.dies_after_calls is not None:
+            self.dies_after_calls -= 1
+            if self.dies_after_calls < 0:
+                raise self.die()
+
+    def fails(self, call: str) -> bool:
+        """Tell whether this call is the one that fails."""
+        if call not in self.fails_after:
+            return False
+        self.fails_after[call] -= 1
+        return self.fails_after[call] < 0
+
+
+class Lazy(Future[Any]):
+    """A call that is made some time before its result is asked for, as by another thread."""
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        super().__init__()
+        self._call: Callable[[], Any] | None = call
+
+    def arrive(self) -> None:
+        """Make the call, once."""
+        call, self._call = self._call, None
+        if call is None:
+            return
+        try:
+            self.set_result(call())
+        except BaseException as error:
+            self.set_exception(error)
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Return what the call does, which is made now at the latest."""
+        self.arrive()
+        return super().result(timeout)
+
+
+class Publisher(Executor):
+    """Publishes at once, or not before the result is asked for."""
+
+    def __init__(self, life: Life) -> None:
+        self._life = life
+
+    def submit(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Take a call."""
+        lazy = Lazy(lambda: call(*args, **kwargs))
+        self._life.in_flight = [lazy]
+        if self._life.draw.random() < 0.3:
+            lazy.arrive()
+        return lazy
+
+
+class SimPace(Pace):
+    """Checkpoints whenever the dice say so."""
+
+    def __init__(self, life: Life, share: float) -> None:
+        super().__init__()
+        self._life = life
+        self._share = share
+
+    def due(self) -> bool:
+        """Tell whether it is time."""
+        return self._life.draw.random() < self._share
+
+
+class Disk:
+    """One machine's state directory for the partition: what it holds, and what it held before."""
+
+    def __init__(self, families: Families | None = None) -> None:
+        self.history: list[Families] = [families if families is not None else {}]
+
+    @property
+    def families(self) -> Families:
+        """What it holds."""
+        return self.history[-1]
+
+    def write(self, families: Families) -> None:
+        """Hold something else from now on."""
+        self.history.append(families)
+
+    def rolled_back(self, draw: random.Random) -> Disk:
+        """Return a disk with what this one held at some time, be it nothing."""
+        return Disk(_copied(draw.choice([{}, *self.history])))
+
+
+class SimStore(MemoryStore):
+    """A store on a `Disk`: an image is written whole or not at all, and writes and reads fail."""
+
+    def __init__(self, life: Life, disk: Disk) -> None:
+        super().__init__()
+        self._life = life
+        self._disk = disk
+        self._families = _copied(disk.families)
+
+    def get(self, family: str, key: bytes) -> bytes | None:
+        """Return the saved value."""
+        self._life.reached("get")
+        if self._life.fails("get"):
+            raise StateUnavailable("input/output error", attempt="another disk")
+        return super().get(family, key)
+
+    def save(self, image: Image) -> None:
+        """Write an image; an fsync that fails leaves open whether it is there."""
+        self._life.reached("before save")
+        if self._life.fails("save"):
+            if self._life.draw.random() < 0.5:
+                self._write(image)
+            raise StateUnavailable("no space left on device", attempt="free some")
+        self._write(image)
+        self._life.reached("after save")
+
+    def _write(self, image: Image) -> None:
+        super().save(image)
+        self._disk.write(_copied(self._families))
+
+    def drop(self, family: str) -> None:
+        """Remove a family, durably."""
+        self._life.reached("before drop")
+        super().drop(family)
+        self._disk.write(_copied(self._families))
+
+    def close(self) -> None:
+        """Let go; a dead process does nothing more."""
+        if not self._life.dead:
+            super().close()
+
+
+class SimClaim:
+    """A claim whose publish dies or fails before or after it took effect."""
+
+    def __init__(self, life: Life, claim: Claim) -> None:
+        self._life = life
+        self._claim = claim
+
+    @property
+    def epoch(self) -> int:
+        """The claim's number."""
+        return self._claim.epoch
+
+    def committed(self) -> bytes | None:
+        """Return the newest commit."""
+        self._life.reached("committed")
+        return self._claim.committed()
+
+    def publish(
+        self, outputs: Sequence[Output], commit: bytes, *, expected: int | None, next_offset: int
+    ) -> None:
+        """Publish, or fail; whoever hears of a failure does not know whether it took effect."""
+        life = self._life
+        if not life.dead:
+            life.reached("before publish")
+        failing = life.fails("publish")
+        if failing and life.draw.random() < 0.5:
+            raise LogUnavailable("connection refused", attempt="look at the broker")
+        self._claim.publish(outputs, commit, expected=expected, next_offset=next_offset)
+        if failing:
+            raise LogUnavailable("connection lost", attempt="look at the broker")
+        if not life.dead:
+            life.reached("after publish")
+
+    def release(self) -> None:
+        """Give the claim back; a dead process does nothing more."""
+        if not self._life.dead:
+            self._claim.release()
+
+
+class SimLog:
+    """The log as one process sees it: it reads as few records as it likes, and fails."""
+
+    def __init__(self, life: Life, log: MemoryLog, lost_below: int = 0) -> None:
+        self._life = life
+        self._log = log
+        self._lost_below = lost_below
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    def claim(self, ledger: str, partition: int) -> SimClaim:
+        """Fence any previous owner."""
+        self._life.reached("claim")
+        return SimClaim(self._life, self._log.claim(ledger, partition))
+
+    def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """Return the bounds; retention may have been quicker than we are."""
+        start, end = self._log.bounds(topic, partition)
+        if topic.endswith(".events"):
+            start = max(start, self._lost_below)
+        return start, end
+
+    def read(
+        self, topic: str, partition: int, offset: int, *, records_max: int, bytes_max: int = 1 << 24
+    ) -> list[Record]:
+        """Return some records, at least one if there is one."""
+        self._life.reached("read")
+        if self._life.fails("read"):
+            raise LogUnavailable("connection reset", attempt="look at the broker")
+        if self._life.draw.random() < 0.5:
+            records_max = self._life.draw.randint(1, records_max)
+        return self._log.read(
+            topic, partition, offset, records_max=records_max, bytes_max=bytes_max
+        )
+
+
+def dying_at_line(life: Life, line: int, run: Callable[[], None]) -> None:
+    """Run, and die at the `line`-th line of the core's and hosts' code that is reached."""
+    left = line
+
+    def at_line(_frame: FrameType, event: str, _arg: Any) -> Any:
+        nonlocal left
+        if event == "line":
+            left -= 1
+            if left == 0:
+                raise life.die()
+        return at_line
+
+    def at_call(frame: FrameType, _event: str, _arg: Any) -> Any:
+        name = frame.f_code.co_filename
+        return at_line if "/stream_app/core/" in name or "/stream_app/hosts/" in name else None
+
+    before = sys.gettrace()
+    sys.settrace(at_call)
+    try:
+        run()
+    finally:
+        sys.settrace(before)
+
+
+def _copied(families: Mapping[str, Mapping[bytes, bytes]]) -> Families:
+    return {family: dict(rows) for family, rows in families.items()}
+
+
+def position_of(families: Families) -> bytes | None:
+    """Return the bytes of the position that a disk holds."""
+    return families.get(POSITION, {}).get(b"position")

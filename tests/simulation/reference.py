@@ -1,0 +1,175 @@
+"""The fold once more, as simply as it can be said: models in a dict, outputs in lists.
+
+It shares no line with the core. What it does not know (drift monitors, digests, bytes) is compared
+with an undisturbed run of the core itself.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+from stream_app.events import Control, Label, Observation
+from tests.core.reference import Reference
+from tests.simulation.models import Brittle, Curious, Fingerprint
+
+MODELS = {"plain": Fingerprint, "curious": Curious, "brittle": Brittle}
+Row = tuple[Any, ...]
+
+
+class Garbage:
+    """A record that is no event, and why."""
+
+    def __init__(self, value: bytes, reason: str) -> None:
+        self.value = value
+        self.reason = reason
+
+
+class Settings:
+    """A settings control: from here on an evaluation is due after so many examples."""
+
+    def __init__(self, control_id: str, evaluate_every: int, ts_ms: int) -> None:
+        self.id = control_id
+        self.evaluate_every = evaluate_every
+        self.ts_ms = ts_ms
+
+
+class _Version:
+    def __init__(self, name: str, failures_max: int) -> None:
+        self.name = name
+        self.failures_max = failures_max
+        self.models: dict[str, Any] = {}
+        self.learned_of: dict[str, int] = {}
+        self.said: dict[str, Any] = {}
+        self.failed = False
+        self.in_a_row = {"predict": 0, "learn": 0}
+        self.scored = self.unscored = self.window = 0
+        self.error = 0.0
+        self.rows: list[Row] = []
+
+    def predict(self, at: int, key: str, name: str, x: dict[str, Any]) -> None:
+        before = self.models.get(key, MODELS[self.name]())
+        said, reason = None, "failed" if self.failed else None
+        if not self.failed:
+            model = deepcopy(before)
+            try:
+                said, reason = model.predict_one(x), None
+                self.models[key] = model
+            except ZeroDivisionError:
+                reason = "model_raised"
+        self.said[name] = said
+        learned = self.learned_of.get(key, 0)
+        self.rows.append((at, "prediction", name, learned, said, reason))
+        self._count("predict", at, name, raised=reason == "model_raised")
+
+    def learn(self, at: int, key: str, name: str, x: dict[str, Any], y: Any) -> None:
+        said = self.said.pop(name)
+        self.window += 1
+        if said is None:
+            self.unscored += 1
+        else:
+            self.scored += 1
+            self.error += abs(said - y)
+        if self.failed:
+            return
+        model = deepcopy(self.models.get(key, MODELS[self.name]()))
+        raised = False
+        try:
+            model.learn_one(x, y)
+            self.models[key] = model
+            self.learned_of[key] = self.learned_of.get(key, 0) + 1
+        except ZeroDivisionError:
+            raised = True
+        self._count("learn", at, name, raised=raised)
+
+    def _count(self, call: str, at: int, name: str, *, raised: bool) -> None:
+        if self.failed:
+            return
+        self.in_a_row[call] = self.in_a_row[call] + 1 if raised else 0
+        if raised:
+            self.rows.append((at, "model_failure", call, name))
+            self.failed = self.in_a_row[call] >= self.failures_max
+
+    def evaluate(self, at: int, every: int, labels: dict[str, int]) -> None:
+        if self.window < every:
+            return
+        mean = self.error / self.scored if self.scored else None
+        self.rows.append((at, "evaluation", self.scored, self.unscored, self.window, mean, labels))
+        self.window = 0
+
+
+class ReferenceFold(Reference):
+    """What should come of records: the rows of each version, and the refusals of all."""
+
+    def __init__(
+        self,
+        *,
+        versions: list[str],
+        champion: str,
+        failures_max: int,
+        by_key: bool,
+        evaluate_every: int,
+        **bounds: int,
+    ) -> None:
+        super().__init__(**bounds)
+        self.champion = champion
+        self.versions = [_Version(name, failures_max) for name in versions]
+        self.by_key = by_key
+        self.every = evaluate_every
+        self.refusals: list[Row] = []
+        self.accepted: dict[str, tuple[str, dict[str, Any]]] = {}
+        self.at = 0
+
+    def fold(self, at: int, event: Observation | Label | Control | Garbage | Settings) -> bool:
+        """Take the record at offset `at`; tells whether the champion goes on."""
+        before = deepcopy(self.__dict__) if MODELS[self.champion] is Brittle else {}
+        self.at = at
+        self._fold(at, event)
+        if any(version.failed and version.name == self.champion for version in self.versions):
+            self.__dict__ = before  # nothing of that record is published
+            return False
+        return True
+
+    def _fold(self, at: int, event: Observation | Label | Control | Garbage | Settings) -> None:
+        if isinstance(event, Garbage):
+            self.count["records"] += 1
+            self.count["dead_letters"] += 1
+            self.refusals.append((at, event.reason))
+        elif isinstance(event, Settings):
+            self._settings(event)
+        else:
+            refused = len(self.letters)
+            self.take(event)
+            self.refusals += [(at, reason) for reason in self.letters[refused:]]
+
+    def _settings(self, event: Settings) -> None:
+        self.count["records"] += 1
+        if event.id in self.acted:
+            return
+        self.acted.add(event.id)
+        self.count["controls"] += 1
+        self.every = event.evaluate_every
+        for version in self.versions:  # reporting starts anew
+            version.scored = version.unscored = version.window = 0
+            version.error = 0.0
+
+    def _observe(self, event: Observation) -> bool:
+        key = event.id if event.key is None else event.key
+        if not self._find(event.id):
+            self.accepted[event.id] = (key, event.features)
+            for version in self.versions:
+                version.predict(self.at, key if self.by_key else "", event.id, event.features)
+        return super()._observe(event)
+
+    def _join(self, name: str, label: Any, delay: int) -> None:
+        super()._join(name, label, delay)
+        key, features = self.accepted[name]
+        for version in self.versions:
+            version.learn(self.at, key if self.by_key else "", name, features, label)
+            version.evaluate(self.at, self.every, self._labels())
+
+    def _labels(self) -> dict[str, int]:
+        names = ("joined", "late", "early", "unknown", "duplicate", "conflicting")
+        counted = {name: self.count[f"labels_{name}"] for name in names}
+        timed_out, early = self.count["timed_out"], len(self.early)
+        return counted | {"waiting": self.waiting, "timed_out": timed_out, "early_waiting": early}

@@ -1,0 +1,392 @@
+"""Lives of a partition's host in a hostile world, and what has to hold at the end of them."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import pytest
+
+from stream_app.core import identities
+from stream_app.core.commit import decode_commit
+from stream_app.core.position import POSITION, read_position
+from stream_app.core.rehearsal import SEAL
+from stream_app.core.topics import Topics
+from stream_app.errors import (
+    Fenced,
+    LogUnavailable,
+    LogUntrusted,
+    PositionMissing,
+    StateUnavailable,
+    StateUntrusted,
+    StreamAppError,
+    VersionFailed,
+)
+from stream_app.hosts.partition_host import PartitionHost
+from stream_app.records import Headers
+from stream_app.storage.memory_store import MemoryStore
+from tests.simulation.doubles import (
+    Crash,
+    Disk,
+    Life,
+    Publisher,
+    SimLog,
+    SimPace,
+    SimStore,
+    dying_at_line,
+)
+from tests.simulation.world import EVENTS, NAME, SEGMENT, World, world_of
+
+LIVES_MAX = 40  # after which nothing more befalls it
+STEPS_MAX = 5000
+_COMMIT = (Topics(NAME).ledger, 0, "commit")
+Rows = list[tuple[bytes | None, bytes, Headers]]
+
+
+class Wrong(AssertionError):
+    """Something that must not be."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All that a world has come to, for whoever reads it and for whoever goes on with it."""
+
+    topics: dict[str, Rows]
+    commit: bytes | None
+    failed: bool
+    digests: dict[str, bytes]
+
+
+class Simulation:
+    """One seed's lives; `tally` counts what befell them."""
+
+    def __init__(self, world: World, draw: random.Random | None) -> None:
+        self.world = world
+        self.tally: Counter[str] = Counter()
+        self._storm = draw is not None
+        self._draw = draw or random.Random(0)
+        self._log, self._manifest = world.log()
+        self._disk = Disk()
+        self._frozen: list[tuple[Life, PartitionHost]] = []
+        self._backups: list[tuple[bytes | None, int | None, dict[str, int]]] = []
+        self._digests: dict[str, bytes] = {}
+        self._failed = False
+
+    def run(self) -> Outcome:
+        """Live until all is processed; raises `Wrong`."""
+        lives = 0
+        while not self._live():
+            lives += 1
+            self._storm = self._storm and lives < LIVES_MAX
+            if self._draw.random() < 0.3:
+                self._thaw()
+        self._thaw()
+        if self._storm:  # what was saved at last has to be worth going on with
+            self._storm = False
+            self._live()
+        commit = self._log._ledger.get(_COMMIT)
+        return Outcome(self._published(), commit, self._failed, self._digests)
+
+    def _live(self) -> bool:
+        """Live once; tells whether all was processed."""
+        life = Life(self._draw)
+        if not self._storm:
+            return self._work(self._host(life), life)
+        self._backups.append(self._backup())
+        self._befall_disk()
+        if self._draw.random() < 0.15:
+            self._sabotage()
+        line = self._befall(life)
+        done = [False]
+
+        def work() -> None:
+            done[0] = self._work(self._host(life), life)
+
+        try:
+            if line is None:
+                work()
+            else:
+                dying_at_line(life, line, work)
+        except Crash:
+            self.tally["crashes"] += 1
+        except (LogUnavailable, StateUnavailable) as error:
+            if not any(left < 0 for left in life.fails_after.values()):
+                raise Wrong(f"without a cause: {error.problem}") from error
+            self.tally["failures"] += 1
+            life.dead = True
+        return done[0]
+
+    def _befall_disk(self) -> None:
+        dice = self._draw.random()
+        if dice < 0.2:
+            self._disk = self._disk.rolled_back(self._draw)
+            self.tally["states rolled back"] += 1
+        elif dice < 0.3:
+            self._disk = Disk()
+            self.tally["states lost"] += 1
+
+    def _befall(self, life: Life) -> int | None:
+        """Decide what is to happen to a life; returns the line of code at which it dies."""
+        dice = self._draw.random()
+        if dice < 0.4:
+            life.dies_after_calls = self._draw.randrange(60)
+        elif dice < 0.65:
+            call = self._draw.choice(["publish", "save", "read", "get"])
+            life.fails_after[call] = self._draw.randrange(8)
+        elif dice < 0.8:
+            return self._draw.randint(1, 20_000)
+        return None
+
+    def _host(self, life: Life, disk: Disk | None = None, lost_below: int = 0) -> PartitionHost:
+        store = self._disk if disk is None else disk
+        overlaps = self._storm and self._draw.random() < 0.5
+        log: Any = SimLog(life, self._log, lost_below)
+        return PartitionHost(
+            log,
+            self.world.pipeline,
+            self._manifest,
+            0,
+            open_store=lambda: SimStore(life, store),
+            seal=SEAL,
+            pace=SimPace(life, 0.2 if self._storm else 0.0),
+            memory=self.world.memory,
+            publisher=Publisher(life) if overlaps else None,
+        )
+
+    def _work(self, host: PartitionHost, life: Life) -> bool:
+        try:
+            return self._steps(host, life)
+        except VersionFailed:
+            self._failed = True
+            return True
+
+    def _steps(self, host: PartitionHost, life: Life) -> bool:
+        for _ in range(STEPS_MAX):
+            host.step(self._draw.choice([1, 1, 2, 5, 20]) if self._storm else None)
+            dice = self._draw.random()
+            if not host.relearning and host.idle:
+                host.finish()
+                self._digests = _digests(host)
+                host.close()
+                return True
+            if self._storm and dice < 0.03:
+                # Another machine goes on, with a disk of its own.
+                self._frozen.append((life, host))
+                self._disk = self._disk.rolled_back(self._draw)
+                self.tally["frozen"] += 1
+                return False
+            if self._storm and dice < 0.06:
+                host.finish()
+                host.close()
+                self.tally["ended in order"] += 1
+                return False
+        raise Wrong("it makes no progress")
+
+    def _thaw(self) -> None:
+        """Let those go on that were frozen while others took over: none may publish any more."""
+        before = self._backup()
+        newest = self._log._standings[_COMMIT[:2]].epoch if self._frozen else 0
+        # Whom nobody has succeeded yet may go on.
+        fenced = [row for row in self._frozen if row[1]._claim.epoch < newest]
+        self._frozen = [row for row in self._frozen if row not in fenced]
+        for life, host in fenced:
+            life.dies_after_calls, life.fails_after = None, {}
+            try:
+                while host.relearning or not host.idle:
+                    host.step()
+                host.finish()
+            except (Fenced, VersionFailed, LogUnavailable, StateUnavailable, Crash):
+                self.tally["fenced"] += 1
+        if self._backup() != before:
+            raise Wrong("a frozen owner went on to publish")
+
+    # --- what must be noticed -----------------------------------------------------------------
+
+    def _sabotage(self) -> None:
+        """Do what no promise holds under: it has to be a named error, and mending is the way on."""
+        self._frozen.clear()
+        ways = {
+            "older log": self._older_log,
+            "position lost": self._position_lost,
+            "foreign": self._foreign_state,
+            "altered": self._altered_record,
+            "lost records": self._lost_records,
+        }
+        what = self._draw.choice(list(ways))
+        ways[what]()
+        self.tally[what] += 1
+
+    def _expect(self, error: type[StreamAppError], what: str, host: Any) -> None:
+        try:
+            life = Life(self._draw)
+            opened = host(life)
+            while opened.relearning:
+                opened.step()
+        except error:
+            return
+        except StreamAppError as other:
+            raise Wrong(f"{what} is told as {type(other).__name__}: {other.problem}") from other
+        raise Wrong(f"{what} was not noticed")
+
+    def _older_log(self) -> None:
+        commit, standing, lengths = self._draw.choice(self._backups)
+        if commit is None:
+            return
+        self._log._ledger[_COMMIT] = commit
+        self._log._standings[_COMMIT[:2]].next_offset = standing
+        for topic, length in lengths.items():
+            [held] = self._log._topics[topic]
+            del held.records[length:]
+            held.next_offset = length
+        saved = self._saved()
+        if saved is not None and saved > decode_commit(commit, NAME).next_offset:
+            self._expect(StateUntrusted, "a state ahead of the log", self._host)
+            self._disk = Disk()
+        # What was backed up later is of a time that never was.
+        self._backups = [self._backup()]
+
+    def _position_lost(self) -> None:
+        commit = self._log._ledger.pop(_COMMIT, None)
+        if commit is None:
+            return
+        if self._saved() is not None or any(self._published().values()):
+            self._expect(PositionMissing, "a lost position", self._host)
+        self._log._ledger[_COMMIT] = commit
+
+    def _foreign_state(self) -> None:
+        store = MemoryStore()
+        store._families = {family: dict(rows) for family, rows in self._disk.families.items()}
+        position = read_position(store)
+        if position is None:
+            return
+        other = msgspec.structs.replace(position, partition=1).encode()
+        foreign = Disk({**store._families, POSITION: {b"position": other}})
+        self._expect(
+            StateUntrusted, "another partition's state", lambda life: self._host(life, foreign)
+        )
+
+    def _altered_record(self) -> None:
+        """Change a byte that changes no event, between checkpoint and commit."""
+        committed, saved = self._committed(), self._saved() or 0
+        [held] = self._log._topics[EVENTS]
+        rows = [i for i, row in enumerate(held.records) if saved <= row.offset < committed]
+        if not rows:
+            return
+        at = self._draw.choice(rows)
+        record = held.records[at]
+        held.records[at] = msgspec.structs.replace(record, value=record.value + b" ")
+        self._expect(LogUntrusted, "an altered record", self._host)
+        held.records[at] = record
+        self._disk = Disk()  # as the error says: it may have been learned from what was altered
+
+    def _lost_records(self) -> None:
+        below = (self._saved() or 0) + 1
+        if below <= self._committed():
+            self._expect(LogUntrusted, "a hole", lambda life: self._host(life, lost_below=below))
+
+    # --- looking ------------------------------------------------------------------------------
+
+    def _committed(self) -> int:
+        commit = self._log._ledger.get(_COMMIT)
+        return 0 if commit is None else decode_commit(commit, NAME).next_offset
+
+    def _saved(self) -> int | None:
+        store = MemoryStore()
+        store._families = self._disk.families
+        position = read_position(store)
+        return None if position is None else position.next_offset
+
+    def _published(self) -> dict[str, Rows]:
+        topics = self._log._topics
+        return {
+            name: [(row.key, row.value, row.headers) for row in topics[name][0].records]
+            for name in Topics(NAME).all(self.world.pipeline.versions)[1:]
+        }
+
+    def _backup(self) -> tuple[bytes | None, int | None, dict[str, int]]:
+        standing = self._log._standings.get(_COMMIT[:2])
+        lengths = {topic: len(rows) for topic, rows in self._published().items()}
+        at = None if standing is None else standing.next_offset
+        return self._log._ledger.get(_COMMIT), at, lengths
+
+
+def _digests(host: PartitionHost) -> dict[str, bytes]:
+    processor = host.processor
+    digests = {version.name: version.digest() for version in processor.versions}
+    return {"chain": processor.chain, "acceptance": processor.acceptance.digest(), **digests}
+
+
+def simulate(seed: int) -> Counter[str]:
+    """Let a seed's world go through its storm; raises `Wrong`, else returns what befell it."""
+    with pytest.MonkeyPatch.context() as patch:
+        # Short histories are to fill many segments of ids.
+        patch.setattr(identities, "SIZE", SEGMENT)
+        patch.setattr(identities, "_SHIFT", SEGMENT.bit_length() - 1)
+        world = world_of(seed)
+        calm = Simulation(world, None).run()
+        check_reference(world, calm)
+        storm = Simulation(world, random.Random(~seed))
+        check_same(calm, storm.run())
+        return storm.tally
+
+
+def check_same(calm: Outcome, storm: Outcome) -> None:
+    """Raise `Wrong` with the first difference between an undisturbed run and another one."""
+    for topic, rows in calm.topics.items():
+        others = storm.topics[topic]
+        for number, (one, other) in enumerate(zip(rows, others, strict=False)):
+            if one != other:
+                raise Wrong(f"{topic}@{number}: {other!r} in place of {one!r}")
+        if len(rows) != len(others):
+            raise Wrong(f"{topic} has {len(others)} records in place of {len(rows)}")
+    if calm.commit != storm.commit:
+        raise Wrong(f"the commit is {storm.commit!r} in place of {calm.commit!r}")
+    if calm.failed != storm.failed or calm.digests != storm.digests:
+        raise Wrong(f"state digests differ: {storm.digests} in place of {calm.digests}")
+
+
+def check_reference(world: World, calm: Outcome) -> None:
+    """Raise `Wrong` where an undisturbed run is not what the simple fold says."""
+    reference = world.reference()
+    names = Topics(NAME)
+    for version in reference.versions:
+        topics = [names.shadow(version.name)]
+        if version.name == world.champion:
+            topics = [names.predictions, names.evaluations, names.dead_letters]
+        said = [row for topic in topics for row in map(_plain, calm.topics[topic]) if row]
+        for kind in ("prediction", "model_failure", "evaluation"):
+            expected = [row for row in version.rows if row[1] == kind]
+            _require_equal([row for row in said if row[1] == kind], expected, version.name)
+    letters = [row for row in map(_plain, calm.topics[names.dead_letters]) if row]
+    refused = [(row[0], row[2]) for row in letters if row[1] == "dead_letter"]
+    _require_equal(refused, reference.refusals, "dead letters")
+
+
+def _require_equal(said: list[Any], expected: list[Any], what: str) -> None:
+    for one, other in zip(said, expected, strict=False):
+        if one != other:
+            raise Wrong(f"{what}: {one} in place of {other}")
+    if len(said) != len(expected):
+        raise Wrong(f"{what}: {len(said)} rows in place of {len(expected)}")
+
+
+def _plain(row: tuple[bytes | None, bytes, Headers]) -> tuple[Any, ...] | None:
+    """Return what the simple fold knows of an output; None for what it does not."""
+    found = msgspec.json.decode(row[1])
+    at, kind = found["source"]["offset"], found["kind"]
+    if kind == "prediction":
+        said, why = found["prediction"], found.get("null_reason")
+        return at, kind, found["observation_id"], found["learned"], said, why
+    if kind == "model_failure":
+        return at, kind, found["call"], found["observation_id"]
+    if kind == "dead_letter":
+        return at, kind, found["reason"]
+    if kind == "evaluation":
+        mean = found["metrics"]["MAE"]["total"]
+        error = None if mean is None else pytest.approx(mean)
+        labels = dict(sorted(found["labels"].items()))
+        return at, kind, found["scored"], found["unscored"], found["window"], error, labels
+    return None

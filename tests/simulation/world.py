@@ -1,0 +1,219 @@
+"""What a seed stands for: a pipeline, the records of its log, and a stream of chance for faults."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cache
+from typing import Any
+
+import msgspec
+from river import drift, metrics
+
+from stream_app.codec.encode import encode_event
+from stream_app.codec.limits import Limits
+from stream_app.codec.signatures import public_key
+from stream_app.core.commit import Manifest
+from stream_app.core.memory import Memory
+from stream_app.core.pipeline import DriftMonitor, Labels, Pipeline, Version
+from stream_app.core.rehearsal import any_time
+from stream_app.core.topics import Topics
+from stream_app.events import Control, Label, Observation
+from stream_app.hosts.controls import signed
+from stream_app.hosts.registration import register
+from stream_app.hosts.state_directory import KEY_NAME
+from stream_app.learning.tasks import Regression
+from stream_app.storage.memory_log import MemoryLog
+from tests.simulation.models import Brittle, Curious, Fingerprint
+from tests.simulation.reference import Garbage, ReferenceFold, Settings
+
+WAIT_MS = 50
+FAILURES_MAX = 3
+EVALUATE_EVERY = 4
+SEGMENT = 4  # what the ids' segments of 1,024 are set to meanwhile
+PRIVATE_KEY = bytes(range(32))
+NAME = "world"
+EVENTS = Topics(NAME).events
+# State digests cover one key in 64; the first two are among them.
+KEYS = ["k116", "k148", "k3", "k4"]
+Event = Observation | Label | Control | Garbage | Settings
+
+_GARBAGE = [
+    (b"{", "malformed"),
+    (b"[1, 2]", "wrong_type"),
+    (b'{"kind": "observation", "id": "i1", "ts_ms": 5, "features": {"a": NaN}}', "not_finite"),
+    (b'{"kind": "label", "id": "i1", "ts_ms": 99000, "label": "late"}', "wrong_label"),
+]
+
+
+@cache
+def pipeline_of(champion: str, by_key: bool, ids_max: int, early_max: int) -> Pipeline:
+    """Return the pipeline of some worlds."""
+    return Pipeline(
+        NAME,
+        task=Regression(),
+        labels=Labels(wait=timedelta(milliseconds=WAIT_MS)),
+        limits=Limits(ids_max=ids_max, early_max=early_max, failures_max=FAILURES_MAX),
+        metrics=metrics.MAE(),
+        model_per="key" if by_key else "pipeline",
+        versions={
+            "plain": Version(Fingerprint()),
+            "curious": Version(Curious()),
+            "brittle": Version(Brittle()),
+        },
+        initial_champion=champion,
+        drift=[
+            DriftMonitor("error", drift.PageHinkley(min_instances=3, threshold=0.5)),
+            DriftMonitor("feature:a", drift.PageHinkley(min_instances=3, threshold=1.0)),
+        ],
+        evaluate_every=EVALUATE_EVERY,
+        digest_every=7,
+    )
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One record before it is in a log."""
+
+    event: Event
+    key: bytes | None
+    value: bytes
+    offset: int
+    append_ms: int
+
+
+@dataclass
+class World:
+    """A pipeline with a history; the same for a seed on every machine."""
+
+    seed: int
+    champion: str
+    by_key: bool
+    ids_max: int
+    early_max: int
+    memory: Memory
+    entries: list[Entry] = field(default_factory=list)
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The pipeline whose history this is."""
+        return pipeline_of(self.champion, self.by_key, self.ids_max, self.early_max)
+
+    def log(self) -> tuple[MemoryLog, Manifest]:
+        """Return a log that has the records, and the pipeline's manifest in it."""
+        log = MemoryLog(log_id=f"world-{self.seed}", clock_ms=lambda: 0)
+        manifest = _registered(log, self.pipeline)
+        for row in self.entries:
+            log.append_at(EVENTS, 0, row.offset, row.append_ms, row.key, row.value)
+        return log, manifest
+
+    def reference(self) -> ReferenceFold:
+        """Return what the simple fold makes of the records, up to where the champion fails."""
+        reference = ReferenceFold(
+            versions=["plain", "curious", "brittle"],
+            champion=self.champion,
+            failures_max=FAILURES_MAX,
+            by_key=self.by_key,
+            evaluate_every=EVALUATE_EVERY,
+            wait_ms=WAIT_MS,
+            ids_max=self.ids_max,
+            early_max=self.early_max,
+            segment=SEGMENT,
+        )
+        for row in self.entries:
+            if not reference.fold(row.offset, row.event):
+                break
+        return reference
+
+
+def world_of(seed: int, length: int = 150) -> World:
+    """Return a seed's world, with at most `length` records."""
+    draw = random.Random(seed)
+    world = World(
+        seed,
+        champion=draw.choice(["plain", "plain", "curious", "curious", "curious", "brittle"]),
+        by_key=draw.random() < 0.5,
+        ids_max=draw.choice([5, 9, 60]),
+        early_max=draw.choice([3, 30]),
+        memory=Memory(live_max=draw.choice([1, 2, 4096]), changes_max=draw.choice([3, 30, 10**5])),
+    )
+    manifest = _registered(MemoryLog(log_id=f"world-{seed}"), world.pipeline)
+    offset = 0
+    for event in _events(draw, draw.randint(length // 3, length)):
+        offset += draw.choice([0] * 8 + [1, 3])
+        new = _encoded(event, manifest, world.pipeline)
+        # Clocks of producers and brokers jump; only what is far ahead of the append is refused.
+        append_ms = draw.choice([10_000, 20_000, draw.randrange(10_000, 10**9)])
+        world.entries.append(Entry(event, new[0], new[1], offset, append_ms))
+        offset += 1
+    return world
+
+
+def _registered(log: MemoryLog, pipeline: Pipeline) -> Manifest:
+    keys = {KEY_NAME: public_key(PRIVATE_KEY).hex()}
+    return register(log, pipeline, lambda: keys, settings=any_time(pipeline.settings()))
+
+
+def _encoded(event: Event, manifest: Manifest, pipeline: Pipeline) -> tuple[bytes | None, bytes]:
+    if isinstance(event, Garbage):
+        return b"garbage", event.value
+    if isinstance(event, Settings):
+        event = _settings_control(event, pipeline)
+    if isinstance(event, Control):
+        event = signed(event, manifest, PRIVATE_KEY)
+    new = encode_event(event)
+    return new.key, new.value
+
+
+def _settings_control(event: Settings, pipeline: Pipeline) -> Control:
+    settings = any_time(pipeline.settings())
+    reporting = msgspec.structs.replace(
+        settings.reporting, evaluate_every=event.evaluate_every, digest_every=5
+    )
+    changed = msgspec.structs.replace(settings, reporting=reporting)
+    return Control(event.id, event.ts_ms, "settings", settings=changed.plain())
+
+
+def _events(draw: random.Random, count: int) -> list[Event]:
+    now, rows = 1000, list[Event]()
+    names = [f"i{n}" for n in range(draw.choice([12, 40, 1000]))]
+    kinds = ["observation", "label", "inline", "time", "garbage", "settings"]
+    weights = [16, 16, 8, 1, 2, draw.choice([0, 0, 1])]
+    # Time goes on slowly and back at times; or it stands, and all that waits is due at once.
+    steps = draw.choice(
+        [[0, 0, 1, 1, 2, 3, 10, -20], [0] * 20 + [120], [0, 5, 30, -40], [3, 4, 5, 200, -190]]
+    )
+    level = 0.0
+    for i in range(count):
+        now = max(0, now + draw.choice([*steps, 90 if i % 30 > 20 else steps[0]]))
+        level = draw.choice([0.0, 0.0, 3.0, 6.0]) if i % 25 == 0 else level
+        [kind] = draw.choices(kinds, weights)
+        name = f"i{i}" if kind != "label" and len(names) > 100 else draw.choice(names)
+        if kind == "label" and len(names) > 100:
+            name = f"i{draw.randrange(max(0, i - 30), i + draw.choice([3, 3, 60]))}"
+        rows.append(_event(draw, kind, name, now, level, i))
+    return rows
+
+
+def _event(draw: random.Random, kind: str, name: str, now: int, level: float, i: int) -> Event:
+    # An id has its key for life, as label and observation have to share it.
+    key = draw.choice([KEYS[hash_of(name) % len(KEYS)]] * 9 + [KEYS[0]])
+    if kind == "garbage":
+        return Garbage(*draw.choice(_GARBAGE))
+    if kind == "time":
+        return Control(f"time-{draw.randrange(i + 1)}", now, "time")
+    if kind == "settings":
+        return Settings(f"settings-{draw.randrange(3)}", draw.choice([2, 3, 7]), now)
+    if kind == "label":
+        return Label(name, now, draw.choice([0.0, 0.5, 1.0]), key)
+    features: dict[str, Any] = {"a": draw.gauss(level, 1.0), "b": draw.gauss(level, 1.0)}
+    if draw.random() < 0.2:
+        features[draw.choice("cdefgh")] = draw.choice([1, 2.5, True])
+    label = draw.choice([0.0, 1.0]) if kind == "inline" else None
+    return Observation(name, now, features, key, label)
+
+
+def hash_of(name: str) -> int:
+    """Return a number that a name has on every machine."""
+    return sum(name.encode())

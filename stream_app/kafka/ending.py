@@ -156,7 +156,7 @@ async def end_hanging(
     stuck = await still_open(connection, places)
     if stuck:
         await asyncio.sleep(_MOVES_WITHIN_S)
-        stuck = await _unmoved(connection, stuck)
+        stuck = await unmoved(connection, stuck)
     if stuck and committed is not None:
         await producer.begin_transaction()
         for place in stuck:
@@ -164,7 +164,7 @@ async def end_hanging(
         end = producer.commit_transaction if committed else producer.abort_transaction
         await while_it_sends(producer, end())
         began, hung = time.monotonic(), stuck
-        while (stuck := await _unmoved(connection, hung)) and time.monotonic() - began < _SHOWN_S:
+        while (stuck := await unmoved(connection, hung)) and time.monotonic() - began < _SHOWN_S:
             await asyncio.sleep(AGAIN_S)
         _tell(
             "ended a transaction that the cluster had left open, %s as it was decided, on %s",
@@ -197,8 +197,9 @@ async def still_open(
     return {place: stable[place] for place in places if stable[place] < high[place]}
 
 
-async def _unmoved(
+async def unmoved(
     connection: Connection, held: dict[TopicPartition, int]
 ) -> dict[TopicPartition, int]:
+    """Return those places where a transaction is open still, and no other one."""
     found = await still_open(connection, held.keys())
     return {place: offset for place, offset in held.items() if found.get(place) == offset}

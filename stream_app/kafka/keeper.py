@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from stream_app.core.upkeep import Deviation, Finding, Subject, TopicFound, TopicSpec, deviations
@@ -13,6 +14,7 @@ from stream_app.kafka.admin import administer
 from stream_app.kafka.clock import clock_findings
 from stream_app.kafka.connection import Connection
 from stream_app.kafka.durability import durability_findings
+from stream_app.kafka.open_transactions import open_findings
 from stream_app.kafka.permissions import lacking
 from stream_app.kafka.topics import create_topics, found_topics, wanted_topics
 
@@ -105,8 +107,15 @@ class KafkaKeeper:
             events = found.get(subject.topics.events)
             if events is None or refused or role == "producer":  # who may not read them
                 return refused
-            count = events.partitions
-            return await clock_findings(self._connection, events.name, count, clock_ms)
+            places = [
+                TopicPartition(self._connection.prefix + topic.name, number)
+                for topic in found.values()
+                for number in range(topic.partitions)
+            ]
+            return [
+                *await clock_findings(self._connection, events.name, events.partitions, clock_ms),
+                *await open_findings(self._connection, places),
+            ]
 
         return rows + administer(self._connection, "looking at the cluster", ask)
 

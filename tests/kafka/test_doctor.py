@@ -21,9 +21,11 @@ from stream_app.hosts.log_url import open_broker
 from stream_app.hosts.registration import register
 from stream_app.hosts.topic_report import topics_made
 from stream_app.kafka.admin import administer
+from stream_app.kafka.connection import Connection, connection
 from tests.cli.terminal import Terminal
 from tests.kafka.broker import Broker
 from tests.kafka.cluster import HasBootstrap, Place
+from tests.kafka.transactions import commit, leave_open, transaction
 
 NOW_MS = 1_700_000_000_000
 # The protocol's numbers of what ACLs are about; of these operations each but the last implies
@@ -102,6 +104,18 @@ def test_a_missing_topic_is_found_until_it_is_made(patient: Patient) -> None:
     assert found.where == patient.topic("drift-alerts")
     assert found.attempt == f"stream-app topics {patient.file} --create --broker {patient.url}"
     patient.make()
+    assert patient.findings() == []
+
+
+def test_a_transaction_that_stays_open_is_found_until_it_ends(patient: Patient) -> None:
+    patient.make()
+    at = Connection(connection(patient.url).servers)
+    rows = [(patient.topic("predictions"), b"k", b"theirs")]
+    transaction(at, rows, leave_open, patient.name)
+    found = patient.one("transaction")
+    assert (found.level, found.where) == ("problem", f"{patient.topic('predictions')}/0@0")
+    assert "kafka-transactions.sh" in found.attempt
+    transaction(at, rows, commit, patient.name)  # whose start has aborted the one before
     assert patient.findings() == []
 
 

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
-from stream_app.cli.log_repeats import SpareRepeats
+from stream_app.hosts.log_repeats import SpareRepeats
 
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("text", "json")
@@ -55,11 +55,28 @@ class _ToStandardError(logging.Handler):
             self.handleError(record)
 
 
+def _library(record: logging.LogRecord) -> str:
+    return record.name.partition(".")[0]
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    return _library(record) == _log.name
+
+
 def _fields(record: logging.LogRecord) -> dict[str, object]:
     return dict(getattr(record, "fields", {}))
 
 
 class _Formatter(logging.Formatter):
+    """Names the library whose words they are. What it calls an error it may well get over.
+
+    What it does not get over ends something of ours, and is told by that.
+    """
+
+    def _level(self, record: logging.LogRecord) -> str:
+        level = record.levelno if _is_ours(record) else min(record.levelno, logging.WARNING)
+        return logging.getLevelName(level).lower()
+
     def _trace(self, record: logging.LogRecord) -> str | None:
         """Return an error's traceback; one of another process is text already."""
         return self.formatException(record.exc_info) if record.exc_info else record.exc_text
@@ -70,8 +87,9 @@ class _Json(_Formatter):
         at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line: dict[str, object] = {
             "at": f"{at}.{int(record.msecs):03d}Z",
-            "level": record.levelname.lower(),
+            "level": self._level(record),
             "event": record.getMessage(),
+            **({} if _is_ours(record) else {"logger": record.name}),
             **_fields(record),
         }
         if trace := self._trace(record):
@@ -82,8 +100,9 @@ class _Json(_Formatter):
 class _Text(_Formatter):
     def format(self, record: logging.LogRecord) -> str:
         at = time.strftime("%H:%M:%S", time.localtime(record.created))
-        event = record.getMessage().replace("_", " ")
-        head = f"{at} {record.levelname.lower():<7} {event}"
+        event = record.getMessage()
+        event = event.replace("_", " ") if _is_ours(record) else f"{_library(record)}: {event}"
+        head = f"{at} {self._level(record):<7} {event}"
         fields = [f"{name}={value}" for name, value in _fields(record).items()]
         line = "\n".join(_broken(head, fields, _width()))
         if trace := self._trace(record):

@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from stream_app.hosts.log_repeats import SpareRepeats
+
 _OURS = "stream_app"
 _PLAIN = logging.Formatter()
 
@@ -41,7 +43,9 @@ def levels_here() -> Levels:
 def relay_logs(say: Callable[[Any], None], levels: Levels) -> None:
     """Say every log record of this process from now on, from these levels on."""
     root = logging.getLogger()
-    root.handlers[:] = [_Relay(say)]
+    relay = _Relay(say)
+    relay.addFilter(SpareRepeats())  # here, or a client that tries a hundred times a second says so
+    root.handlers[:] = [relay]
     root.setLevel(levels.others)
     logging.getLogger(_OURS).setLevel(levels.ours)
 
@@ -57,6 +61,7 @@ def log_again(logged: Logged) -> None:
         "msg": logged.text,
         "fields": logged.fields,
         "exc_text": logged.trace,
+        "relayed": True,
     }
     logging.getLogger(logged.logger).handle(logging.makeLogRecord(made))
 

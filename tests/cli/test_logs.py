@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from stream_app.cli.log_repeats import EVERY_S, MESSAGES_MAX, SpareRepeats
 from stream_app.cli.logs import _broken, set_format
+from stream_app.hosts.log_repeats import EVERY_S, MESSAGES_MAX, SpareRepeats
 
 FIELDS = ["partition=0", "next_offset=123456", "lag=0", "records_per_s=1500", "joined=4000"]
 
@@ -104,3 +104,17 @@ def test_only_so_many_messages_are_remembered(logged: Logged) -> None:
         logged.say(0, f"message {number}")
     logged.say(0, "the first")
     assert logged.lines()[-1] == ("the first", None)
+
+
+def test_a_librarys_words_are_named_as_its_own_and_no_error_of_ours(
+    logged: Logged, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It gets over most of what it calls errors; what ends something is told by that."""
+    logged.say(0, "no coordinator", name="aiokafka.consumer")
+    logged.say(0, "worker_restarts", name="stream_app.kafka")
+    theirs, ours = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert (theirs["level"], theirs["logger"]) == ("warning", "aiokafka.consumer")
+    assert (ours["level"], "logger" in ours) == ("error", False)
+    set_format("text")
+    logged.say(0, "no coordinator", name="aiokafka.consumer")
+    assert "warning aiokafka: no coordinator" in capsys.readouterr().err

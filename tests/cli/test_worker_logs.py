@@ -19,6 +19,8 @@ def log_some(
     ours, others = logging.getLogger("stream_app.kafka"), logging.getLogger("aiokafka.conn")
     ours.info("opened", extra={"fields": {"partition": share[0], "where": {"a": 1}}})
     ours.debug("not to be heard")
+    for _ in range(3):  # of which the library says one
+        others.warning("no answer")
     others.info("not to be heard")
     try:
         raise OSError("gone")
@@ -33,7 +35,8 @@ def test_what_a_worker_logs_is_logged_by_its_parent_with_level_fields_and_traceb
     caplog.set_level(logging.INFO, logger="stream_app")
     said: list[Any] = []
     supervise(log_some, None, [(7,)], None, said.append, StopFlag())
-    fact, error = [row for row in caplog.records if row.name.startswith(("stream", "aio"))]
+    fact, warning, error = [row for row in caplog.records if row.name.startswith(("str", "aio"))]
+    assert warning.getMessage() == "no answer"
     assert (fact.name, fact.levelname, fact.getMessage()) == ("stream_app.kafka", "INFO", "opened")
     assert fact.fields == {"partition": 7, "where": "{'a': 1}"}  # type: ignore[attr-defined]
     assert (error.levelname, error.getMessage()) == ("ERROR", "no broker at 127.0.0.1:1")

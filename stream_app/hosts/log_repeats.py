@@ -29,7 +29,8 @@ class SpareRepeats(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Tell whether to log it; the time is the record's own."""
-        if record.name.partition(".")[0] == "stream_app":
+        # Another process's has been through a filter there.
+        if record.name.partition(".")[0] == "stream_app" or hasattr(record, "relayed"):
             return True
         message = _message(record)
         if message is None:
@@ -54,7 +55,7 @@ def _message(record: logging.LogRecord) -> _Message | None:
     Who logs would get the error: handlers take care of what their formatter raises only.
     """
     try:
-        cause = repr(record.exc_info[1]) if record.exc_info else record.exc_text or ""
+        cause = repr(record.exc_info[1]) if record.exc_info else ""
         return record.name, record.levelno, record.getMessage(), cause
     except Exception:
         return None

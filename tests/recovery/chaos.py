@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import random
 import subprocess
@@ -13,56 +14,146 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
+from stream_app.cli.hash_seed import SEED
 from stream_app.core.commit import decode_commit
+from stream_app.core.pipeline import Pipeline
 from stream_app.core.topics import Topics
 from stream_app.hosts.registration import register
 from stream_app.records import NewRecord
 from stream_app.storage.sqlite_log import SqliteLog
 from tests.recovery.machine import Machine
-from tests.recovery.pipelines import side_by_side
+from tests.recovery.pipelines import side_by_side, small
 from tests.recovery.storms import records
 
 ROOT = Path(__file__).parents[2]
-TOPICS = Topics(side_by_side.name)
-DECLARATION = "from tests.recovery.pipelines import side_by_side\n"
 STARTING_SHARE = 0.3
 CHUNK = 10
-SHARE_S = 8.0  # of the producer's time, to each life
 MOVES_WITHIN_S = 120.0
+_CONTEXT = multiprocessing.get_context("forkserver")
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """How long lives are, in seconds: while they start (at most), after some progress (mean)."""
+
+    share: float  # of the producer's time, to each life
+    starting: float
+    working: float
+    look: float
+
+
+COMMANDS = Pace(share=8.0, starting=2.5, working=0.25, look=0.02)
+FORKS = Pace(share=0.6, starting=0.15, working=0.3, look=0.005)
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What was asked for: so many kills while so many events arrive, all by one seed."""
+    """What was asked for: so many kills while so many events arrive, all by one seed.
+
+    `forked` lives are forks of a process that has imported everything; `linear` is the one model.
+    """
 
     kills: int
     events: int
     seed: int
     directory: Path
+    forked: bool = False
+    linear: bool = False
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The pipeline that is killed."""
+        return small() if self.linear else side_by_side
+
+    @property
+    def declaration(self) -> str:
+        """What its file says."""
+        name = "small" if self.linear else "side_by_side"
+        made = "\npipeline = small()\n" if self.linear else "\n"
+        return f"from tests.recovery.pipelines import {name}{made}"
+
+    @property
+    def pace(self) -> Pace:
+        """How long lives are."""
+        return FORKS if self.forked else COMMANDS
+
+
+class Victim(Protocol):
+    """A process that is killed."""
+
+    pid: int
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return its exit code; raises `TimeoutExpired`."""
+        ...
+
+    def kill(self) -> None:
+        """Kill it."""
+        ...
+
+
+class Fork:
+    """The command in a fork, with the same hash seed as everywhere."""
+
+    def __init__(self, arguments: list[str]) -> None:
+        self._process = _CONTEXT.Process(target=_command_in_fork, args=(arguments,))
+        self._process.start()
+        self.pid = self._process.pid or 0
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return its exit code; raises `TimeoutExpired`."""
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("stream-app", timeout or 0.0)
+        return self._process.exitcode
+
+    def kill(self) -> None:
+        """Kill it."""
+        self._process.kill()
+
+
+def _command_in_fork(arguments: list[str]) -> None:
+    from stream_app.cli.program import main as stream_app  # noqa: PLC0415 - in the fork alone
+
+    stream_app(arguments)
 
 
 class Producer(threading.Thread):
     """Appends a few records at a time for as long as anybody is killed, then the rest at once."""
 
-    def __init__(self, path: Path, rows: list[NewRecord], lives: int) -> None:
+    def __init__(self, path: Path, plan: Plan, rows: list[NewRecord]) -> None:
         super().__init__(daemon=True)
         self._path = path
         self._rows = rows
-        self._pause_s = SHARE_S * CHUNK * lives / len(rows)
+        self._events = Topics(plan.pipeline.name).events
+        # Not so small that it does little else than to wait for the disk.
+        self._chunk = max(CHUNK, len(rows) // (plan.kills + 1) // 10)
+        self._pause_s = plan.pace.share * self._chunk * (plan.kills + 1) / len(rows)
         self._hurry = threading.Event()
+        self._lives = threading.Semaphore(0)
+        self._each = len(rows) // (plan.kills + 1)
         self.failure: BaseException | None = None
+
+    def next_life(self) -> None:
+        """Append another life's share: a slow machine is not to run out of events."""
+        self._lives.release()
 
     def hurry(self) -> None:
         """Append what is left without a pause."""
         self._hurry.set()
+        self._lives.release()
 
     def run(self) -> None:
         try:
             with closing(SqliteLog.open(self._path, create=False)) as log:
-                for begin in range(0, len(self._rows), CHUNK):
-                    log.append(TOPICS.events, self._rows[begin : begin + CHUNK])
+                allowed = 0
+                for begin in range(0, len(self._rows), self._chunk):
+                    while begin >= allowed and not self._hurry.is_set():
+                        self._lives.acquire()
+                        allowed += self._each
+                    log.append(self._events, self._rows[begin : begin + self._chunk])
                     self._hurry.wait(self._pause_s)
         except BaseException as error:
             self.failure = error
@@ -82,13 +173,14 @@ class Chaos:
     def run(self) -> int:
         """Kill, catch up and replay; returns replay's exit code."""
         plan = self._plan
-        self._file.write_text(DECLARATION)
+        self._file.write_text(plan.declaration)
         with closing(self._machine.log(create=True)) as log:
-            register(log, side_by_side, self._machine.state.public_keys)
+            register(log, plan.pipeline, self._machine.state.public_keys)
         rows = records(plan.events // 2, seed=plan.seed)[: plan.events]
-        producer = Producer(self._machine.log_path, rows, plan.kills + 1)
+        producer = Producer(self._machine.log_path, plan, rows)
         producer.start()
         for number in range(plan.kills):
+            producer.next_life()
             self._one_life(number + 1)
         producer.hurry()
         producer.join()
@@ -106,15 +198,16 @@ class Chaos:
 
     def _one_life(self, number: int) -> None:
         """Start `run` and kill it: while it starts, or a moment after it got something done."""
-        before = self._committed()
-        process = self._started("run")
+        before, pace = self._committed(), self._plan.pace
+        process: Victim
+        process = Fork(self._command("run")[3:]) if self._plan.forked else self._started("run")
         try:
             starting = self._random.random() < STARTING_SHARE
             if starting:
-                self._wait(process, self._random.uniform(0.05, 2.5))
+                self._wait(process, self._random.uniform(0.0, pace.starting))
             else:
                 self._wait_for_progress(process, before)
-                self._wait(process, self._random.uniform(0.0, 0.5))
+                self._wait(process, self._random.expovariate(1 / pace.working))
         finally:
             process.kill()
             process.wait()
@@ -123,17 +216,17 @@ class Chaos:
         self.killed_working += after != before
         self._say(f"kill {number}: process {process.pid}, committed {before} -> {after}")
 
-    def _wait(self, process: subprocess.Popen[bytes], seconds: float) -> None:
+    def _wait(self, process: Victim, seconds: float) -> None:
         try:
             code = process.wait(seconds)
         except subprocess.TimeoutExpired:
             return
         raise RuntimeError(f"run ended by itself, with exit code {code}")
 
-    def _wait_for_progress(self, process: subprocess.Popen[bytes], before: int) -> None:
+    def _wait_for_progress(self, process: Victim, before: int) -> None:
         deadline = time.monotonic() + MOVES_WITHIN_S
         while self._committed() == before:
-            self._wait(process, 0.02)
+            self._wait(process, self._plan.pace.look)
             if time.monotonic() > deadline:
                 raise RuntimeError(f"nothing was committed within {MOVES_WITHIN_S:.0f} seconds")
 
@@ -150,7 +243,7 @@ class Chaos:
 
     def _committed(self) -> int:
         with closing(self._machine.log()) as log:
-            value = log.ledger_get(TOPICS.ledger, 0, "commit")
+            value = log.ledger_get(Topics(self._plan.pipeline.name).ledger, 0, "commit")
         return 0 if value is None else decode_commit(value, "chaos").next_offset
 
     def _command(self, name: str, *more: str) -> list[str]:
@@ -180,8 +273,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=25, help="how many processes (25)")
     parser.add_argument("--events", type=int, default=20_000, help="how many records (20000)")
     parser.add_argument("--seed", type=int, default=1, help="decides events and moments (1)")
+    parser.add_argument("--forked", action="store_true", help="lives are forks: 20 times as many")
+    parser.add_argument("--linear", action="store_true", help="one linear model, not three models")
     parser.add_argument("--directory", type=Path, help="an empty one, kept; default: a temporary")
     chosen = parser.parse_args(arguments)
+    if chosen.forked:
+        os.environ["PYTHONHASHSEED"] = SEED
+        _CONTEXT.set_forkserver_preload(["stream_app.hosts.embedded", "tests.recovery.pipelines"])
     if chosen.directory is not None:
         chosen.directory.mkdir(parents=True)
         return Chaos(_plan(chosen, chosen.directory.resolve())).run()
@@ -190,7 +288,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _plan(chosen: argparse.Namespace, directory: Path) -> Plan:
-    return Plan(chosen.kills, chosen.events, chosen.seed, directory)
+    return Plan(chosen.kills, chosen.events, chosen.seed, directory, chosen.forked, chosen.linear)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from stream_app.core.topics import Topics
 from stream_app.errors import LogUnavailable, StreamAppError
 from stream_app.hosts.embedded import Owned
 from stream_app.hosts.lanes import Host, Lanes
-from stream_app.hosts.manifests import require_own_partitions, require_same_events
+from stream_app.hosts.manifests import require_own_partitions, require_same_id
 from stream_app.kafka.log import KafkaLog
 from stream_app.kafka.membership import Membership
 
@@ -132,9 +132,9 @@ class GroupShare(Generic[P, H]):
                 looking.result()
 
     def _require_own_events(self) -> None:
-        count = self._log.topics().get(Topics(self._manifest.pipeline).events, 0)
-        require_own_partitions(self._log, self._manifest, count)
-        require_same_events(self._log, self._manifest)
+        seen = self._log.topic_seen(Topics(self._manifest.pipeline).events)
+        require_own_partitions(self._log, self._manifest, seen.partitions)
+        require_same_id(self._log, self._manifest, seen.identity)
 
     def _lost(self, why: object) -> StreamAppError:
         return LogUnavailable(

@@ -41,9 +41,14 @@ def read_manifest(log: Log, pipeline: str) -> Manifest:
 
 def require_same_events(log: Log, manifest: Manifest) -> None:
     """Raise `LogUntrusted` where the topic of events was deleted and made anew."""
+    if manifest.events_id:
+        require_same_id(log, manifest, log.topic_id(Topics(manifest.pipeline).events))
+
+
+def require_same_id(log: Log, manifest: Manifest, found: str) -> None:
+    """Raise `LogUntrusted` where the topic of events has another id than it had."""
     topic = Topics(manifest.pipeline).events
-    found = log.topic_id(topic) if manifest.events_id else ""
-    if found != manifest.events_id:
+    if manifest.events_id and found != manifest.events_id:
         raise LogUntrusted(
             f"{topic} in {log.url} is not the topic that {manifest.pipeline} has learned from: it "
             f"was deleted and made anew (its id is {found}, and was {manifest.events_id}).",

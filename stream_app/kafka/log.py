@@ -33,7 +33,7 @@ from stream_app.kafka.event_loop import EventLoopThread
 from stream_app.kafka.group import group_of, owners_of
 from stream_app.kafka.ledger import COMMIT, newest
 from stream_app.kafka.probe import probe
-from stream_app.kafka.topic_ids import topic_id
+from stream_app.kafka.topic_ids import TopicSeen, topic_seen
 from stream_app.kafka.value_claim import KafkaValueClaim
 from stream_app.kafka.visibility import require_visible
 from stream_app.records import NewRecord, Record
@@ -102,8 +102,12 @@ class KafkaLog:
     def topic_id(self, topic: str) -> str:
         """Return the id that the cluster gave the topic; empty from brokers before Kafka 3.1."""
         self._count(topic)
+        return self.topic_seen(topic).identity
+
+    def topic_seen(self, topic: str) -> TopicSeen:
+        """Return a topic's id and partitions by one question; (empty, 0) before Kafka 3.1."""
         name = self._connection.prefix + topic
-        found = self._run(f"looking at {topic}", topic_id(self._connection, name))
+        found = self._run(f"looking at {topic}", topic_seen(self._connection, name))
         if found is None:
             raise unknown_topic(self.url, topic, self.topics())
         return found

@@ -102,9 +102,8 @@ def _summarize(came_to: Counter[tuple[str, str]]) -> None:
         rows = [(kind, came_to[kind, verdict]) for kind in kinds if came_to[kind, verdict]]
         print(f"{sum(n for _, n in rows):>6}  {verdict}")
         print("        " + ", ".join(f"{n} {kind}" for kind, n in rows))
-    print(
-        f"{came_to.total()} cases, {sum(n for (_, v), n in came_to.items() if v == FAILED)} failed"
-    )
+    failed = sum(count for (_, verdict), count in came_to.items() if verdict == FAILED)
+    print(f"{came_to.total()} cases, {failed} failed")
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ class Trial:
         difference = str(left) if isinstance(left, StreamAppError) else self._difference(left)
         if difference is not None:
             return Verdict(FAILED, why=f"after the way out: {difference} (after: {error.problem})")
-        return Verdict(came_to, f"exit {error.code}")
+        return Verdict(f"{came_to}, exit code {error.code}", error.problem)
 
     def _follow(self, error: Told) -> str | None:
         """Do what an error about state asks for; returns what is wrong with it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -87,7 +88,11 @@ def encode_commit(commit: Commit) -> bytes:
 
 def decode_commit(value: bytes, where: str) -> Commit:
     """Return the commit record in `value`; raises `LogUntrusted`."""
-    return _decode(value, _decode_commit, f"the committed position of {where}")
+    what = f"the committed position of {where}"
+    commit = _decode(value, _decode_commit, what)
+    if not _DIGEST.fullmatch(commit.chain):
+        raise _unreadable(what, "its chain digest is none")
+    return commit
 
 
 def decode_manifest(value: bytes, where: str) -> Manifest:
@@ -99,20 +104,48 @@ def decode_manifest(value: bytes, where: str) -> Manifest:
             f"semantics {SEMANTICS}.",
             attempt="a release of stream-app that names these semantics in its CHANGELOG",
         )
+    _require_consistent(manifest, where)
     return manifest
+
+
+def _require_consistent(manifest: Manifest, where: str) -> None:
+    """Raise `LogUntrusted` for what no manifest says: it is used far from where it was read."""
+    what = f"the manifest of {where}"
+    try:
+        manifest.first_settings()
+    except msgspec.ValidationError as error:
+        raise _unreadable(what, str(error)) from None
+    if manifest.partitions != len(manifest.origins) or min(manifest.origins, default=-1) < 0:
+        origins = f"{manifest.partitions} partitions, but the origins {manifest.origins}"
+        raise _unreadable(what, f"it has {origins}")
+    for name, key in manifest.public_keys.items():
+        if not _PUBLIC_KEY.fullmatch(key):
+            raise _unreadable(what, f"the public key {name} is none")
+
+
+def decode_settings(value: bytes, where: str) -> Settings:
+    """Return the settings in `value`; raises `LogUntrusted`."""
+    return _decode(value, _decode_settings, f"the settings of {where}")
 
 
 # Made on import: msgspec learns a type at its first use, and threads that make it do so at once
 # crash the process.
 _decode_commit = msgspec.json.Decoder(Commit).decode
 _decode_manifest = msgspec.json.Decoder(Manifest).decode
+_decode_settings = msgspec.json.Decoder(Settings).decode
+_DIGEST = _PUBLIC_KEY = re.compile(r"[0-9a-f]{64}")
 
 
 def _decode(value: bytes, decode: Callable[[bytes], T], what: str) -> T:
     try:
         return decode(value)
-    except msgspec.MsgspecError as error:
-        raise LogUntrusted(
-            f"{what} cannot be read: {error}.",
-            attempt="restore the log from a backup; a newer stream-app may also have written it",
-        ) from None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:  # the latter: half a surrogate
+        raise _unreadable(what, str(error)) from None
+
+
+def _unreadable(what: str, why: str) -> LogUntrusted:
+    """Return the error for a ledger value that is not as it was written."""
+    return LogUntrusted(
+        f"{what} cannot be read: {why}.",
+        attempt="restore the log from a backup; a newer stream-app may also have written it",
+    )

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import msgspec
-
-from stream_app.core.commit import Manifest, decode_commit, decode_manifest
+from stream_app.core.commit import Manifest, decode_commit, decode_manifest, decode_settings
 from stream_app.core.log import Log
-from stream_app.core.settings import Settings, read_settings
+from stream_app.core.settings import Settings
 from stream_app.core.topics import Topics
 from stream_app.errors import LogUntrusted, UsageError
 from stream_app.near_names import near_name
@@ -99,4 +97,6 @@ def champion(log: Log, manifest: Manifest, partition: int) -> str:
 def settings_in_force(log: Log, manifest: Manifest) -> Settings:
     """Return the newest settings in the log; the fold reaches them at their position."""
     newest = log.ledger_get(Topics(manifest.pipeline).ledger, 0, "settings")
-    return read_settings(msgspec.json.decode(newest)) if newest else manifest.first_settings()
+    if not newest:
+        return manifest.first_settings()
+    return decode_settings(newest, f"{manifest.pipeline} in {log.url}")

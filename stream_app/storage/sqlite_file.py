@@ -38,7 +38,7 @@ class SqliteFile:
         self._files = [path] if writer is None else [path, path.with_name(path.name + "-wal")]
         self._read_lock = threading.Lock()
         self._write_lock = threading.Lock()
-        self.log_id: str = tables.row(reader, "SELECT log_id FROM log")[0]
+        self.log_id = tables.log_id(reader)
         self._identity = self._identify()
         if not self._identity:
             raise sqlite_errors.replaced(path)
@@ -156,6 +156,8 @@ def _named_errors(path: Path) -> Iterator[None]:
         raise sqlite_errors.error_of(path, code, extended, str(error)) from error
     except Damaged as error:
         raise sqlite_errors.contradicting(path, str(error)) from error
+    except UnicodeDecodeError as error:  # apsw's, for a text that nobody has written so
+        raise sqlite_errors.contradicting(path, f"a text is none: {error}") from error
     except OSError as error:
         raise sqlite_errors.error_of_system(path, error) from error
 

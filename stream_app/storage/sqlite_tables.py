@@ -32,11 +32,22 @@ def row(connection: Connection, sql: str, bindings: Sequence[Any] = ()) -> tuple
     return rows[0]
 
 
+def log_id(connection: Connection) -> str:
+    """Return the log's identity; raises `Damaged`."""
+    found = row(connection, "SELECT log_id FROM log")[0]
+    if type(found) is not str:
+        raise Damaged(f"the log's identity is {found!r}")
+    return found
+
+
 def topics(connection: Connection) -> dict[str, list[int]]:
-    """Return each topic's row ids in the order of its partitions."""
+    """Return each topic's row ids in the order of its partitions; raises `Damaged`."""
     found: dict[str, list[int]] = {}
-    for topic, _, row_id in connection.execute(schema.SELECT_TOPICS).fetchall():
-        found.setdefault(topic, []).append(row_id)
+    for topic, partition, row_id in connection.execute(schema.SELECT_TOPICS).fetchall():
+        row_ids = found.setdefault(topic, [])
+        if type(topic) is not str or partition != len(row_ids):
+            raise Damaged(f"topic {topic!r} has {partition!r} as its partition {len(row_ids)}")
+        row_ids.append(row_id)
     return found
 
 

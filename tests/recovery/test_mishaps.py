@@ -251,6 +251,48 @@ def test_a_lost_commit_is_noticed_where_nothing_but_dead_letters_was_published(
         machine.replayed(small())
 
 
+@pytest.mark.parametrize(
+    ("written", "damaged"),
+    [
+        ("value_bytes_max", "Value_bytes_max"),
+        ('"small"', '"sm\\udc3d"'),
+        ('"origins":[0]', '"origins":[] '),
+        ('"partitions":1', '"partitions":3'),
+        ('"public_keys":{"k1":"', '"public_keys":{"k1":"x'),
+    ],
+)
+def test_a_manifest_that_contradicts_itself_is_refused(
+    machine: Machine, written: str, damaged: str
+) -> None:
+    """Found by damaged files: what it says is used as it is, far from where it was read."""
+    _sql(
+        machine,
+        "UPDATE ledger SET value = CAST(replace(CAST(value AS TEXT), ?, ?) AS BLOB)"
+        " WHERE key = 'manifest'",
+        written,
+        damaged,
+    )
+    with pytest.raises(LogUntrusted, match="the manifest of small"):
+        _run(machine, "small()")
+
+
+def test_a_chain_digest_that_is_none_is_refused(machine: Machine) -> None:
+    machine.run(small(), until=HALF)
+    _sql(
+        machine,
+        """UPDATE ledger SET value = CAST(replace(CAST(value AS TEXT), '"chain":"', '"chain":"x')"""
+        " AS BLOB) WHERE key = 'commit'",
+    )
+    assert "the committed position" in _refused(machine, small(), LogUntrusted)
+
+
+def test_newest_settings_that_cannot_be_read_are_refused(machine: Machine) -> None:
+    manifest_row = "INSERT INTO ledger VALUES ('small.ledger', 0, 'settings', ?)"
+    _sql(machine, manifest_row, b'{"acceptance": 7}')
+    with pytest.raises(LogUntrusted, match="the settings of small"):
+        _run(machine, "small()")
+
+
 def test_a_lost_ledger_is_never_taken_as_a_first_start(machine: Machine) -> None:
     machine.run(small(), until=HALF)
     _sql(machine, "DELETE FROM ledger")

@@ -223,6 +223,22 @@ def test_a_ledger_value_that_is_no_bytes_is_damage(path: Path) -> None:
         log.ledger_get("l", 0, "settings")
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE partitions SET topic = CAST(x'74ec' AS TEXT)",
+        "UPDATE partitions SET partition = 3",
+        "UPDATE log SET log_id = CAST(x'e1ff' AS TEXT)",
+        "UPDATE log SET log_id = NULL",
+    ],
+)
+def test_a_name_or_number_that_nobody_has_written_is_damage(path: Path, statement: str) -> None:
+    """Found by damaged files: apsw raises Python's own error for text that is not UTF-8."""
+    _damage(path, statement)
+    with pytest.raises(LogUntrusted, match="contradicts itself"), opened(path) as log:
+        log.topics()
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become nobody")
 def test_without_the_right_to_write_the_error_says_so(path: Path) -> None:
     # A place of our own: nobody may not even enter pytest's directories.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from stream_app.core.authority import Keys
 from stream_app.core.commit import Manifest, decode_commit, decode_manifest
 from stream_app.core.log import Log
 from stream_app.core.settings import Settings, read_settings
@@ -95,3 +96,20 @@ def settings_in_force(log: Log, manifest: Manifest) -> Settings:
     """Return the newest settings in the log; the fold reaches them at their position."""
     newest = log.ledger_get(Topics(manifest.pipeline).ledger, 0, "settings")
     return read_settings(msgspec.json.decode(newest)) if newest else manifest.first_settings()
+
+
+def newest_keys(log: Log, manifest: Manifest) -> Keys:
+    """Return the keys that the log's newest key control leaves; each partition reaches its own.
+
+    A note for who signs: what a record was signed with is judged by the fold alone.
+    """
+    found = log.ledger_get(Topics(manifest.pipeline).ledger, 0, "keys")
+    if found is None:
+        return Keys(dict(manifest.public_keys), {})
+    try:
+        return msgspec.json.decode(found, type=Keys)
+    except msgspec.MsgspecError as error:
+        raise LogUntrusted(
+            f"the ledger's note of the keys of {manifest.pipeline} cannot be read: {error}.",
+            attempt="restore the log from a backup; a newer stream-app may also have written it",
+        ) from None

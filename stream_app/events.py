@@ -35,7 +35,10 @@ class Label(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", t
 
 
 class Control(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="control"):
-    """A signed order to the fold itself; goes to every partition and acts once in each."""
+    """A signed order to the fold itself; goes to every partition and acts once in each.
+
+    `public_keys` is for the action `key`: names with a public key (hex) to add, null to revoke.
+    """
 
     id: str
     ts_ms: int
@@ -44,6 +47,7 @@ class Control(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind",
     reason: str | None = None
     by: str | None = None
     settings: dict[str, object] | None = None
+    public_keys: dict[str, str | None] | None = None
     sig: str | None = None
 
 

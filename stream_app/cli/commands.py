@@ -32,6 +32,7 @@ COMMANDS = {
     "status": Listed("status", "Show where pipelines stand, and what they counted."),
     "dead-letters": Listed("dead_letters", "Show refused records and failed model calls."),
     "apply": Listed("apply", "Put changed settings into the log."),
+    "keys": Listed("keys", "Show or change the keys that controls are signed with."),
     "replay": Listed("replay", "Fold the log again and compare with what was published.", True),
     "checkpoints": Listed("checkpoints", "Look at the saved state, and verify it."),
     "topics": Listed("topics", "Show a pipeline's topics, or make what is missing."),

@@ -31,9 +31,12 @@ _FIELDS: dict[str, dict[str, tuple[tuple[type, ...], str, bool]]] = {
         "reason": ((str,), "a string", False),
         "by": ((str,), "a string", False),
         "settings": ((dict,), "an object", False),
+        "public_keys": ((dict,), "an object", False),
         "sig": ((str,), "a string", False),
     },
 }
+# What may hold anything that JSON has.
+_FREE_FORM = ("meta", "settings", "public_keys")
 _ALWAYS: dict[str, tuple[tuple[type, ...], str, bool]] = {
     "id": ((str,), "a string", True),
     "ts_ms": ((int,), "an integer (Unix milliseconds)", True),
@@ -81,7 +84,7 @@ def check_text(value: bytes) -> Any:
 def check_document(value: bytes) -> None:
     """Look through what a parser has accepted, also where it keeps bytes as they are."""
     document = check_text(value)
-    for name in ("meta", "settings"):
+    for name in _FREE_FORM:
         _check_numbers(name, document.get(name))
 
 
@@ -128,7 +131,7 @@ def _check_field(
         raise Refusal("not_finite", name, f"expected {words}, got {item.text}")
     if item is not None and (type(item) not in types):
         raise Refusal("wrong_type", name, f"expected {words}, got {_name(item)}")
-    _check_numbers(name, item if name in ("meta", "settings") else None)
+    _check_numbers(name, item if name in _FREE_FORM else None)
     if type(item) is int and not -(2**63) <= item < 2**63:
         raise Refusal("out_of_range", name, "expected a 64-bit integer")
     if type(item) is float and not math.isfinite(item):

@@ -49,6 +49,7 @@ class IncomingControl(
     reason: str | None = None
     by: str | None = None
     settings: dict[str, object] | None = None
+    public_keys: dict[str, object] | None = None
     sig: str | None = None
 
 

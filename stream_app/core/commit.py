@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
+from stream_app.core.authority import Keys
 from stream_app.core.environment import Environment
 from stream_app.core.settings import Settings, read_settings
 from stream_app.errors import LogUntrusted
@@ -59,7 +61,8 @@ class Commit(msgspec.Struct, frozen=True):
     """The committed position: everything before `next_offset` is learned and published.
 
     `chain` is the digest over all records before it. `settings` are those in force there and
-    `settings_since` the offset after the control that set them. `left` names versions that the
+    `settings_since` the offset after the control that set them; `keys` are those in force there, if
+    a control has changed the manifest's. `left` names versions that the
     lineage no longer hosts, with the offset where they left. The rest is for people to look at.
     """
 
@@ -79,6 +82,7 @@ class Commit(msgspec.Struct, frozen=True):
     learned: dict[str, int]
     failed: dict[str, str]
     undeclared: dict[str, int] = {}
+    keys: Keys | UnsetType = UNSET
 
 
 def encode_commit(commit: Commit) -> bytes:

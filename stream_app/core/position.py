@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from stream_app.core.authority import Keys
 from stream_app.core.environment import Environment
 from stream_app.core.store import StateReader
 from stream_app.errors import StateUntrusted
@@ -13,8 +14,11 @@ from stream_app.errors import StateUntrusted
 POSITION = "position"
 
 
-class Position(msgspec.Struct, frozen=True):
-    """Where a state stands; `controls` are the ids that have acted, each once and for ever."""
+class Position(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a state stands; `controls` are the ids that have acted, each once and for ever.
+
+    `keys` are those in force there, None for the manifest's: as long as no control changed them.
+    """
 
     log_id: str
     pipeline: str
@@ -27,6 +31,7 @@ class Position(msgspec.Struct, frozen=True):
     settings: dict[str, Any]
     settings_since: int
     controls: list[str]
+    keys: Keys | None = None
 
     def encode(self) -> bytes:
         """Return the position's bytes."""

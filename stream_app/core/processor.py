@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
+from msgspec import UNSET
 
 from stream_app.codec.blobs import BlobSeal
 from stream_app.codec.incoming import Admitted, IncomingControl, IncomingLabel
 from stream_app.core.acceptance import FAMILY, Acceptance
 from stream_app.core.accepted import Joined
-from stream_app.core.authority import check_signature
+from stream_app.core.authority import Authority
 from stream_app.core.batch import Batch, Start
 from stream_app.core.chain import Chain
 from stream_app.core.commit import SEMANTICS, Commit, Manifest
@@ -65,6 +66,9 @@ class PartitionProcessor:
         self._settings = read_settings(start.position.settings)
         self._settings_since = start.position.settings_since
         self._controls = set(start.position.controls)
+        self.authority = Authority(
+            manifest.pipeline, manifest.log_id, manifest.public_keys, start.position.keys
+        )
         self._emitter = Emitter(manifest.pipeline, partition, start.seat.champion)
         self.acceptance = Acceptance.load(self._settings.acceptance, self._settings_since, reader)
         context = f"{manifest.log_id}/{manifest.pipeline}/{partition}"
@@ -237,19 +241,22 @@ class PartitionProcessor:
             version.forget(seq)
 
     def _control(self, event: IncomingControl, record: Record) -> None:
-        check_signature(event, record, self._manifest)
-        if event.id in self._controls:
+        acted = event.id in self._controls
+        self.authority.check(event, record, acted=acted)
+        if acted:
             return
         if event.action == "settings":
             self._change_settings(event, record)
         elif event.action == "time":
             for seq in self.acceptance.set_time(event.ts_ms):
                 self._forget(seq)
+        elif event.action == "key":
+            self.authority.change(event)
         else:
             raise Refusal(
                 "unknown_action",
                 "action",
-                f"{event.action[:64]!r}; this release knows settings, time",
+                f"{event.action[:64]!r}; this release knows settings, time, key",
             )
         self._controls.add(event.id)
         self.acceptance.counters.controls += 1
@@ -299,7 +306,8 @@ class PartitionProcessor:
             return
         ts_ms = record.timestamp_ms
         emit = self._emitter.state_digest
-        emit(record, ts_ms, self.chain, self.acceptance.digest(), None)
+        digest = self.authority.covered(self.acceptance.digest())
+        emit(record, ts_ms, self.chain, digest, None)
         for version in self.versions:
             emit(record, ts_ms, self.chain, version.digest(), version.name)
 
@@ -329,6 +337,7 @@ class PartitionProcessor:
             learned={version.name: version.learned for version in self.versions},
             failed={v.name: v.failed for v in self.versions if v.failed is not None},
             undeclared=dict(acceptance.undeclared.seen),
+            keys=self.authority.changed or UNSET,
         )
 
     def _image(self) -> Image:
@@ -354,6 +363,7 @@ class PartitionProcessor:
             settings=self._settings.plain(),
             settings_since=self._settings_since,
             controls=sorted(self._controls),
+            keys=self.authority.changed,
         )
 
     def saved(self) -> None:

@@ -7,9 +7,10 @@ from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.settings import differences
 from stream_app.core.topics import Topics
-from stream_app.errors import StateUntrusted, UsageError
+from stream_app.errors import UsageError
 from stream_app.hosts.controls import append_settings
 from stream_app.hosts.manifests import read_manifest, settings_in_force
+from stream_app.hosts.signing_keys import signer_here
 from stream_app.hosts.state_directory import StateDirectory
 
 # Another task or another number of models is another pipeline.
@@ -57,15 +58,9 @@ def put_into_force(
 ) -> list[tuple[int, int]]:
     """Append the file's settings as a signed control; returns its (partition, offset) places.
 
-    Raises `StateUntrusted` when the state's key is not one that the log knows: the control
-    would only become a dead letter.
+    Raises `StateUntrusted` when no key in force is here: the control would only become a dead
+    letter.
     """
     manifest = read_manifest(log, pipeline.name)
-    if not set(state.public_keys().items()) <= set(manifest.public_keys.items()):
-        raise StateUntrusted(
-            f"the key in {state.root / 'keys'} is not the one that controls of {pipeline.name} "
-            "are signed with.",
-            attempt="--state with the directory that the pipeline was first started with",
-        )
-    old = settings_in_force(log, manifest)
-    return append_settings(log, manifest, state.signing_key(), old, pipeline.settings(), by)
+    old, new = settings_in_force(log, manifest), pipeline.settings()
+    return append_settings(log, manifest, lambda: signer_here(log, manifest, state), old, new, by)

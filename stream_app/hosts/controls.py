@@ -4,27 +4,42 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from stream_app.codec.encode import encode_event
 from stream_app.codec.signatures import canonical, sign
+from stream_app.core.authority import Keys
 from stream_app.core.commit import Manifest
 from stream_app.core.log import LedgerPlace, Log
 from stream_app.core.settings import Settings, canonical_json
 from stream_app.core.topics import Topics
-from stream_app.errors import LogBusy
-from stream_app.events import Control
+from stream_app.errors import LogBusy, UsageError
+from stream_app.events import Control, Refusal
 from stream_app.hosts.state_directory import KEY_NAME
 from stream_app.records import NewRecord
 
 
-def signed(control: Control, manifest: Manifest, private_key: bytes) -> Control:
-    """Return `control` with its signature for this pipeline and log."""
+class Signer(msgspec.Struct, frozen=True):
+    """A private key that is here, and the name that the log knows it by."""
+
+    name: str
+    private_key: bytes
+
+    def signed(self, control: Control, manifest: Manifest) -> Control:
+        """Return `control` with this key's signature for a pipeline in a log."""
+        return signed(control, manifest, self.private_key, self.name)
+
+
+def signed(
+    control: Control, manifest: Manifest, private_key: bytes, name: str = KEY_NAME
+) -> Control:
+    """Return `control` with its signature for this pipeline and log, by the key of that name."""
     fields: dict[str, Any] = msgspec.to_builtins(control)
     message = canonical(fields, manifest.pipeline, manifest.log_id)
-    return msgspec.structs.replace(control, sig=sign(private_key, KEY_NAME, message))
+    return msgspec.structs.replace(control, sig=sign(private_key, name, message))
 
 
 def to_every_partition(control: Control, manifest: Manifest) -> list[NewRecord]:
@@ -37,25 +52,25 @@ def to_every_partition(control: Control, manifest: Manifest) -> list[NewRecord]:
 
 
 def append_settings(
-    log: Log, manifest: Manifest, private_key: bytes, old: Settings, new: Settings, by: str | None
+    log: Log,
+    manifest: Manifest,
+    signer: Callable[[], Signer],
+    old: Settings,
+    new: Settings,
+    by: str | None,
 ) -> list[tuple[int, int]]:
     """Append a settings control, and note in the ledger that these are the newest settings.
 
-    Returns the (partition, offset) from which on they are in force. Raises `LogBusy` when
-    somebody else changed the settings at the same time.
+    `signer` returns a key that is in force whenever it is asked. Returns the control's (partition,
+    offset) places. Raises `LogBusy` when somebody else changed the settings at the same time.
     """
-    control = Control(
-        id=f"settings-{uuid.uuid4().hex[:12]}",
-        ts_ms=time.time_ns() // 1_000_000,
-        action="settings",
-        by=by,
-        settings=new.plain(),
-    )
+    used = signer()
+    control = _control("settings", by, settings=new.plain())
     topics = Topics(manifest.pipeline)
     expected = log.ledger_get(topics.ledger, 0, "settings")
     before = manifest.first_settings() if expected is None else None
     unchanged = expected == canonical_json(old) or before == old
-    records = to_every_partition(signed(control, manifest, private_key), manifest)
+    records = to_every_partition(used.signed(control, manifest), manifest)
     done = None
     if unchanged:
         done = log.append_with_ledger(
@@ -70,4 +85,58 @@ def append_settings(
             f"somebody else changed the settings of {manifest.pipeline} a moment ago.",
             attempt="stream-app apply --dry-run to see what they are now, then apply again",
         )
+    while (now := signer()) != used:
+        # Revoked just before the append, the key signed a dead letter. The same control by the
+        # key of now acts once, whichever of the two is the first that may.
+        used = now
+        done = log.append(
+            topics.events, to_every_partition(used.signed(control, manifest), manifest)
+        )
     return done
+
+
+def append_keys(
+    log: Log,
+    manifest: Manifest,
+    signer: Signer,
+    old: Keys,
+    changes: dict[str, str | None],
+    by: str | None,
+) -> list[tuple[int, int]]:
+    """Append a key control, and note in the ledger which keys are the newest.
+
+    Returns its (partition, offset) places. Raises `UsageError` for a change that the fold would
+    refuse, `LogBusy` when somebody else changed the keys at the same time.
+    """
+    try:
+        new = old.changed(changes)
+    except Refusal as refusal:
+        raise UsageError(
+            f"the keys of {manifest.pipeline} cannot change so ({refusal.field}): {refusal.detail}",
+            attempt=f"stream-app keys {manifest.pipeline} to see them",
+        ) from None
+    place = LedgerPlace(Topics(manifest.pipeline).ledger, 0, "keys")
+    expected = log.ledger_get(place.ledger, place.partition, place.key)
+    before = None if expected is None else msgspec.json.decode(expected, type=Keys)
+    control = signer.signed(_control("key", by, public_keys=changes), manifest)
+    done = None
+    if before == old or (before is None and not old.revoked):
+        done = log.append_with_ledger(
+            Topics(manifest.pipeline).events,
+            to_every_partition(control, manifest),
+            place,
+            msgspec.json.encode(new),
+            expected=expected,
+        )
+    if done is None:
+        raise LogBusy(
+            f"somebody else changed the keys of {manifest.pipeline} a moment ago.",
+            attempt=f"stream-app keys {manifest.pipeline} to see what they are now",
+        )
+    return done
+
+
+def _control(action: str, by: str | None, **fields: Any) -> Control:
+    """Return a control of this moment, with an id that no other one has."""
+    control_id = f"{action}-{uuid.uuid4().hex[:12]}"
+    return Control(control_id, time.time_ns() // 1_000_000, action, by=by, **fields)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import msgspec
+
+from stream_app.core.authority import Keys
 from stream_app.core.commit import Manifest, decode_commit, decode_manifest, decode_settings
 from stream_app.core.log import Log
 from stream_app.core.settings import Settings
@@ -100,3 +103,20 @@ def settings_in_force(log: Log, manifest: Manifest) -> Settings:
     if not newest:
         return manifest.first_settings()
     return decode_settings(newest, f"{manifest.pipeline} in {log.url}")
+
+
+def newest_keys(log: Log, manifest: Manifest) -> Keys:
+    """Return the keys that the log's newest key control leaves; each partition reaches its own.
+
+    A note for who signs: what a record was signed with is judged by the fold alone.
+    """
+    found = log.ledger_get(Topics(manifest.pipeline).ledger, 0, "keys")
+    if found is None:
+        return Keys(dict(manifest.public_keys), {})
+    try:
+        return msgspec.json.decode(found, type=Keys)
+    except msgspec.MsgspecError as error:
+        raise LogUntrusted(
+            f"the ledger's note of the keys of {manifest.pipeline} cannot be read: {error}.",
+            attempt="restore the log from a backup; a newer stream-app may also have written it",
+        ) from None

@@ -15,6 +15,8 @@ from collections.abc import Callable, Collection
 from concurrent.futures import Executor, Future, wait
 from typing import Any, NamedTuple, Protocol
 
+from msgspec import UNSET
+
 from stream_app.codec.blobs import BlobSeal
 from stream_app.core.batch import Batch
 from stream_app.core.commit import Commit, Manifest, decode_commit, encode_commit
@@ -26,7 +28,7 @@ from stream_app.core.processor import PartitionProcessor
 from stream_app.core.recovery import Recovery, recover, require_unbroken
 from stream_app.core.store import Image, StateStore
 from stream_app.core.topics import Topics
-from stream_app.errors import LogUntrusted, PositionMissing
+from stream_app.errors import LogUntrusted, PositionMissing, StateUntrusted
 from stream_app.hosts.published import published_topic
 from stream_app.hosts.work import Work
 from stream_app.records import Record
@@ -306,7 +308,18 @@ class PartitionHost:
                 attempt="delete the state directory to learn all of the log again; if the error "
                 "stays, restore the log from a backup",
             )
+        self._verify_keys()
         self._reached("chain verified")
+
+    def _verify_keys(self) -> None:
+        """Refuse a checkpoint with other keys: the same records have made them, or somebody has."""
+        committed = UNSET if self.commit is None else self.commit.keys
+        if (self.processor.authority.changed or UNSET) != committed:
+            raise StateUntrusted(
+                f"the checkpoint of {self._topics.events}/{self.partition} has other keys for "
+                "controls than the committed position.",
+                attempt="delete the state directory: the state is built again from the log",
+            )
 
     def _read(self, records_max: int, until: int | None) -> list[Record]:
         offset = self.processor.next_offset

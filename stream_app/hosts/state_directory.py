@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -10,11 +11,13 @@ import msgspec
 from stream_app.codec.blobs import BlobSeal
 from stream_app.codec.signatures import public_key
 from stream_app.core.commit import LIVE
-from stream_app.errors import UsageError
+from stream_app.errors import StateUntrusted, UsageError
 from stream_app.storage.key_files import load_or_create_seal_key, load_or_create_signing_key
 from stream_app.storage.private_files import make_private_directory
 
 KEY_NAME = "k1"
+# What a key file is called that is not the first one's. The log names k1, k2, ...
+_FIRST_FILE = "control.key"
 SHARED_SEAL_KEY = "STREAM_APP_SEAL_KEY_FILE"
 
 
@@ -50,7 +53,38 @@ class StateDirectory(msgspec.Struct, frozen=True):
 
     def signing_key(self) -> bytes:
         """Return the private key that signs controls, made at first use."""
-        return load_or_create_signing_key(self._keys() / "control.key")
+        return load_or_create_signing_key(self._keys() / _FIRST_FILE)
+
+    def signing_key_file(self, pipeline: str, name: str) -> Path:
+        """Return where the private key is that a pipeline's log knows by a name."""
+        file = _FIRST_FILE if name == KEY_NAME else f"control-{pipeline}-{name}.key"
+        return self.root / "keys" / file
+
+    def next_signing_key(self, pipeline: str, name: str) -> bytes:
+        """Return a further private key, whose file is on disk before anybody hears of it.
+
+        A file that is there is taken: whoever made it died before the log had its record.
+        """
+        make_private_directory(self.root)
+        return load_or_create_signing_key(self.signing_key_file(pipeline, name))
+
+    def signer(self, pipeline: str, in_force: Mapping[str, str]) -> tuple[str, bytes]:
+        """Return (name, private key) of one that is here and in force; makes none.
+
+        Raises `StateUntrusted` when there is none: a control would only become a dead letter.
+        """
+        for name, public in reversed(list(in_force.items())):
+            path = self.signing_key_file(pipeline, name)
+            if path.exists():
+                private = load_or_create_signing_key(path)
+                if public_key(private).hex() == public:
+                    return name, private
+        raise StateUntrusted(
+            f"the key in {self.root / 'keys'} is not one that controls of {pipeline} are signed "
+            f"with: in force are {', '.join(in_force)}.",
+            attempt="--state with the directory that the pipeline was first started with, or that "
+            "its key was last rotated in",
+        )
 
     def _keys(self) -> Path:
         # Who may write to the root may put other keys, and state that they seal, in place of ours.

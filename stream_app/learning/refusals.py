@@ -57,8 +57,13 @@ def refuse_no_object(tree: Json, path: str) -> None:
 
 
 def refuse_unsuitable(tree: Json, path: str) -> None:
-    """Raise `DeclarationError` for a class or a bound that no replay could reproduce exactly."""
+    """Raise `DeclarationError` for what is empty, or no replay could reproduce exactly."""
     for place, node in objects_in(tree, path):
+        if node["object"] == "river.compose:Pipeline" and not node["steps"]:
+            raise DeclarationError(
+                f"{place}: is a pipeline of no steps, which says nothing.",
+                attempt="preprocessing.StandardScaler() | linear_model.LogisticRegression()",
+            )
         if (refusal := REFUSED.get(node["object"])) is not None:
             reason, instead = refusal
             name = node["object"].partition(":")[2]

@@ -24,6 +24,7 @@ from river import (
 from stream_app.errors import DeclarationError
 from stream_app.learning.definition import describe, prepare
 from stream_app.learning.refusals import REFUSED, TREE_DEPTH_MAX
+from stream_app.learning.tasks import Regression
 from tests.learning import users_code
 from tests.learning.estimators import estimator_classes, estimators, events, predicts
 
@@ -58,6 +59,15 @@ def test_a_trained_model_is_refused_wherever_it_is_nested() -> None:
         assert "start=" not in refused.attempt  # no parameter of Version: the log alone teaches
 
 
+def test_a_pipeline_without_steps_is_refused_by_its_path() -> None:
+    assert "no steps" in refusal(compose.Pipeline()).problem
+
+
+def test_a_regressor_of_several_numbers_is_refused_and_not_null_for_ever() -> None:
+    with pytest.raises(DeclarationError, match="predicts several numbers"):
+        Regression().predictor(tree.ISOUPTreeRegressor())
+
+
 def test_no_untrained_estimator_of_river_is_taken_for_trained() -> None:
     accepted = 0
     for name, estimator in estimators():
@@ -65,7 +75,7 @@ def test_no_untrained_estimator_of_river_is_taken_for_trained() -> None:
             prepare(estimator, seed=1)
             accepted += 1
         except DeclarationError as error:
-            if describe_name(error) not in REFUSED:
+            if describe_name(error) not in REFUSED and "no steps" not in error.problem:
                 pytest.fail(f"{name}: {error}")
     assert accepted > 150
 

@@ -161,7 +161,11 @@ def full_disks(trial: Scarcity, folder: Path) -> None:
                 filler = fill(both.disk, pages)
                 what = f"disk of {part}"
                 trial.judge(
-                    what, moment, both.machine, lambda m=both.machine: trial.run(m), filler.unlink  # type: ignore[misc]
+                    what,
+                    moment,
+                    both.machine,
+                    lambda m=both.machine: trial.run(m),
+                    filler.unlink,  # type: ignore[misc]
                 )
 
 

@@ -28,9 +28,10 @@ from stream_app.errors import (
     StreamAppError,
     UsageError,
 )
-from stream_app.hosts.controls import append_settings
+from stream_app.hosts.controls import Signer, append_settings
 from stream_app.hosts.embedded import Notice, Word
 from stream_app.hosts.manifests import read_manifest
+from stream_app.hosts.state_directory import KEY_NAME
 from stream_app.hosts.stop_flag import StopFlag
 from stream_app.hosts.workers import RunPlan, run
 from stream_app.records import NewRecord
@@ -318,7 +319,8 @@ def test_other_settings_are_refused_and_shown_until_they_are_applied(machine: Ma
     with closing(machine.log()) as log:
         manifest = read_manifest(log, "small")
         key = machine.state.signing_key()
-        append_settings(log, manifest, key, small().settings(), new.settings(), None)
+        old, signer = small().settings(), Signer(KEY_NAME, key)
+        append_settings(log, manifest, lambda: signer, old, new.settings(), None)
     machine.append(small(), records(150, seed=9))
     _run(machine, changed)
     assert machine.commit(new).settings == new.settings().plain()

@@ -9,7 +9,8 @@ import msgspec
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.topics import Topics
 from stream_app.events import Control
-from stream_app.hosts.controls import append_settings, signed, to_every_partition
+from stream_app.hosts.controls import Signer, append_settings, signed, to_every_partition
+from stream_app.hosts.state_directory import KEY_NAME
 from tests.recovery.machine import Machine
 from tests.recovery.storms import BEGIN_MS, records
 
@@ -26,7 +27,7 @@ def fill(machine: Machine, pipeline: Pipeline) -> None:
         old = pipeline.settings()
         reporting = msgspec.structs.replace(old.reporting, evaluate_every=45)
         new = msgspec.structs.replace(old, reporting=reporting)
-        append_settings(log, manifest, key, old, new, "a test")
+        append_settings(log, manifest, lambda: Signer(KEY_NAME, key), old, new, "a test")
         machine.append(pipeline, rows[middle:])
         end = Control("end", BEGIN_MS + 10_000_000, "time")
         controls = to_every_partition(signed(end, manifest, key), manifest)

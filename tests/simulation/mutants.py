@@ -12,8 +12,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from stream_app.core import processor, recovery
+from stream_app.core import authority, processor, recovery
 from stream_app.core.acceptance import Acceptance
+from stream_app.core.authority import Authority, Keys
 from stream_app.core.early_labels import EarlyLabels
 from stream_app.core.identities import Identities
 from stream_app.core.log_rules import require_current
@@ -526,6 +527,58 @@ def controls_that_acted_are_not_saved(patch: Patch) -> None:
         "position",
         lambda found, _self: msgspec.structs.replace(found, controls=[]),
     )
+
+
+@mutant
+def keys_in_force_are_not_saved(patch: Patch) -> None:
+    _after(
+        patch,
+        PartitionProcessor,
+        "position",
+        lambda found, _self: msgspec.structs.replace(found, keys=None),
+    )
+    # As long as nobody compares them: how much later would it show?
+    patch.setattr(PartitionHost, "_verify_keys", _nothing)
+
+
+@mutant
+def keys_of_checkpoint_and_commit_are_not_compared_nor_revoked_ones_saved(patch: Patch) -> None:
+    def forgetful(found: Any, _self: Any) -> Any:
+        keys = found.keys and Keys(found.keys.in_force, {})
+        return msgspec.structs.replace(found, keys=keys)
+
+    _after(patch, PartitionProcessor, "position", forgetful)
+    patch.setattr(PartitionHost, "_verify_keys", _nothing)
+
+
+@mutant
+def a_revoked_key_goes_on_signing(patch: Patch) -> None:
+    real = Authority.check
+    patch.setattr(
+        Authority, "check", lambda self, event, row, acted: real(self, event, row, acted=True)
+    )
+
+
+@mutant
+def the_last_key_can_be_revoked(patch: Patch) -> None:
+    patch.setattr(authority, "_require_usable", _nothing)
+
+
+@mutant
+def a_key_signs_its_own_control(patch: Patch) -> None:
+    real = Authority.check
+
+    def check(self: Any, event: Any, record: Any, *, acted: bool) -> None:
+        before = self.changed
+        if event.action == "key":
+            with suppress(Refusal):
+                self.change(event)
+        try:
+            real(self, event, record, acted=acted)
+        finally:
+            self.changed = before
+
+    patch.setattr(Authority, "check", check)
 
 
 @mutant

@@ -34,6 +34,23 @@ class Settings:
         self.ts_ms = ts_ms
 
 
+class KeyChange:
+    """A key control: names to add, each with the key of a name, and None for those to revoke."""
+
+    def __init__(self, control_id: str, ts_ms: int, changes: dict[str, str | None]) -> None:
+        self.id = control_id
+        self.ts_ms = ts_ms
+        self.changes = changes
+
+
+class By:
+    """A control that a key has signed."""
+
+    def __init__(self, signer: str, event: Control | Settings | KeyChange) -> None:
+        self.signer = signer
+        self.event = event
+
+
 class _Version:
     def __init__(self, name: str, failures_max: int) -> None:
         self.name = name
@@ -119,8 +136,9 @@ class ReferenceFold(Reference):
         self.refusals: list[Row] = []
         self.accepted: dict[str, tuple[str, dict[str, Any]]] = {}
         self.at = 0
+        self.signs = {"k1": True}  # False: no more
 
-    def fold(self, at: int, event: Observation | Label | Control | Garbage | Settings) -> bool:
+    def fold(self, at: int, event: Observation | Label | Garbage | By) -> bool:
         """Take the record at offset `at`; tells whether the champion goes on."""
         before = deepcopy(self.__dict__) if MODELS[self.champion] is Brittle else {}
         self.at = at
@@ -130,17 +148,49 @@ class ReferenceFold(Reference):
             return False
         return True
 
-    def _fold(self, at: int, event: Observation | Label | Control | Garbage | Settings) -> None:
+    def _fold(self, at: int, event: Observation | Label | Garbage | By) -> None:
         if isinstance(event, Garbage):
-            self.count["records"] += 1
-            self.count["dead_letters"] += 1
-            self.refusals.append((at, event.reason))
-        elif isinstance(event, Settings):
-            self._settings(event)
+            self._refuse(event.reason)
+        elif isinstance(event, By):
+            self._signed(event.signer, event.event)
         else:
             refused = len(self.letters)
             self.take(event)
             self.refusals += [(at, reason) for reason in self.letters[refused:]]
+
+    def _refuse(self, reason: str) -> None:
+        self.count["records"] += 1
+        self.count["dead_letters"] += 1
+        self.refusals.append((self.at, reason))
+
+    def _signed(self, signer: str, event: Control | Settings | KeyChange) -> None:
+        if signer not in self.signs:
+            self._refuse("unknown_key")
+        elif not self.signs[signer] and event.id not in self.acted:
+            self._refuse("revoked_key")
+        elif isinstance(event, Settings):
+            self._settings(event)
+        elif isinstance(event, KeyChange):
+            self._keys(event)
+        else:
+            self.take(event)
+
+    def _keys(self, event: KeyChange) -> None:
+        signs = dict(self.signs)
+        for name, key in event.changes.items():
+            fits = name not in self.signs if key else self.signs.get(name, False)
+            if not fits and event.id not in self.acted:
+                self._refuse("bad_keys")
+                return
+            signs[name] = key is not None
+        if event.id not in self.acted and not any(signs.values()):
+            self._refuse("bad_keys")
+            return
+        self.count["records"] += 1
+        if event.id not in self.acted:
+            self.acted.add(event.id)
+            self.count["controls"] += 1
+            self.signs = signs
 
     def _settings(self, event: Settings) -> None:
         self.count["records"] += 1

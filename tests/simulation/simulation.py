@@ -316,7 +316,8 @@ class Simulation:
 def _digests(host: PartitionHost) -> dict[str, bytes]:
     processor = host.processor
     digests = {version.name: version.digest() for version in processor.versions}
-    return {"chain": processor.chain, "acceptance": processor.acceptance.digest(), **digests}
+    acceptance = processor.authority.covered(processor.acceptance.digest())
+    return {"chain": processor.chain, "acceptance": acceptance, **digests}
 
 
 def simulate(seed: int) -> Counter[str]:

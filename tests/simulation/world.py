@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
@@ -26,18 +27,19 @@ from stream_app.hosts.state_directory import KEY_NAME
 from stream_app.learning.tasks import Regression
 from stream_app.storage.memory_log import MemoryLog
 from tests.simulation.models import Brittle, Curious, Fingerprint
-from tests.simulation.reference import Garbage, ReferenceFold, Settings
+from tests.simulation.reference import By, Garbage, KeyChange, ReferenceFold, Settings
 
 WAIT_MS = 50
 FAILURES_MAX = 3
 EVALUATE_EVERY = 4
 SEGMENT = 4  # what the ids' segments of 1,024 are set to meanwhile
-PRIVATE_KEY = bytes(range(32))
+PRIVATE_KEYS = {f"k{n}": bytes([n] * 32) for n in range(1, 6)}
 NAME = "world"
 EVENTS = Topics(NAME).events
 # State digests cover one key in 64; the first two are among them.
 KEYS = ["k116", "k148", "k3", "k4"]
-Event = Observation | Label | Control | Garbage | Settings
+Unsigned = Observation | Label | Control | Garbage | Settings
+Event = Observation | Label | Garbage | By
 
 _GARBAGE = [
     (b"{", "malformed"),
@@ -139,31 +141,46 @@ def world_of(seed: int, length: int = 150) -> World:
         memory=Memory(live_max=draw.choice([1, 2, 4096]), changes_max=draw.choice([3, 30, 10**5])),
     )
     manifest = _registered(MemoryLog(log_id=f"world-{seed}"), world.pipeline)
+    # A stream of chance of their own: worlds without key controls are what they were before.
+    chance = random.Random(f"keys {seed}")
     offset = 0
-    for event in _events(draw, draw.randint(length // 3, length)):
-        offset += draw.choice([0] * 8 + [1, 3])
+    for event, dice in _signed(chance, draw, draw.randint(length // 3, length)):
+        offset += dice.choice([0] * 8 + [1, 3])
         new = _encoded(event, manifest, world.pipeline)
         # Clocks of producers and brokers jump; only what is far ahead of the append is refused.
-        append_ms = draw.choice([10_000, 20_000, draw.randrange(10_000, 10**9)])
+        append_ms = dice.choice([10_000, 20_000, dice.randrange(10_000, 10**9)])
         world.entries.append(Entry(event, new[0], new[1], offset, append_ms))
         offset += 1
     return world
 
 
 def _registered(log: MemoryLog, pipeline: Pipeline) -> Manifest:
-    keys = {KEY_NAME: public_key(PRIVATE_KEY).hex()}
+    keys = {KEY_NAME: _public("k1")}
     return register(log, pipeline, lambda: keys, settings=any_time(pipeline.settings()))
 
 
 def _encoded(event: Event, manifest: Manifest, pipeline: Pipeline) -> tuple[bytes | None, bytes]:
     if isinstance(event, Garbage):
         return b"garbage", event.value
-    if isinstance(event, Settings):
-        event = _settings_control(event, pipeline)
-    if isinstance(event, Control):
-        event = signed(event, manifest, PRIVATE_KEY)
-    new = encode_event(event)
+    if isinstance(event, By):
+        control = event.event
+        if isinstance(control, Settings):
+            control = _settings_control(control, pipeline)
+        if isinstance(control, KeyChange):
+            control = _key_control(control)
+        new = encode_event(signed(control, manifest, PRIVATE_KEYS[event.signer], event.signer))
+    else:
+        new = encode_event(event)
     return new.key, new.value
+
+
+def _public(name: str) -> str:
+    return public_key(PRIVATE_KEYS[name]).hex()
+
+
+def _key_control(event: KeyChange) -> Control:
+    changes = {name: key and _public(key) for name, key in event.changes.items()}
+    return Control(event.id, event.ts_ms, "key", public_keys=changes)
 
 
 def _settings_control(event: Settings, pipeline: Pipeline) -> Control:
@@ -175,8 +192,47 @@ def _settings_control(event: Settings, pipeline: Pipeline) -> Control:
     return Control(event.id, event.ts_ms, "settings", settings=changed.plain())
 
 
-def _events(draw: random.Random, count: int) -> list[Event]:
-    now, rows = 1000, list[Event]()
+def _signed(
+    chance: random.Random, draw: random.Random, count: int
+) -> Iterator[tuple[Event, random.Random]]:
+    """Give the events, controls signed; in every second world keys change on the way."""
+    rate = chance.choice([0.0, 0.0, 0.05, 0.15])
+    signs, before = ["k1"], list[By]()
+    for row in _events(draw, count):
+        if chance.random() < rate:
+            yield (
+                (_change(chance, signs) if chance.random() < 0.8 else _copy(chance, before)),
+                chance,
+            )
+        if not isinstance(row, Control | Settings):
+            yield row, draw
+            continue
+        event = By(_signer(chance, signs) if rate else "k1", row)
+        before.append(event)
+        yield event, draw
+
+
+def _signer(chance: random.Random, signs: list[str]) -> str:
+    return chance.choice(signs if chance.random() < 0.7 else [*PRIVATE_KEYS])
+
+
+def _change(chance: random.Random, signs: list[str]) -> By:
+    """Return a change of keys; what it would do to `signs` is guessed, as operators do."""
+    changes: dict[str, str | None] = {}
+    signer = _signer(chance, signs)
+    for name in chance.sample([*PRIVATE_KEYS], chance.choice([1, 1, 2])):
+        changes[name] = None if name in signs and chance.random() < 0.8 else name
+    left = [name for name in signs if name not in changes]
+    signs[:] = left + [name for name, key in changes.items() if key] or signs
+    return By(signer, KeyChange(f"key-{chance.randrange(8)}", 1000, changes))
+
+
+def _copy(chance: random.Random, before: list[By]) -> By:
+    return chance.choice(before) if before else By("k5", Control("time-0", 1000, "time"))
+
+
+def _events(draw: random.Random, count: int) -> list[Unsigned]:
+    now, rows = 1000, list[Unsigned]()
     names = [f"i{n}" for n in range(draw.choice([12, 40, 1000]))]
     kinds = ["observation", "label", "inline", "time", "garbage", "settings"]
     weights = [16, 16, 8, 1, 2, draw.choice([0, 0, 1])]
@@ -196,7 +252,7 @@ def _events(draw: random.Random, count: int) -> list[Event]:
     return rows
 
 
-def _event(draw: random.Random, kind: str, name: str, now: int, level: float, i: int) -> Event:
+def _event(draw: random.Random, kind: str, name: str, now: int, level: float, i: int) -> Unsigned:
     # An id has its key for life, as label and observation have to share it.
     key = draw.choice([KEYS[hash_of(name) % len(KEYS)]] * 9 + [KEYS[0]])
     if kind == "garbage":

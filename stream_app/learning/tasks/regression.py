@@ -44,6 +44,11 @@ class Regression(Task):
                 f"{type(model).__name__} is no regressor, which task regression needs",
                 attempt="a River regressor as the last step of the model",
             )
+        if isinstance(model, base.MultiTargetRegressor):
+            raise DeclarationError(
+                f"{type(model).__name__} predicts several numbers, and a label here is one",
+                attempt="a regressor of one number, in a pipeline for each of the targets",
+            )
         return model.predict_one  # type: ignore[return-value]
 
     def plain(self, said: Any) -> Said:

@@ -1,0 +1,78 @@
+"""`stream-app keys`: who may sign controls, and how that changes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from stream_app.cli import options
+from stream_app.cli.pipeline_argument import named
+from stream_app.cli.stdout import emit, emit_json
+from stream_app.cli.table import table_lines
+from stream_app.errors import UsageError
+from stream_app.hosts.signing_keys import KeyRow
+
+_HEAD = ("KEY", "STATE", "PUBLIC KEY", "REACHED BY", "PRIVATE KEY")
+
+
+@click.command()
+@click.argument("pipeline", metavar="PIPELINE")
+@click.option("--rotate", is_flag=True, help="A new key in place of the one that is here.")
+@click.option("--revoke", metavar="KEY", help="Let a key sign no more.")
+@click.option(
+    "--by",
+    metavar="WHO",
+    default=lambda: os.environ.get("USER"),
+    help="Who changes it, for the record.  [default: you]",
+)
+@options.as_json
+@options.broker
+@options.state
+@options.logs
+def keys(
+    pipeline: str,
+    rotate: bool,
+    revoke: str | None,
+    by: str | None,
+    as_json: bool,
+    broker: str,
+    state: str,
+) -> None:
+    """Show the keys that controls of PIPELINE (a file, or a name in the log) may be signed with.
+
+    A change is a record in the log, signed with a key that is here and in force from there on, in
+    each partition from its own record. What was signed before stays valid where it is.
+    """
+    from stream_app.hosts import signing_keys
+    from stream_app.hosts.log_url import open_broker
+    from stream_app.hosts.state_directory import StateDirectory
+
+    if rotate and revoke is not None:
+        raise UsageError(
+            "--rotate revokes the key that it takes the place of",
+            attempt="--rotate first, then --revoke for another one",
+        )
+    directory = StateDirectory(Path(state))
+    log = open_broker(broker)
+    try:
+        name = named(log, pipeline).pipeline
+        if rotate:
+            signing_keys.rotate(log, name, directory, by)
+        elif revoke is not None:
+            signing_keys.revoke(log, name, directory, revoke, by)
+        rows = signing_keys.key_rows(log, name, directory)
+    finally:
+        log.close()
+    if as_json:
+        for row in rows:
+            emit_json(row)
+        return
+    for line in table_lines(_HEAD, [_cells(row) for row in rows]):
+        emit(line)
+
+
+def _cells(row: KeyRow) -> tuple[str, ...]:
+    reached = ", ".join(map(str, row.reached)) or "no partition"
+    return row.name, row.state, row.public_key, reached, row.file or "not here"

@@ -37,8 +37,10 @@ class Life:
         self.dead = False
         self.calls: list[str] = []
         self.in_flight: list[Lazy] = []
-        # Where it dies, counted in calls of doubles or in lines of code; where a call fails.
+        # Where it dies: so many calls of doubles from here, and lines of code from there on.
         self.dies_after_calls: int | None = None
+        self.dies_after_lines = 0
+        # How often a call goes well before it fails.
         self.fails_after: dict[str, int] = {}
 
     def die(self) -> Crash:
@@ -55,8 +57,10 @@ class Life:
             raise Crash
         if self.dies_after_calls is not None:
             self.dies_after_calls -= 1
-            if self.dies_after_calls < 0:
+            if self.dies_after_calls < 0 and self.dies_after_lines == 0:
                 raise self.die()
+            if self.dies_after_calls == -1:
+                _trace(self)
 
     def fails(self, call: str) -> bool:
         """Tell whether this call is the one that fails."""
@@ -255,15 +259,13 @@ class SimLog:
         )
 
 
-def dying_at_line(life: Life, line: int, run: Callable[[], None]) -> None:
-    """Run, and die at the `line`-th line of the core's and hosts' code that is reached."""
-    left = line
+def _trace(life: Life) -> None:
+    """Count lines of the fold and its host from here on, and die at the last one."""
 
     def at_line(_frame: FrameType, event: str, _arg: Any) -> Any:
-        nonlocal left
         if event == "line":
-            left -= 1
-            if left == 0:
+            life.dies_after_lines -= 1
+            if life.dies_after_lines == 0:
                 raise life.die()
         return at_line
 
@@ -271,12 +273,12 @@ def dying_at_line(life: Life, line: int, run: Callable[[], None]) -> None:
         name = frame.f_code.co_filename
         return at_line if "/stream_app/core/" in name or "/stream_app/hosts/" in name else None
 
-    before = sys.gettrace()
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:  # those that are in the middle of a function already
+        if at_call(frame, "call", None) is not None:
+            frame.f_trace = at_line
+        frame = frame.f_back
     sys.settrace(at_call)
-    try:
-        run()
-    finally:
-        sys.settrace(before)
 
 
 def _copied(families: Mapping[str, Mapping[bytes, bytes]]) -> Families:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -36,7 +37,6 @@ from tests.simulation.doubles import (
     SimLog,
     SimPace,
     SimStore,
-    dying_at_line,
 )
 from tests.simulation.world import EVENTS, NAME, SEGMENT, World, world_of
 
@@ -99,17 +99,10 @@ class Simulation:
         self._befall_disk()
         if self._draw.random() < 0.15:
             self._sabotage()
-        line = self._befall(life)
-        done = [False]
-
-        def work() -> None:
-            done[0] = self._work(self._host(life), life)
-
+        self._befall(life)
+        traced = sys.gettrace()
         try:
-            if line is None:
-                work()
-            else:
-                dying_at_line(life, line, work)
+            return self._work(self._host(life), life)
         except Crash:
             self.tally["crashes"] += 1
         except (LogUnavailable, StateUnavailable) as error:
@@ -117,7 +110,9 @@ class Simulation:
                 raise Wrong(f"without a cause: {error.problem}") from error
             self.tally["failures"] += 1
             life.dead = True
-        return done[0]
+        finally:
+            sys.settrace(traced)
+        return False
 
     def _befall_disk(self) -> None:
         dice = self._draw.random()
@@ -128,17 +123,15 @@ class Simulation:
             self._disk = Disk()
             self.tally["states lost"] += 1
 
-    def _befall(self, life: Life) -> int | None:
-        """Decide what is to happen to a life; returns the line of code at which it dies."""
+    def _befall(self, life: Life) -> None:
+        """Decide what is to happen to a life."""
         dice = self._draw.random()
-        if dice < 0.4:
+        if dice < 0.55:
             life.dies_after_calls = self._draw.randrange(60)
-        elif dice < 0.65:
+            life.dies_after_lines = self._draw.choice([0, self._draw.randint(1, 600)])
+        elif dice < 0.8:
             call = self._draw.choice(["publish", "save", "read", "get"])
             life.fails_after[call] = self._draw.randrange(8)
-        elif dice < 0.8:
-            return self._draw.randint(1, 20_000)
-        return None
 
     def _host(self, life: Life, disk: Disk | None = None, lost_below: int = 0) -> PartitionHost:
         store = self._disk if disk is None else disk

@@ -60,15 +60,19 @@ async def send_records(
         )
 
     for record in records:
-        headers = list(record.headers)
-        row = {"timestamp": now_ms, "key": record.key, "value": record.value, "headers": headers}
-        if batch.append(**row) is None:
+        if not _added(batch, now_ms, record):
             await send()
             batch = producer.create_batch()
-            batch.append(**row)
+            _added(batch, now_ms, record)
     if batch.record_count():
         await send()
     return sent
+
+
+def _added(batch: Any, now_ms: int, record: Row) -> bool:
+    headers = list(record.headers)
+    key, value = record.key, record.value
+    return batch.append(timestamp=now_ms, key=key, value=value, headers=headers) is not None
 
 
 async def settled(producer: AIOKafkaProducer, sent: Sequence[Sent]) -> None:

@@ -13,7 +13,7 @@ from aiokafka.errors import OffsetOutOfRangeError
 from stream_app.errors import LogUntrusted
 from stream_app.kafka.committed import FETCH_TIMEOUT_S, FetchTimeout, reader
 from stream_app.kafka.connection import Connection
-from stream_app.records import Record
+from stream_app.records import Headers, Record
 
 # A broker answers a connection's requests in turn: a reader that goes elsewhere waits for this.
 _FETCH_WAIT_MS = 100
@@ -149,7 +149,9 @@ class Cursor:
 
 
 def _bytes(row: ConsumerRecord) -> int:
-    return len(row.key or b"") + len(row.value or b"") + sum(len(v or b"") for _, v in row.headers)
+    size = len(row.key or b"") + len(row.value or b"")
+    # Most events have none, and a sum over nothing costs as much as all the rest.
+    return size + sum(len(value or b"") for _, value in row.headers) if row.headers else size
 
 
 def to_record(row: Any, topic: str) -> Record:
@@ -157,7 +159,9 @@ def to_record(row: Any, topic: str) -> Record:
 
     Others may write headers without a value, and in old formats records without a time.
     """
-    headers = tuple((name, b"" if value is None else value) for name, value in row.headers)
+    headers: Headers = ()
+    if row.headers:
+        headers = tuple((name, b"" if value is None else value) for name, value in row.headers)
     timestamp_ms = -1 if row.timestamp is None else row.timestamp
     return Record(
         topic, row.partition, row.offset, timestamp_ms, row.key, row.value or b"", headers

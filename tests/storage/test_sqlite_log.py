@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import shutil
 import signal
 import sqlite3
@@ -375,6 +376,31 @@ def test_a_full_disk_is_named_and_loses_nothing_acknowledged(small_disk: Path) -
         assert values(log) == acknowledged != []
     with opened(small_disk / "log.db") as log:
         assert values(log) == acknowledged
+
+
+def test_a_disk_too_full_for_the_files_beside_the_log_is_named_full(small_disk: Path) -> None:
+    """Found by starts that ran short: SQLite speaks of an I/O error, as of a bad disk."""
+    SqliteLog.open(small_disk / "log.db", create=True).close()
+    filler = small_disk / "filler"
+    free = os.statvfs(small_disk)
+    with filler.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_frsize)
+    with pytest.raises(LogUnavailable, match="is full"):
+        SqliteLog.open(small_disk / "log.db", create=False)
+    filler.unlink()
+    SqliteLog.open(small_disk / "log.db", create=False).close()
+
+
+def test_a_process_that_may_open_no_more_files_is_told_so(path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    for more in (0, 1, 2):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used + more - 1, before[1]))
+        try:
+            with pytest.raises(LogUnavailable, match="ulimit -n"):
+                SqliteLog.open(path, create=False)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 # -- many processes

@@ -22,6 +22,7 @@ from stream_app.errors import LogBusy, LogUnavailable, LogUntrusted, StreamAppEr
 from stream_app.records import NewRecord, Output
 from stream_app.storage.sqlite_errors import require_safe_sqlite
 from stream_app.storage.sqlite_log import SqliteLog
+from stream_app.storage.sqlite_schema import WAL_BYTES_KEPT_MAX
 from tests.storage.children import run_child
 
 MEGABYTE = 1 << 20
@@ -558,6 +559,28 @@ def test_a_writer_frozen_in_its_transaction_is_named_and_readers_go_on(path: Pat
         writer.kill()
         append(log, b"c")
         assert values(log) == [b"a", b"c"]
+
+
+def test_a_reader_frozen_in_its_view_holds_nobody_up_and_its_end_lets_the_wal_shrink(
+    path: Path,
+) -> None:
+    """Until then the -wal keeps all that was written since: what bounds it is the reader's end."""
+    wal = path.with_name(path.name + "-wal")
+    with opened(path) as log, run_child("look", path) as reader:
+        append(log, b"a")
+        assert reader.line() == "looking"
+        reader.signal(signal.SIGSTOP)
+        wait_until_stopped(reader.pid)
+        for _ in range(100):
+            append(log, bytes(MEGABYTE))
+        assert len(values(log)) == 101
+        grown = wal.stat().st_size
+        assert grown > 90 * MEGABYTE
+        reader.kill()
+        for _ in range(20):
+            append(log, bytes(MEGABYTE))
+        assert wal.stat().st_size <= WAL_BYTES_KEPT_MAX + MEGABYTE
+        assert len(values(log)) == 121
 
 
 def wait_until_stopped(pid: int) -> None:

@@ -11,6 +11,7 @@ StreamAppError
 |  |- LogBusy                           another process stands in the way
 |  |- StateUnavailable                  the state directory cannot be opened, read or written
 |  |- Fenced                            a newer owner took the partition over
+|  |- OutOfResources                    too little memory, space or files for this process
 |  |- AddressUnavailable                an address to listen on is taken or not this machine's
 |- NeedsPerson                 exit 5   going on would be silently wrong
    |- LogUntrusted                      the log is corrupt, foreign, too new or was replaced
@@ -25,6 +26,7 @@ StreamAppError
 
 from __future__ import annotations
 
+import errno
 from typing import ClassVar
 
 
@@ -102,6 +104,36 @@ class Fenced(SurroundingsError):
 
 class AddressUnavailable(SurroundingsError):
     """An address to listen on is taken, not allowed, or not this machine's."""
+
+
+class OutOfResources(SurroundingsError):
+    """The process may not have the memory, the files or the space that it needs."""
+
+
+_LACKED = {
+    errno.ENOMEM: "give it more memory (ulimit -v, the limit of its container or service)",
+    errno.EMFILE: "raise the number of files that a process may have open (ulimit -n 1024)",
+    errno.ENFILE: "raise the number of files that this machine may have open (fs.file-max)",
+    errno.ENOSPC: "free some space on that disk",
+    errno.EDQUOT: "free some of your disk quota",
+}
+
+
+def lacking(error: BaseException) -> OutOfResources | None:
+    """Return the error for what may run short at any line, or None for any other error.
+
+    Who opens log or state names such errors there, with what they were about; this is for the
+    rest: an import, a line of Python that needs memory.
+    """
+    if isinstance(error, MemoryError):
+        error = OSError(errno.ENOMEM, "this process ran out of memory")
+    if not isinstance(error, OSError) or error.errno not in _LACKED:
+        return None
+    where = f"{error.filename}: " if error.filename else ""
+    return OutOfResources(
+        f"{where}{error.strerror}.",
+        attempt=f"{_LACKED[error.errno]} and start again: nothing is lost",
+    )
 
 
 class NeedsPerson(StreamAppError):

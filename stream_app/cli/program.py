@@ -9,7 +9,7 @@ from typing import NoReturn
 import click
 
 from stream_app.cli import signals, stdout
-from stream_app.errors import StreamAppError
+from stream_app.errors import StreamAppError, lacking
 
 DONE, UNEXPECTED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -38,6 +38,7 @@ def exit_code(arguments: list[str]) -> int:
 
 
 def _failed(error: BaseException) -> int:
+    error = lacking(error) or error
     if isinstance(error, click.ClickException):
         return _say(_sentence(error.format_message()), _usage_attempt(error), USAGE)
     if isinstance(error, StreamAppError):

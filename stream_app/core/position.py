@@ -48,7 +48,7 @@ def read_position(reader: StateReader) -> Position | None:
         return None
     try:
         return _decode(value)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise StateUntrusted(
             f"the state's position cannot be read: {error}.",
             attempt="delete the state directory; the state is built again from the log",

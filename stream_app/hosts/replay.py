@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -16,7 +18,7 @@ from stream_app.core.pipeline import Pipeline
 from stream_app.core.processor import PartitionProcessor
 from stream_app.core.recovery import recover
 from stream_app.core.topics import Topics
-from stream_app.errors import LogUntrusted, PositionMissing
+from stream_app.errors import LogUntrusted, PositionMissing, StateUnavailable
 from stream_app.hosts.embedded import calm_garbage_collector
 from stream_app.hosts.published import published_topic
 from stream_app.records import Output, Record, format_position
@@ -69,12 +71,28 @@ def replay(
         _require_nothing_published(log, pipeline, partition)
         return ReplayReport(partition, 0, manifest.origins[partition], {}, 0, 0, [], None)
     commit = decode_commit(found, f"{pipeline.name}/{partition}")
-    with tempfile.TemporaryDirectory(prefix="stream-app-replay-") as folder:
-        store = RocksdbStore.open(Path(folder) / "state")
+    with _temporary_directory() as folder:
+        store = RocksdbStore.open(folder / "state")
         try:
             return _Replay(log, pipeline, manifest, partition, commit, store).run(progress, stopped)
         finally:
             store.close()
+
+
+@contextmanager
+def _temporary_directory() -> Iterator[Path]:
+    """Make a directory, and remove it in the end even if the disk below it fails."""
+    try:
+        folder = tempfile.mkdtemp(prefix="stream-app-replay-")
+    except OSError as error:
+        raise StateUnavailable(
+            f"no directory for the replay's own state can be made: {error}.",
+            attempt="free some space there, or name a directory on another disk with TMPDIR",
+        ) from error
+    try:
+        yield Path(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _require_nothing_published(log: Log, pipeline: Pipeline, partition: int) -> None:
@@ -236,8 +254,10 @@ class _Published:
         record = next(self._records, None)
         if record is None:
             return None
-        source = dict(record.headers).get("source", b"").decode()
-        if int(source.rpartition("@")[2] or 0) >= next_offset:
+        source = dict(record.headers).get("source", b"").decode("utf-8", "replace")
+        offset = source.rpartition("@")[2]
+        # What names no offset was not put out by us, or was damaged since.
+        if offset.isdecimal() and int(offset) >= next_offset:
             return None  # published since the replay began
         value = record.value.decode("utf-8", "replace")
         return Difference(record.position, source, "value", value, None)
@@ -263,7 +283,7 @@ def _difference(record: Record, output: Output) -> Difference:
 def _fields(value: bytes) -> dict[str, str]:
     try:
         document = msgspec.json.decode(value, type=dict[str, msgspec.Raw])
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):  # what is compared may be damaged
         return {"value": value.decode("utf-8", "replace")}
     return {name: bytes(raw).decode("utf-8", "replace") for name, raw in document.items()}
 

@@ -22,6 +22,7 @@ from stream_app.errors import (
     RecordTooLarge,
     StreamAppError,
     UsageError,
+    lacking,
 )
 from stream_app.hosts.embedded import Owned, Stopped
 from stream_app.hosts.stop_flag import StopFlag
@@ -290,7 +291,7 @@ def _child(
         return  # the parent is gone in the middle of a word; nobody is there to be told
     except Exception as unexpected:
         trace = traceback.format_exc()
-        error = StreamAppError(
+        error = lacking(unexpected) or StreamAppError(
             f"worker {number}: unexpected {type(unexpected).__name__}: {unexpected}",
             attempt="the same command with --log-level debug shows where",
         )

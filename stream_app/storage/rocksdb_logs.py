@@ -24,10 +24,11 @@ def refuse_endless_logs(path: Path, directory: Path) -> None:
 
     Every other damage is RocksDB's own to find: it has the checksums.
     """
-    for pattern in ("MANIFEST-*", "*.log"):
-        for log in sorted(directory.glob(pattern)):
-            if (place := _recycled_record(log)) is not None:
-                raise damaged(path, f"{log.name} has no valid record at byte {place}")
+    with named_os_errors(directory):
+        logs = [log for pattern in ("MANIFEST-*", "*.log") for log in directory.glob(pattern)]
+    for log in sorted(logs):
+        if (place := _recycled_record(log)) is not None:
+            raise damaged(path, f"{log.name} has no valid record at byte {place}")
 
 
 def _recycled_record(log: Path) -> int | None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from stream_app.errors import LogBusy, LogUnavailable, LogUntrusted, StreamAppError, UsageError
 from stream_app.records import format_position
 from stream_app.storage.lock_holder import holder_of
+from stream_app.storage.private_files import MORE_FILES
 from stream_app.storage.sqlite_schema import SQLITE_VERSION_MIN
 
 # The byte of the -shm file that SQLite's one writer locks (WAL_WRITE_LOCK in its file format).
@@ -16,6 +19,9 @@ _WRITER_BYTE = 120
 
 _CONSTRAINT_DATATYPE = 19 | 12 << 8
 _CONSTRAINT_NOTNULL = 19 | 5 << 8
+_FILES_OF_A_LOG = 7  # three for each of its two connections, and a directory that is synced
+# The -shm file cannot grow: SQLite writes to it, since a hole in what is mapped would kill us.
+_IOERR_SHMSIZE = 10 | 19 << 8
 
 
 def error_of(path: Path, code: int, extended: int, text: str) -> StreamAppError:
@@ -33,6 +39,8 @@ def error_of(path: Path, code: int, extended: int, text: str) -> StreamAppError:
             f"A record for the event log {path} lacks what every record has ({text}).",
             attempt='b"" where it has no value.',
         )
+    if extended == _IOERR_SHMSIZE:
+        return _full(path, text)
     return _BY_CODE.get(code, _failed)(path, text)
 
 
@@ -104,6 +112,18 @@ def error_of_system(path: Path, error: OSError) -> StreamAppError:
     return _unopenable(path, error.strerror or str(error))
 
 
+def _no_more_files() -> bool:
+    """Tell whether this process may not open as many files more as a log has: SQLite does not."""
+    with ExitStack() as opened:
+        try:
+            for _ in range(_FILES_OF_A_LOG):
+                descriptor = os.open(os.devnull, os.O_RDONLY)
+                opened.callback(os.close, descriptor)
+        except OSError as error:
+            return error.errno in {errno.EMFILE, errno.ENFILE}
+    return False
+
+
 def require_safe_sqlite(version: str) -> None:
     """Raise `LogUnavailable` when this SQLite can corrupt a log that several processes write."""
     if tuple(int(part) for part in version.split(".")) < SQLITE_VERSION_MIN:
@@ -149,6 +169,11 @@ def _read_only(path: Path, text: str) -> StreamAppError:
 
 
 def _unopenable(path: Path, text: str) -> StreamAppError:
+    if _no_more_files():
+        return LogUnavailable(
+            f"The event log {path} cannot be opened ({text}): this process may open no more files.",
+            attempt=MORE_FILES,
+        )
     return LogUnavailable(
         f"The event log {path} cannot be opened ({text}).",
         attempt=f"check that {path} is a file that this user may read and write.",

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from stream_app.cli.commands import COMMANDS
-from tests.cli.conftest import DECLARATION
-from tests.cli.terminal import PROGRAM, assert_error, clean_environment, real
+from tests.cli.conftest import DECLARATION, json_lines, observation
+from tests.cli.terminal import PROGRAM, Terminal, assert_error, clean_environment, real
 
 HEAVY = ("river", "numpy", "apsw", "rocksdict", "rich", "msgspec", "cryptography")
 
@@ -148,3 +148,24 @@ def test_the_public_names_are_looked_up_when_they_are_used() -> None:
         env=clean_environment(),
     )
     assert "has no attribute 'Pipelin'" in done.stderr
+
+
+def test_a_model_that_gets_no_memory_ends_in_a_named_error_and_loses_nothing(
+    terminal: Terminal, empty: Path
+) -> None:
+    """MemoryError is the machine's, not the model's: it is no failed call, and no unknown error."""
+    greedy = (
+        "import os\n\n\nclass Greedy(linear_model.Perceptron):\n"
+        "    def learn_one(self, x, y):\n"
+        '        if "GREEDY" in os.environ:\n            raise MemoryError\n'
+        "        super().learn_one(x, y)\n\n\npipeline = "
+    )
+    text = DECLARATION.replace("pipeline = ", greedy, 1)
+    text = text.replace("Version(linear_model.Perceptron()", "Version(Greedy()")
+    (empty / "shop.py").write_text(text)
+    rows = json_lines(*[observation(i, label=i % 2 == 0) for i in range(20)])
+    assert terminal.run(empty, "produce", "shop.py", stdin=rows).code == 0
+    ended = terminal.run(empty, "run", "shop.py", "--until-end", GREEDY="1")
+    assert_error(ended, 4, "ran out of memory", "nothing is lost")
+    assert terminal.run(empty, "run", "shop.py", "--until-end").code == 0
+    assert terminal.run(empty, "replay", "shop.py").code == 0

@@ -19,6 +19,7 @@ REFUSED = "named at start"
 READING = "named by a reader"
 REPLAY = "named by replay"
 UNREAD = "not noticed: records lost or changed that nothing had read"
+FORGOTTEN = "not noticed: an older log, and no state that knew of more"
 FAILED = "FAILED"
 
 
@@ -37,6 +38,7 @@ class Trial:
         self._moment = moment
         self._machine = machine
         self._of_log = any(damage.of_log for damage in damages)
+        self._of_state = not all(damage.of_log for damage in damages)
         self._file = file
 
     def verdict(self) -> Verdict:
@@ -65,6 +67,8 @@ class Trial:
             return Verdict(HARMLESS)
         if self._only_unread(left):
             return Verdict(UNREAD)
+        if self._of_state and left.events == self._moment.undisturbed.events[: len(left.events)]:
+            return Verdict(FORGOTTEN)
         return Verdict(FAILED, why=f"silently, and replay agrees: {difference}")
 
     def _way_out(self, came_to: str, error: Told) -> Verdict:

@@ -18,21 +18,26 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from stream_app.cli.program import exit_code
+from stream_app.errors import StreamAppError
+from stream_app.records import NewRecord
 from tests.recovery.damage_machines import Moment, left_by, moments
 from tests.recovery.forks import Told, in_fork, told
 from tests.recovery.machine import Machine, first_difference
+from tests.recovery.pipelines import small
 
 DECLARATION = "from tests.recovery.pipelines import small\n\npipeline = small()\n"
 PAGE = 4096
 DISK_BYTES = 24 << 20
 PAGES_LEFT = (0, 1, 2, 3, 5, 8, 12, 16, 20, 24, 30, 40, 60, 90, 130, 200)
-FILES_LEFT = tuple(range(1, 40, 3))
-MEGABYTES_LEFT = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 256)
+FILES_LEFT = tuple(range(1, 40, 2))
+MEGABYTES_LEFT = (1, 8, 64, 256, 512, 700, 760, 780, 900, 1500)
+EventRow = tuple[int, bytes | None, bytes, tuple[tuple[str, bytes], ...]]
 
 
 class Scarcity:
@@ -53,9 +58,17 @@ class Scarcity:
         ran = scarce()
         mend()
         if (why := self._why(moment, machine, ran)) is not None:
-            self.failures.append(f"{what} ({moment.name}): {why}")
-            print(f"FAILED: {self.failures[-1]}", flush=True)
+            self.fail(f"{what} ({moment.name})", why)
+        self.count(what, ran, machine)
+
+    def count(self, what: str, ran: Told, machine: Machine) -> None:
+        """Take note of how a command ended."""
         self.came_to[f"{what}: {kind_of(ran, machine)}"] += 1
+
+    def fail(self, what: str, why: str) -> None:
+        """Take note of what must not be."""
+        self.failures.append(f"{what}: {why}")
+        print(f"FAILED: {self.failures[-1]}", flush=True)
 
     def _why(self, moment: Moment, machine: Machine, ran: Told) -> str | None:
         if ran.fault is not None:
@@ -164,9 +177,116 @@ def full_disks(trial: Scarcity, folder: Path) -> None:
                     what,
                     moment,
                     both.machine,
-                    lambda m=both.machine: trial.run(m),
-                    filler.unlink,  # type: ignore[misc]
+                    partial(trial.run, both.machine),
+                    filler.unlink,
                 )
+
+
+def full_temporary(trial: Scarcity, folder: Path) -> None:
+    """Leave so many pages to the directory that a replay makes its own state in."""
+    moment = trial.moments[-1]
+    for pages in PAGES_LEFT[::2]:
+        machine = moment.machine.copy(Path(tempfile.mkdtemp(dir=folder)) / "machine")
+        with small_disk(folder / "temporary") as disk:
+
+            def go_there(disk: Path = disk) -> None:
+                tempfile.tempdir = str(disk)
+
+            filler = fill(disk, pages)
+            replayed = trial.replay(machine, go_there)
+            filler.unlink()
+            trial.count("replay's own state", replayed, machine)
+            why = replayed.fault or ("" if replayed.code in {0, 4} else replayed.problem)
+            if why:
+                trial.fail("replay's own state", why)
+            if trial.replay(machine, go_there).code != 0:
+                trial.fail("replay's own state", "it did not go on")
+            if list(disk.iterdir()):
+                trial.fail("replay's own state", f"left {list(disk.iterdir())}")
+
+
+def full_for_producers(trial: Scarcity, folder: Path) -> None:
+    """Leave so many pages to `produce`; what was not acknowledged is sent again afterwards."""
+    rested = trial.moments[1]
+    whole = trial.moments[2].undisturbed
+    rows = whole.events[len(rested.undisturbed.events) :]
+    for pages in PAGES_LEFT[::2]:
+        with _on_disk(rested, folder, "all") as both:
+            filler = fill(both.disk, pages)
+            sent = [told(partial(_send, both.machine, batch)) for batch in _batches(rows)]
+            filler.unlink()
+            for batch, first in zip(_batches(rows), sent, strict=True):
+                trial.count("produce", first, both.machine)
+                if first.fault is not None or first.code not in {0, 4}:
+                    trial.fail("produce", first.fault or first.problem)
+                if first.code and told(partial(_send, both.machine, batch)).code:
+                    trial.fail("produce", "it did not go on")
+            left = in_fork(partial(left_by, both.machine))
+            assert left is not None
+            wanted = sorted(row[1:3] for row in whole.events if row[1] is not None)
+            if sorted(row[1:3] for row in left.events if row[1] is not None) != wanted:
+                trial.fail("produce", "what was acknowledged is not what is there")
+
+
+def _batches(rows: list[EventRow]) -> list[list[EventRow]]:
+    return [rows[begin : begin + 30] for begin in range(0, len(rows), 30)]
+
+
+def _send(machine: Machine, rows: list[EventRow]) -> int:
+    """Append one batch as producers do; returns the exit code that `produce` would."""
+    try:
+        machine.append(small(), [NewRecord(key, value, headers) for _, key, value, headers in rows])
+    except StreamAppError as error:
+        print(f"Error: {error.problem}\nTry: {error.attempt}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def forbidden(trial: Scarcity, folder: Path) -> None:
+    """Take the right to write away: by the file system, and by whose the files are."""
+    for moment in trial.moments:
+        for part in ("all", "state"):
+            with _on_disk(moment, folder, part) as both:
+                machine = both.machine
+
+                def remount(how: str, disk: Path = both.disk) -> None:
+                    subprocess.run(["mount", "-o", f"remount,{how}", str(disk)], check=True)
+
+                remount("ro")
+                trial.judge(
+                    f"read-only disk of {part}",
+                    moment,
+                    machine,
+                    partial(trial.run, machine),
+                    partial(remount, "rw"),
+                )
+        _as_nobody(trial, folder, moment)
+
+
+def _as_nobody(trial: Scarcity, folder: Path, moment: Moment) -> None:
+    place = Path(tempfile.mkdtemp(dir=folder))
+    for each in (folder, place):
+        each.chmod(0o755)
+    machine = moment.machine.copy(place / "machine")
+
+    def be_nobody() -> None:
+        # What is imported late has to be there already: nobody may not read every Python.
+        words = ["run", str(folder / "small_weather.py"), "--until-end", "--log-level", "warning"]
+        words += ["--broker", str(folder / "own.db"), "--state", str(folder / "own")]
+        assert exit_code(words) == 0
+        os.setgid(65534)
+        os.setuid(65534)
+
+    for part in (machine.root, machine.state.root, machine.log_path):
+        mode = part.stat().st_mode
+        part.chmod(mode | 0o055 if part.is_dir() else mode | 0o044)
+    trial.judge(
+        "another user's", moment, machine, lambda: trial.run(machine, be_nobody), lambda: None
+    )
+    shutil.rmtree(place)
+    shutil.rmtree(folder / "own")
+    for file in folder.glob("own.db*"):
+        shutil.rmtree(file) if file.is_dir() else file.unlink()
 
 
 def no_files(trial: Scarcity, folder: Path) -> None:
@@ -205,6 +325,9 @@ def _limited(
 
 KINDS: dict[str, Callable[[Scarcity, Path], None]] = {
     "disk": full_disks,
+    "temporary": full_temporary,
+    "produce": full_for_producers,
+    "forbidden": forbidden,
     "files": no_files,
     "memory": no_memory,
 }

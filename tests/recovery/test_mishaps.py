@@ -520,3 +520,20 @@ def test_removing_what_was_processed_and_saved_costs_nothing(
         log.retain("small.events", 0, from_offset=HALF)
     machine.run(small())
     assert first_difference(undisturbed, machine.outcome(small())) is None
+
+
+@pytest.mark.parametrize("column", ["value", "headers"])
+def test_a_replay_names_an_output_that_is_no_text_any_more(machine: Machine, column: str) -> None:
+    """Found by damaged files: names of fields, and the header that says what caused it."""
+    machine.run(small())
+    _sql(
+        machine,
+        f"UPDATE records SET {column} = CAST(replace(CAST({column} AS TEXT), ?, ?) AS BLOB)"
+        " WHERE position >> 40 = (SELECT row_id FROM partitions WHERE topic = 'small.predictions')",
+        "kind" if column == "value" else "small.events",
+        b"k\xe5nd" if column == "value" else b"sm\xe5ll.events",
+    )
+    difference = machine.replayed(small()).difference
+    assert difference is not None
+    assert difference.position == "small.predictions/0@0"
+    assert difference.field == ("kind" if column == "value" else "headers")

@@ -59,6 +59,15 @@ def freeze(path: str) -> None:
         sys.stdin.read()
 
 
+def look(path: str) -> None:
+    """Hold a view of the log until standard input ends."""
+    log = SqliteLog.open(path, create=False)
+    with log._reading() as connection:
+        connection.execute("SELECT count(*) FROM records").fetchall()
+        say("looking")
+        sys.stdin.read()
+
+
 def create(path: str) -> None:
     """Make a log under the most permissive umask and use it, so that all its files exist."""
     os.umask(0)
@@ -82,6 +91,6 @@ def as_nobody(path: str) -> None:
 if __name__ == "__main__":
     works = {
         work.__name__: work
-        for work in (append, claim, claim_value, publish, freeze, create, as_nobody)
+        for work in (append, claim, claim_value, publish, freeze, look, create, as_nobody)
     }
     works[sys.argv[1]](*sys.argv[2:])

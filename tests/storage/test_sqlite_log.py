@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import shutil
 import signal
 import sqlite3
@@ -21,6 +22,7 @@ from stream_app.errors import LogBusy, LogUnavailable, LogUntrusted, StreamAppEr
 from stream_app.records import NewRecord, Output
 from stream_app.storage.sqlite_errors import require_safe_sqlite
 from stream_app.storage.sqlite_log import SqliteLog
+from stream_app.storage.sqlite_schema import WAL_BYTES_KEPT_MAX
 from tests.storage.children import run_child
 
 MEGABYTE = 1 << 20
@@ -377,6 +379,31 @@ def test_a_full_disk_is_named_and_loses_nothing_acknowledged(small_disk: Path) -
         assert values(log) == acknowledged
 
 
+def test_a_disk_too_full_for_the_files_beside_the_log_is_named_full(small_disk: Path) -> None:
+    """Found by starts that ran short: SQLite speaks of an I/O error, as of a bad disk."""
+    SqliteLog.open(small_disk / "log.db", create=True).close()
+    filler = small_disk / "filler"
+    free = os.statvfs(small_disk)
+    with filler.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_frsize)
+    with pytest.raises(LogUnavailable, match="is full"):
+        SqliteLog.open(small_disk / "log.db", create=False)
+    filler.unlink()
+    SqliteLog.open(small_disk / "log.db", create=False).close()
+
+
+def test_a_process_that_may_open_no_more_files_is_told_so(path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    for more in (0, 1, 2):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used + more - 1, before[1]))
+        try:
+            with pytest.raises(LogUnavailable, match="ulimit -n"):
+                SqliteLog.open(path, create=False)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
 # -- many processes
 
 
@@ -532,6 +559,28 @@ def test_a_writer_frozen_in_its_transaction_is_named_and_readers_go_on(path: Pat
         writer.kill()
         append(log, b"c")
         assert values(log) == [b"a", b"c"]
+
+
+def test_a_reader_frozen_in_its_view_holds_nobody_up_and_its_end_lets_the_wal_shrink(
+    path: Path,
+) -> None:
+    """Until then the -wal keeps all that was written since: what bounds it is the reader's end."""
+    wal = path.with_name(path.name + "-wal")
+    with opened(path) as log, run_child("look", path) as reader:
+        append(log, b"a")
+        assert reader.line() == "looking"
+        reader.signal(signal.SIGSTOP)
+        wait_until_stopped(reader.pid)
+        for _ in range(100):
+            append(log, bytes(MEGABYTE))
+        assert len(values(log)) == 101
+        grown = wal.stat().st_size
+        assert grown > 90 * MEGABYTE
+        reader.kill()
+        for _ in range(20):
+            append(log, bytes(MEGABYTE))
+        assert wal.stat().st_size <= WAL_BYTES_KEPT_MAX + MEGABYTE
+        assert len(values(log)) == 121
 
 
 def wait_until_stopped(pid: int) -> None:

@@ -1,8 +1,8 @@
-"""River's classes whose results depend on the order of hashes, in variants whose results do not.
+"""River's classes whose results depend on hashes, in variants whose results do not.
 
-They iterate over a `set` of words, whose order differs with `PYTHONHASHSEED` and may differ after
-a restore, since a restored set is filled in another order. The variants iterate in sorted order,
-which is what River's do with booleans, and survive `clone()`, which ensembles call as they learn.
+Most iterate over a `set` of words, whose order differs with `PYTHONHASHSEED` and may differ after
+a restore, since a restored set is filled in another order. Their variants iterate in sorted order,
+which is what River's do with booleans. All survive `clone()`, which ensembles call as they learn.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Set as AbstractSet
 from types import MappingProxyType
 from typing import Any, Final
 
-from river import compose, forest, multiclass, neighbors, tree, utils
+from river import compose, forest, multiclass, neighbors, rules, tree, utils
 from river.tree.splitter.nominal_splitter_classif import NominalSplitterClassif
 
 
@@ -57,6 +57,20 @@ class SortedOneVsOneClassifier(_SetsAreSorted, multiclass.OneVsOneClassifier):
     """Meets its pairs of classes, and so breaks ties between them, in their order."""
 
 
+class NumberedAMRules(rules.AMRules):
+    """Names its rules by numbers: River names them by their place in memory.
+
+    A restore gives them other places, so states differed that were made by the same calls; and a
+    new rule could be given the place, and so take the place, of one that was there before.
+    """
+
+    def learn_one(self, x: dict[Any, Any], y: Any, w: int = 1) -> None:
+        """Learn as River does."""
+        super().learn_one(x, y, w)
+        if list(self._rules) != list(range(len(self._rules))):
+            self._rules = dict(enumerate(self._rules.values()))
+
+
 def sorted_minkowski_distance(a: Mapping[Any, float], b: Mapping[Any, float], p: int) -> float:
     """Return River's `minkowski_distance`, summed over the features in sorted order."""
     if p in (1, 2):
@@ -72,6 +86,7 @@ SUBSTITUTES: Final[Mapping[str, Any]] = MappingProxyType(
         "river.forest:AMFClassifier": SortedAMFClassifier,
         "river.multiclass:OneVsOneClassifier": SortedOneVsOneClassifier,
         "river.neighbors:KNNClassifier": SortedKNNClassifier,
+        "river.rules:AMRules": NumberedAMRules,
         "river.tree:HoeffdingAdaptiveTreeClassifier": SortedHoeffdingAdaptiveTreeClassifier,
         "river.utils.math:minkowski_distance": sorted_minkowski_distance,
     }
@@ -83,7 +98,7 @@ def original(thing: Any) -> Any:
     if thing is sorted_minkowski_distance:
         return utils.math.minkowski_distance
     if isinstance(thing, type) and thing in SUBSTITUTES.values():
-        return thing.__mro__[2]
+        return next(kind for kind in thing.__mro__ if kind.__module__.startswith("river."))
     return thing
 
 

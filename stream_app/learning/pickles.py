@@ -17,6 +17,7 @@ from stream_app.learning.opcodes import check_opcodes
 from stream_app.learning.rebuilders import (
     REBUILDERS,
     Rebuilder,
+    array,
     blank,
     fill,
     import_listed,
@@ -138,11 +139,14 @@ class _Unpickler(pickle.Unpickler):
         super().__init__(io.BytesIO(data))
         self._pickles = pickles
         self._before: list[tuple[Any, Any]] = []
+        self._left = len(data)
 
     def find_class(self, module: str, name: str) -> Any:
         found = self._pickles.resolve(module, name)
         if found is method or found is ufunc:
             return Rebuilder(found.name, functools.partial(self._watched, found))
+        if found is array:
+            return Rebuilder(found.name, functools.partial(self._counted, found))
         return self._watch(found)
 
     def _watched(self, rebuilder: Rebuilder, *args: object) -> object:
@@ -150,6 +154,13 @@ class _Unpickler(pickle.Unpickler):
         # BUILD on a bound method reaches the attributes of its function.
         self._watch(getattr(shared, "__func__", shared))
         return shared
+
+    def _counted(self, rebuilder: Rebuilder, *args: Any) -> object:
+        # Every array has bytes of its own, so all of them together are no more than there are.
+        self._left -= len(args[3])
+        if self._left < 0:
+            raise ValueError("arrays of more bytes than there are")
+        return rebuilder(*args)
 
     def _watch(self, thing: Any) -> Any:
         """Remember how something shared looks that BUILD could set attributes of."""

@@ -22,6 +22,8 @@ from stream_app.learning.allowed_globals import INSTANCES, METHODS
 
 _MT_WORDS = 624
 ARRAY_KINDS = "biufcSU"
+RANGE_MAX = 1 << 16
+EMPTY_MAX = 1 << 10
 
 
 class Rebuilder:
@@ -147,16 +149,41 @@ def _random_state(words: bytes, position: int, has_gauss: int, gauss: float) -> 
     return generator
 
 
+def _counter() -> object:
+    # Without arguments: a counter would go through a lazy one, which has no bound.
+    return collections.Counter()
+
+
+def _ordered() -> object:
+    return collections.OrderedDict()
+
+
+def _range(start: int, stop: int, step: int) -> object:
+    found = range(start, stop, step)
+    if found[RANGE_MAX : RANGE_MAX + 1]:
+        # Twenty bytes would stand for as many items as whoever goes through them has memory for.
+        raise ValueError(f"a range of more than {RANGE_MAX} numbers")
+    return found
+
+
+def _shape(shape: Any, items: int) -> tuple[int, ...]:
+    # Rows of no columns cost no data: any number of them would do, and each is an array.
+    longest = max(items, EMPTY_MAX)
+    if type(shape) is not tuple or any(type(n) is not int or not 0 <= n <= longest for n in shape):
+        raise ValueError(f"an array of {items} items has no such shape")
+    return shape
+
+
 def _array(dtype: str, shape: tuple[int, ...], order: str, data: bytes) -> object:
     kind = np.dtype(_dtype_name(dtype))
     flat = np.frombuffer(data, dtype=kind) if data else np.empty(0, dtype=kind)
-    return flat.copy().reshape(shape, order="F" if order == "F" else "C")
+    return flat.copy().reshape(_shape(shape, flat.size), order="F" if order == "F" else "C")
 
 
 def _object_array(shape: tuple[int, ...], items: list[object]) -> object:
     flat = np.empty(len(items), dtype=object)
     flat[:] = items
-    return flat.reshape(shape)
+    return flat.reshape(_shape(shape, flat.size))
 
 
 def _scalar(dtype: str, data: bytes) -> object:
@@ -187,8 +214,8 @@ made = Rebuilder("made", _bound_by_loader)
 fill = Rebuilder("fill", _bound_by_loader)
 defaultdict = Rebuilder("defaultdict", _defaultdict)
 deque = Rebuilder("deque", _deque)
-counter = Rebuilder("counter", collections.Counter)
-ordered = Rebuilder("ordered", collections.OrderedDict)
+counter = Rebuilder("counter", _counter)
+ordered = Rebuilder("ordered", _ordered)
 partial = Rebuilder("partial", _partial)
 method = Rebuilder("method", _method)
 iterator = Rebuilder("iterator", _iterator)
@@ -199,7 +226,7 @@ array = Rebuilder("array", _array)
 object_array = Rebuilder("object_array", _object_array)
 scalar = Rebuilder("scalar", _scalar)
 ufunc = Rebuilder("ufunc", _ufunc)
-int_range = Rebuilder("int_range", range)
+int_range = Rebuilder("int_range", _range)
 complex_number = Rebuilder("complex_number", complex)
 
 REBUILDERS: dict[str, Rebuilder] = {

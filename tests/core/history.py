@@ -21,6 +21,7 @@ from stream_app.hosts.controls import signed
 from stream_app.hosts.partition_host import Pace, PartitionHost
 from stream_app.hosts.registration import register
 from stream_app.hosts.state_directory import KEY_NAME
+from stream_app.learning.digests import structural_digest
 from stream_app.records import Headers
 from stream_app.storage.memory_log import MemoryLog
 from stream_app.storage.memory_store import MemoryStore
@@ -42,7 +43,8 @@ class Entry(NamedTuple):
 class Outcome:
     """All that a fold shows: outputs by topic, chain, digests, counters.
 
-    `rows` is what the store holds at the end; no part of what makes two outcomes equal.
+    `models` are structural digests by (version, key), of the keys that were asked for. `rows` is
+    what the store holds at the end; no part of what makes two outcomes equal.
     """
 
     outputs: dict[str, list[tuple[bytes | None, bytes, Headers]]]
@@ -54,6 +56,7 @@ class Outcome:
     waiting: int
     early: int
     rows: dict[str, dict[bytes, bytes]] = field(compare=False)
+    models: dict[tuple[str, str], bytes] = field(default_factory=dict)
 
 
 class History:
@@ -87,8 +90,12 @@ class History:
         steps: Iterable[Step] = (),
         *,
         memory: Memory = Memory(),  # noqa: B008 - frozen
+        keys: Sequence[str] = (),
     ) -> Outcome:
-        """Fold the records: a number processes up to that many, and at the end come the rest."""
+        """Fold the records: a number processes up to that many, and at the end come the rest.
+
+        `keys` are those whose models the outcome is to tell.
+        """
         log = MemoryLog(log_id="history")
         self._registered(log)
         events = Topics(self.pipeline.name).events
@@ -100,7 +107,7 @@ class History:
         fold = _Fold(self, log, memory)
         for step in [*steps, 1 << 30]:
             fold.take(step)
-        return fold.outcome()
+        return fold.outcome(keys)
 
 
 class _Fold:
@@ -135,7 +142,7 @@ class _Fold:
             while left > 0 and (done := self._host.step(left)):
                 left -= done
 
-    def outcome(self) -> Outcome:
+    def outcome(self, keys: Sequence[str] = ()) -> Outcome:
         processor = self._host.processor
         topics = Topics(self._history.pipeline.name).all(self._history.pipeline.versions)[1:]
         return Outcome(
@@ -156,6 +163,13 @@ class _Fold:
             {
                 family: dict(self._store.scan(family, b"", None, 1 << 30))
                 for family in self._store.families()
+            },
+            {
+                (version.name, key): structural_digest(
+                    version.models.peek(key).model, version.plan.pickles.extra
+                )
+                for version in processor.versions
+                for key in keys
             },
         )
 

@@ -264,6 +264,8 @@ def variants() -> Iterator[tuple[str, Any]]:
     yield "rolling ptp", stats.RollingPeakToPeak(10)
     yield "bayesian mean", stats.BayesianMean(1, 2)
     yield "link", stats.Mean() | stats.Var()
+    yield "target scaler", preprocessing.TargetStandardScaler(_linear())
+    yield "target min max", preprocessing.TargetMinMaxScaler(_linear())
     yield "cov", covariance.EmpiricalCovariance()
     yield "precision", covariance.EmpiricalPrecision()
     yield "gaussian(seed)", proba.Gaussian(seed=1)

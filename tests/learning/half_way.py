@@ -9,7 +9,7 @@ from river import base
 FAULT = "zz_fault"
 
 
-class _HalfWay(base.Wrapper):
+class _HalfWay(base.Wrapper[Any]):
     model: Any
 
     @property

@@ -13,6 +13,7 @@ import random
 import struct
 import subprocess
 import sys
+import tracemalloc
 import types
 import warnings
 from pathlib import Path
@@ -176,6 +177,7 @@ def test_shared_parts_stay_shared() -> None:
         np.arange(6.0).reshape(2, 3),
         np.asfortranarray(np.arange(6).reshape(2, 3)),
         np.array([], dtype=np.float32),
+        np.zeros((0, 5)),
         np.array(["a", "bc"]),
         np.array(3.5),
     ],
@@ -442,6 +444,37 @@ CALLS = [
     _ours("defaultdict") + _text("x") + b"\x85R",
     _ours("iterator") + _text("x") + b"K\x00\x86R",
 ]  # fmt: skip
+
+
+_HUGE = b"\x8a\x05" + (10**11).to_bytes(5, "little")  # LONG1
+_RANGE = _ours("int_range") + b"K\x00" + _HUGE + b"K\x01\x87R"
+# Only allowed names, few bytes, and as much memory as the machine has.
+GREEDY = {
+    "a range to go through": _value("builtins:tuple") + _RANGE + b"\x85R",
+    "a range to sort into a set": _value("builtins:set") + _RANGE + b"\x85R",
+    "a range to look for its greatest": _value("builtins:max") + _RANGE + b"\x85R",
+    "a counter of a long text": _ours("counter") + _text("abc") + b"\x85R",
+    "an ordered mapping of another": _ours("ordered") + b"}\x85R",
+    "rows of no columns": _ours("array") + b"(" + _text("<f8") + _HUGE + b"K\x00\x86" + _text("C")
+    + b"C\x00tR",
+    "rows of no objects": _ours("object_array") + _HUGE + b"K\x00\x86]\x86R",
+    "one text of all lengths": _ours("array") + b"(" + _text("|S2000000000") + b"K\x01\x85"
+    + _text("C") + b"C\x00tR",
+    # MEMOIZE the bytes once; every call takes a copy of them.
+    "many arrays of the same bytes": b"B" + struct.pack("<I", 8000) + bytes(8000) + b"\x940"
+    + _ours("array") + b"\x940" + 200 * (b"h\x01(" + _text("<f8") + b"M\xe8\x03\x85"
+    + _text("C") + b"h\x00tR0") + b"N",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", GREEDY)
+def test_a_few_bytes_of_allowed_names_take_no_memory_to_speak_of(what: str) -> None:
+    tracemalloc.start()
+    try:
+        _refused(_program(GREEDY[what]))
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("body", CALLS)

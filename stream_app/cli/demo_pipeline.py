@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from river import drift, linear_model, metrics, preprocessing, tree
 
-from stream_app import Binary, DriftMonitor, Labels, Pipeline, Version
+from stream_app import Binary, DriftMonitor, Labels, Limits, Pipeline, Version
 from stream_app.datasets.flights import FLIGHTS_FEATURES
 
 WEATHER = ["precip", "temp", "visib", "wind_speed"]
@@ -18,6 +18,8 @@ pipeline = Pipeline(
     task=Binary(),
     features=FLIGHTS_FEATURES,
     labels=Labels(wait=timedelta(days=1)),  # a flight that lands elsewhere never gets a label
+    # No flight is longer or later than this. One larger value would spoil a scaler for ever.
+    limits=Limits(magnitude_max=5000),
     metrics=metrics.ROCAUC(n_thresholds=100) + metrics.LogLoss(),
     versions={
         # What a dispatcher would look at: how late it left, and how far it has to go.

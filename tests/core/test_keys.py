@@ -15,12 +15,16 @@ from stream_app.codec.signatures import public_key
 from stream_app.core.authority import IN_FORCE_MAX, Keys
 from stream_app.core.commit import decode_commit
 from stream_app.core.position import Position
+from stream_app.core.rehearsal import SEAL, any_time
 from stream_app.core.topics import Topics
 from stream_app.errors import StateUntrusted
 from stream_app.events import Control, Refusal
-from stream_app.hosts.controls import signed
+from stream_app.hosts.controls import Signer, append_keys, signed, to_every_partition
 from stream_app.hosts.driver import _TEST_KEY, Driver
+from stream_app.hosts.partition_host import PartitionHost
+from stream_app.hosts.registration import register
 from stream_app.hosts.replay import replay
+from stream_app.storage.memory_log import MemoryLog
 from stream_app.storage.memory_store import MemoryStore
 from tests.core.history import PRIVATE_KEY, Entry, History, Outcome, values
 from tests.core.test_settings import declare, labelled
@@ -277,3 +281,35 @@ def test_keys_are_refused_by_name_without_a_log_too() -> None:
     with pytest.raises(Refusal) as caught:
         Keys({"k1": "00" * 32}, {}).changed({"k1": None})
     assert (caught.value.reason, caught.value.field) == ("bad_keys", "public_keys")
+
+
+def test_each_partition_changes_keys_at_its_own_record() -> None:
+    log, pipeline = MemoryLog(log_id="two"), declare(model_per="partition")
+    first = {"k1": public("k1")}
+    manifest = register(
+        log, pipeline, lambda: first, partitions=2, settings=any_time(pipeline.settings())
+    )
+    events = Topics(pipeline.name).events
+    # One partition has records before the change, the other has none.
+    for offset, event in enumerate(labelled(0, 3)):
+        log.append_at(events, 1, offset, 1000, b"k", encode_event(event).value)
+    signer, old = Signer("k1", private("k1")), Keys(first, {})
+    places = append_keys(log, manifest, signer, old, {"k2": public("k2"), "k1": None}, None)
+    later = Signer("k2", private("k2")).signed(time(1), manifest)
+    log.append(events, to_every_partition(later, manifest))
+    assert sorted(places) == [(0, 0), (1, 3)]
+    for partition in (0, 1):
+        store: Any = MemoryStore
+        host = PartitionHost(
+            log,
+            pipeline,
+            manifest,
+            partition,
+            open_store=store,
+            seal=SEAL,
+        )
+        while host.step():
+            pass
+        assert host.processor.authority.keys.in_force == {"k2": public("k2")}
+        assert host.processor.acceptance.counters.controls == 2
+        host.close()

@@ -12,7 +12,7 @@ from stream_app.core.pipeline import Pipeline
 from stream_app.core.recovery import check_settings
 from stream_app.core.settings import Settings
 from stream_app.core.topics import Topics
-from stream_app.errors import PositionMissing, UsageError
+from stream_app.errors import LogUntrusted, PositionMissing, UsageError
 from stream_app.hosts.manifests import (
     read_manifest,
     require_own_partitions,
@@ -61,6 +61,7 @@ def register(
             attempt="leave the number out: it is fixed at the first start",
         )
     check_partitions(pipeline, manifest.partitions)
+    _require_events(log, manifest)
     require_own_partitions(log, manifest, log.topics().get(topics.events, 0))
     log.create_topics(dict.fromkeys(_needed(log, pipeline), manifest.partitions))
     require_same_events(log, manifest)
@@ -101,6 +102,16 @@ def check_partitions(pipeline: Pipeline, partitions: int) -> None:
         )
     if partitions < 1:
         raise UsageError(f"{partitions} partitions", attempt="--partitions 1 or more")
+
+
+def _require_events(log: Log, manifest: Manifest) -> None:
+    """Refuse to make the topic of events a second time where no topic is ever deleted."""
+    events = Topics(manifest.pipeline).events
+    if not log.keeps_ledgers_in_topics and events not in log.topics():
+        raise LogUntrusted(
+            f"{events} in {log.url} is gone, although {manifest.pipeline} began there.",
+            attempt="restore the log from a backup; keep this file and its -wal for inspection",
+        )
 
 
 def _refuse_orphans(log: Log, pipeline: Pipeline) -> None:

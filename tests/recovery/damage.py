@@ -65,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="scripts/damage", description=__doc__)
     parser.add_argument("--cases", type=int, default=300, help="how many (300)")
     parser.add_argument("--seed", type=int, default=1, help="decides what is damaged how (1)")
+    parser.add_argument("--minutes", type=float, default=600, help="end after so many (600)")
     parser.add_argument("--case", type=int, help="this one alone, and say what it did")
     parser.add_argument("--directory", type=Path, help="where to work; default: a temporary one")
     chosen = parser.parse_args(arguments)
@@ -78,19 +79,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if chosen.case is not None:
             cases.run(chosen.case, shown=True)
         else:
-            _run(cases, chosen.cases)
+            _run(cases, chosen.cases, time.monotonic() + chosen.minutes * 60)
         return 1 if cases.failures else 0
 
 
-def _run(cases: Cases, count: int) -> None:
+def _run(cases: Cases, count: int, deadline: float) -> None:
     said = time.monotonic()
     for number in range(1, count + 1):
         cases.run(number)
         if time.monotonic() - said > SAID_EVERY_S:
             said = time.monotonic()
             print(f"{number} of {count} cases", flush=True)
-        if len(cases.failures) >= FAILURES_SHOWN_MAX:
-            print(f"{len(cases.failures)} failures: enough")
+        if len(cases.failures) >= FAILURES_SHOWN_MAX or time.monotonic() > deadline:
+            print(f"ended after {number} of {count} cases, with {len(cases.failures)} failures")
             break
     _summarize(cases.came_to)
 

@@ -294,6 +294,15 @@ def test_newest_settings_that_cannot_be_read_are_refused(machine: Machine) -> No
         _run(machine, "small()")
 
 
+def test_a_topic_of_events_that_is_gone_is_not_made_anew(machine: Machine) -> None:
+    """Found by damaged files: one bit in its name, and what producers had sent was not there."""
+    _sql(machine, "UPDATE partitions SET topic = 'small.evemts' WHERE topic = 'small.events'")
+    with pytest.raises(LogUntrusted, match=r"small\.events .* is gone"):
+        _run(machine, "small()")
+    with closing(machine.log()) as log:
+        assert "small.events" not in log.topics()
+
+
 def test_a_lost_ledger_is_never_taken_as_a_first_start(machine: Machine) -> None:
     machine.run(small(), until=HALF)
     _sql(machine, "DELETE FROM ledger")

@@ -63,4 +63,5 @@ def measure(name: str, rounds: int) -> bool:
 
 def main(rounds: int) -> bool:
     """Print all rows."""
-    return all([measure(name, rounds) for name in TARGETS])
+    met = [measure(name, rounds) for name in TARGETS]
+    return all(met)

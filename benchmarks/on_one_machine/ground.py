@@ -13,9 +13,10 @@ from stream_app import Pipeline
 from stream_app.codec.encode import encode_event
 from stream_app.core.memory import Memory
 from stream_app.events import Event
-from stream_app.hosts.embedded import run_hosts
+from stream_app.hosts.checkpoint_pace import Pace
+from stream_app.hosts.embedded import calm_garbage_collector, run_hosts
 from stream_app.hosts.log_url import open_broker
-from stream_app.hosts.partition_host import Pace, PartitionHost
+from stream_app.hosts.partition_host import PartitionHost
 from stream_app.hosts.registration import register
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.hosts.work import Work
@@ -69,6 +70,7 @@ class Never(Pace):
     """No checkpoint is ever due."""
 
     def due(self) -> bool:
+        """Never."""
         return False
 
 
@@ -97,6 +99,7 @@ class Ground:
 
     def open(self, pace: Pace | None = None, memory: Memory = Memory()) -> PartitionHost:  # noqa: B008 - frozen
         """Open the partition as `run` does."""
+        calm_garbage_collector()
         self.host = PartitionHost(
             self.log,
             self.declared,

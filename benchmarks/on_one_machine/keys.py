@@ -1,4 +1,4 @@
-"""A model for each of a million keys: memory, throughput beside a thousand, checkpoints, restart."""
+"""A model for each of a million keys, beside a thousand: memory, throughput, checkpoints, restart."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def swept(folder: Path, keys: int, chunk: int = 50_000) -> tuple[Ground, float]:
         ground.step_through()
         most = max(most, resident_mb())
     print(
-        f"  {keys} keys: {(time.monotonic() - began) / keys * 1e6:.0f} µs for each new key, at most "
-        f"{most:.0f} MB resident, state {bytes_below(ground.directory) / 1e6:.0f} MB, {load()}",
+        f"  {keys} keys: {(time.monotonic() - began) / keys * 1e6:.0f} µs for each new key, at "
+        f"most {most:.0f} MB resident, state {bytes_below(ground.directory) / 1e6:.0f} MB, {load()}",
         flush=True,
     )
     return ground, most
@@ -56,8 +56,8 @@ def throughput(grounds: dict[int, Ground], draw: str, rounds: int) -> bool:
     wall, cpu = (statistics.median(s[FEW][i] / s[many][i] for s in seen) for i in (0, 1))
     micros = {k: statistics.median(s[k].cpu for s in seen) / COUNT * 1e6 for k in grounds}
     print(
-        f"  {draw:8} {wall:.2f} x the throughput of {FEW} keys (CPU {cpu:.2f}; {micros[FEW]:.0f} and "
-        f"{micros[many]:.0f} µs an event), target {SHARES[draw]}, {load()}",
+        f"  {draw:8} {wall:.2f} x the throughput of {FEW} keys (CPU {cpu:.2f}; {micros[FEW]:.0f} "
+        f"and {micros[many]:.0f} µs an event), target {SHARES[draw]}, {load()}",
         flush=True,
     )
     return cpu >= SHARES[draw]
@@ -74,7 +74,9 @@ def checkpoints(ground: Ground, keys: int) -> None:
         began, cpu = time.perf_counter(), time.process_time()
         ground.host.checkpoint()
         wall, cpu = time.perf_counter() - began, time.process_time() - cpu
-        print(f"  checkpoint of {changed:6} changed keys: {wall * 1e3:7.1f} ms (CPU {cpu * 1e3:.1f})")
+        print(
+            f"  checkpoint of {changed:6} changed keys: {wall * 1e3:7.1f} ms (CPU {cpu * 1e3:.1f})"
+        )
 
 
 def restart(ground: Ground, *, orderly: bool) -> float:
@@ -106,7 +108,7 @@ def main(keys: int, rounds: int) -> bool:
         met = most <= MEMORY_MAX_MB
         few, _ = swept(Path(name) / "few", FEW)
         grounds = {FEW: few, keys: many}
-        met = all([throughput(grounds, draw, rounds) for draw in DRAWS]) and met
+        met = all(tuple(throughput(grounds, draw, rounds) for draw in DRAWS)) and met
         print(f"  at most {MEMORY_MAX_MB} MB resident; now {resident_mb():.0f} MB")
         met = restart(many, orderly=False) <= RESTART_MAX_S and met
         met = restart(many, orderly=True) <= RESTART_MAX_S and met

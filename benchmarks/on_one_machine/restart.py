@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from on_one_machine.ground import Ground, load, resident_mb
-
 from stream_app import Observation
 from stream_app.cli import demo_pipeline
 from stream_app.core.log import Log
@@ -88,9 +87,7 @@ def feed_for(ground: Ground, feed: Iterator[Event], seconds: float, rate: int) -
         time.sleep(0.05 if rate else 0)
 
 
-def one_kill(
-    ground: Ground, file: Path, feed: Iterator[Event], rate: int, seconds: float
-) -> float:
+def one_kill(ground: Ground, file: Path, feed: Iterator[Event], rate: int, seconds: float) -> float:
     """Return the seconds from the kill to a new prediction."""
     log = ground.log
     before = log.bounds(PREDICTIONS, 0)[1]
@@ -108,8 +105,8 @@ def one_kill(
     cpu, memory = runner.cpu_s(), resident_mb(runner.process.pid)
     runner.kill()
     print(
-        f"    {took:5.2f} s, of CPU {cpu:5.2f} s   {rate or 'full'} events/s for {seconds:.1f} s before it, "
-        f"{memory:.0f} MB resident, {load()}",
+        f"    {took:5.2f} s, of CPU {cpu:5.2f} s   {rate or 'full'} events/s for {seconds:.1f} s "
+        f"before it, {memory:.0f} MB resident, {load()}",
         flush=True,
     )
     return took
@@ -142,6 +139,5 @@ def measure(waiting: int, kills: int) -> bool:
 
 def main(kills: int) -> bool:
     """Print both rows."""
-    return all([measure(waiting, kills) for waiting in (1000, 1_000_000)])
-
-
+    met = [measure(waiting, kills) for waiting in (1000, 1_000_000)]
+    return all(met)

@@ -1,4 +1,4 @@
-"""A model for each of a million keys, beside a thousand: memory, throughput, checkpoints, restart."""
+"""A model for each of a million keys beside a thousand: memory, speed, checkpoints, restart."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ def swept(folder: Path, keys: int, chunk: int = 50_000) -> tuple[Ground, float]:
         ground.append(feed, min(chunk, keys - done))
         ground.step_through()
         most = max(most, resident_mb())
+    state = bytes_below(ground.directory) / 1e6
     print(
-        f"  {keys} keys: {(time.monotonic() - began) / keys * 1e6:.0f} µs for each new key, at "
-        f"most {most:.0f} MB resident, state {bytes_below(ground.directory) / 1e6:.0f} MB, {load()}",
+        f"  {keys} keys: {(time.monotonic() - began) / keys * 1e6:.0f} µs for a new key, at "
+        f"most {most:.0f} MB resident, state {state:.0f} MB, {load()}",
         flush=True,
     )
     return ground, most

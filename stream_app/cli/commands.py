@@ -34,6 +34,7 @@ COMMANDS = {
     "apply": Listed("apply", "Put changed settings into the log."),
     "replay": Listed("replay", "Fold the log again and compare with what was published.", True),
     "checkpoints": Listed("checkpoints", "Look at the saved state, and verify it."),
+    "retain": Listed("retain", "Delete old outputs from the embedded log."),
     "topics": Listed("topics", "Show a pipeline's topics, or make what is missing."),
     "doctor": Listed("doctor", "Find what is wrong around a pipeline, and how to repair it."),
     "schemas": Listed("schemas", "Print the JSON Schemas of all records."),

@@ -10,7 +10,7 @@ from on_one_machine.ground import Clock, Ground, Never, load
 from on_one_machine.traffic import inline, pipeline
 
 TARGETS = {"scaler|logreg": 0.05, "HoeffdingTree": 0.05, "ARF(10)": 0.10}
-EVENTS = {"scaler|logreg": 100_000, "HoeffdingTree": 60_000, "ARF(10)": 6_000}
+EVENTS = {"scaler|logreg": 60_000, "HoeffdingTree": 40_000, "ARF(10)": 4_000}
 
 
 class Pair:

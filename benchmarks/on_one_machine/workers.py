@@ -1,9 +1,8 @@
-"""Two workers on two partitions, beside one on both: throughput, and CPU time for each event."""
+"""Two workers on two partitions, beside one on both."""
 
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import statistics
 import subprocess
@@ -57,12 +56,11 @@ def predicted(log: Log) -> int:
     return sum(log.bounds("shared.predictions", partition)[1] for partition in (0, 1))
 
 
-def one_run(folder: Path, file: Path, workers: int) -> tuple[float, float]:
-    """Return events per second from the first prediction on, and CPU seconds of all processes."""
+def one_run(folder: Path, file: Path, workers: int) -> float:
+    """Return events per second from the first prediction on."""
     program = str(Path(sys.executable).with_name("stream-app"))
     broker, state = str(folder / "log.db"), str(folder / "state")
     command = [program, "run", str(file), "--broker", broker, "--state", state, "--until-end"]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     log = open_broker(broker, read_only=True)
     with subprocess.Popen(
         [*command, "--workers", str(workers)], stderr=subprocess.DEVNULL
@@ -75,9 +73,7 @@ def one_run(folder: Path, file: Path, workers: int) -> tuple[float, float]:
         rate = (now - seen) / (time.monotonic() - began)
         process.wait()
     log.close()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return rate, cpu
+    return rate
 
 
 def main(rounds: int) -> bool:
@@ -94,11 +90,10 @@ def main(rounds: int) -> bool:
                 shutil.copytree(origin, folder)
                 seen[workers] = one_run(folder, folder / "shared.py", workers)
                 shutil.rmtree(folder)
-            ratios.append(seen[2][0] / seen[1][0])
+            ratios.append(seen[2] / seen[1])
             print(
-                f"  {ratios[-1]:.2f} x: {seen[1][0]:.0f} and {seen[2][0]:.0f} events/s; CPU in all "
-                f"{seen[1][1]:.1f} and {seen[2][1]:.1f} s with imports, {os.cpu_count()} cores, "
-                f"{load()}",
+                f"  {ratios[-1]:.2f} x: {seen[1]:.0f} and {seen[2]:.0f} events/s, "
+                f"{os.cpu_count()} cores, {load()}",
                 flush=True,
             )
     print(f"  median {statistics.median(ratios):.2f}, target {TARGET}")

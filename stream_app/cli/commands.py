@@ -35,6 +35,7 @@ COMMANDS = {
     "keys": Listed("keys", "Show or change the keys that controls are signed with."),
     "replay": Listed("replay", "Fold the log again and compare with what was published.", True),
     "checkpoints": Listed("checkpoints", "Look at the saved state, and verify it."),
+    "retain": Listed("retain", "Delete old outputs from the embedded log."),
     "topics": Listed("topics", "Show a pipeline's topics, or make what is missing."),
     "doctor": Listed("doctor", "Find what is wrong around a pipeline, and how to repair it."),
     "schemas": Listed("schemas", "Print the JSON Schemas of all records."),

@@ -19,6 +19,7 @@ from stream_app.events import LabelValue
 SIZE = 1024
 _SHIFT = 10
 _PREFIX = b"i"
+_STALE_MAX = 64  # entries of the schedule that may be out of date, beyond as many as are not
 _NEVER = 1 << 63  # later than every deadline
 TIMED_OUT = 0  # an outcome; None: waits for its label; (label,): joined
 
@@ -36,7 +37,7 @@ class _Segment:
         self.ids = ids
         self.outcomes = outcomes
         self.deadlines = deadlines
-        self.waiting = sum(1 for outcome in outcomes if outcome is None)
+        self.waiting = outcomes.count(None)
         self.digest: bytes | None = None
 
     def encode(self) -> bytes:
@@ -46,6 +47,8 @@ class _Segment:
         """Return the earliest deadline among those that wait."""
         if not self.waiting:
             return None
+        if self.waiting == len(self.deadlines):
+            return min(self.deadlines)
         return min(
             deadline
             for deadline, outcome in zip(self.deadlines, self.outcomes, strict=True)
@@ -208,6 +211,10 @@ class Identities:
     def _schedule(self, number: int, deadline_ms: int) -> None:
         self._due_of[number] = deadline_ms
         heapq.heappush(self._due, (deadline_ms, number))
+        if len(self._due) > 2 * len(self._due_of) + _STALE_MAX:
+            # Segments that were forgotten before they were due, while event time hardly moves.
+            self._due = [(due, number) for number, due in self._due_of.items()]
+            heapq.heapify(self._due)
         self._quiet_until_ms = self._due[0][0]
 
     def changes(self) -> int:

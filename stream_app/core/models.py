@@ -59,6 +59,7 @@ class Models:
         self.generation = 0
         self._live: dict[str, UndoableModel] = {}
         self._changed: set[str] = set()
+        self._called: set[str] = set()  # since the last `trim`; not all of them in `_changed` yet
         self._evicted: dict[str, tuple[int, bytes]] = {}
         self._unsaved: dict[bytes, bytes | None] = {}
 
@@ -70,7 +71,7 @@ class Models:
         elif len(self._live) > 1:
             # A dict keeps insertion order, so putting a key in again makes it the newest.
             self._live[key] = self._live.pop(key)
-        self._changed.add(key)
+        self._called.add(key)
         return model
 
     def peek(self, key: str) -> UndoableModel:
@@ -98,42 +99,52 @@ class Models:
 
     def trim(self) -> None:
         """Bound what grew during a batch: journals that are long, and live models."""
-        for key in self._changed:
+        for key in self._called:
             model = self._live.get(key)
             if model is not None and model.calls_since_image() > JOURNAL_MIN:
                 wanted = model.image_bytes() // BYTES_PER_CALL
                 if model.calls_since_image() > min(max(wanted, JOURNAL_MIN), JOURNAL_MAX):
                     model.image()
+        self._note_called()
+        self._called.clear()
         excess = len(self._live) - self._live_max
         if excess > 0:
             for key in list(self._live)[:excess]:
                 self._evict(key)
 
+    def _note_called(self) -> None:
+        """Count what was called among what changed: in bulk, not at every call."""
+        self._changed |= self._called
+
     def _evict(self, key: str) -> None:
         model = self._live.pop(key)
         if key in self._changed:
             self._changed.remove(key)
-            self._evicted[key] = (model.learned, model.image())
+            self._evicted[key] = (model.learned, model.last_image())
 
     def reset(self) -> None:
         """Let every key start anew with its next event."""
         self.generation += 1
         self._live.clear()
+        self._called.clear()
         self._changed.clear()
         self._evicted.clear()
 
     def changes(self) -> int:
         """Return how many models the next checkpoint will write."""
+        self._note_called()
         return len(self._changed) + len(self._evicted)
 
     def collect(self, writes: dict[bytes, bytes | None]) -> None:
         """Hand the bytes of all changed models to a checkpoint."""
         changed: dict[bytes, bytes | None] = {}
+        self._note_called()
         for key in self._changed:
             model = self._live[key]
             changed[_PREFIX + key.encode()] = self._blob(key, model.learned, model.image())
         for key, (learned, image) in self._evicted.items():
             changed[_PREFIX + key.encode()] = self._blob(key, learned, image)
+        self._called.clear()
         self._changed.clear()
         self._evicted.clear()
         self._unsaved.update(changed)

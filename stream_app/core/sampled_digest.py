@@ -41,7 +41,7 @@ class SampledDigest:
         """Take note that a key's model changed."""
         sampled = self._sampled.get(key)
         if sampled is None:
-            if len(self._sampled) > 100_000:
+            if len(self._sampled) > 10_000:
                 self._sampled.clear()
             sampled = self._sampled[key] = is_sampled(key)
         if sampled:

@@ -29,15 +29,13 @@ from stream_app.core.recovery import Recovery, recover, require_unbroken
 from stream_app.core.store import Image, StateStore
 from stream_app.core.topics import Topics
 from stream_app.errors import LogUntrusted, PositionMissing, StateUntrusted
+from stream_app.hosts.checkpoint_pace import Pace
 from stream_app.hosts.published import published_topic
 from stream_app.hosts.work import Work
 from stream_app.records import Record
 
 BATCH_MAX = 1000
 RELEARN_MAX = 5000
-CHECKPOINT_EVERY_S = 1.0
-CHECKPOINT_EVERY_MAX_S = 15.0
-CHECKPOINT_SHARE = 0.03
 
 
 class Store(StateStore, Protocol):
@@ -69,28 +67,6 @@ class AtOnce(Executor):
 
 def nothing(_step: str) -> None:
     """Watch no steps."""
-
-
-class Pace:
-    """When a checkpoint is due, so that its cost stays a small share; looks at the clock.
-
-    It gives hints only: where checkpoints fall never changes an output.
-    """
-
-    def __init__(self, every_s: float = CHECKPOINT_EVERY_S) -> None:
-        self._every_s = every_s
-        self._saved_at = time.monotonic()
-        self._cost_s = 0.0
-
-    def due(self) -> bool:
-        """Tell whether it is time for a checkpoint."""
-        wanted = max(self._every_s, self._cost_s / CHECKPOINT_SHARE)
-        return time.monotonic() - self._saved_at >= min(wanted, CHECKPOINT_EVERY_MAX_S)
-
-    def saved(self, cost_s: float) -> None:
-        """Take note of what a checkpoint cost, dump and write."""
-        self._cost_s = cost_s
-        self._saved_at = time.monotonic()
 
 
 class PartitionHost:

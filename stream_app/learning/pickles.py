@@ -29,6 +29,8 @@ from stream_app.learning.rebuilders import (
 from stream_app.learning.reductions import Reducers
 
 _NOTHING: Mapping[str, object] = types.MappingProxyType({})
+_ATTRIBUTES_KEPT_MAX = 256  # of a class; a model may name them after what is in its events
+_IMMUTABLE_TYPE = 1 << 8  # Py_TPFLAGS_IMMUTABLETYPE
 
 
 class ModelPickles:
@@ -42,7 +44,8 @@ class ModelPickles:
         self.reducers = Reducers(self.extra)
         self._makers: dict[str, Any] = {}
         self._globals: dict[str, Any] = dict(REBUILDERS)
-        self._blanks: set[type] = set()
+        # Of each class that instances are made of: which attributes may be set on an instance.
+        self._blanks: dict[type, dict[str, bool]] = {}
         for rebuilder, resolve in ((blank, self._blank), (made, self._made), (fill, self._fill)):
             self._globals[_name(rebuilder)] = Rebuilder(rebuilder.name, resolve)
 
@@ -108,7 +111,7 @@ class ModelPickles:
             if not isinstance(cls, type):
                 raise _untrusted(f"they make instances of {name}, which is no class")
             found = self._makers[name] = maker(cls)
-            self._blanks.add(cls)
+            self._blanks[cls] = {}
         return found
 
     def _fill(self, thing: Any, state: Any) -> None:
@@ -118,20 +121,31 @@ class ModelPickles:
         such instances in a slower form: a scaler and a regression then learn a third slower.
         """
         kind = type(thing)
-        if kind not in self._blanks or type(state) is not dict:
+        known = self._blanks.get(kind)
+        if known is None or type(state) is not dict:
             raise TypeError("only a blank instance is filled, and from a dict")
         for name, value in state.items():
-            if name.startswith("__"):
-                raise TypeError(f"{name} is not an attribute of a model")
-            if hasattr(getattr(kind, name, None), "__set__"):
-                thing.__dict__[name] = value  # what the class computes under this name stays
-            else:
+            settable = known.get(name)
+            if settable is None:
+                settable = _is_settable(kind, name)
+                if len(known) < _ATTRIBUTES_KEPT_MAX:
+                    known[name] = settable
+            if settable:
                 object.__setattr__(thing, name, value)
+            else:
+                thing.__dict__[name] = value  # what the class computes under this name stays
 
     def _made(self, name: str) -> Any:
         if name not in MADE:
             raise _untrusted(f"they call {name}, which is not listed")
         return Rebuilder(name, import_listed(name))
+
+
+def _is_settable(kind: type, name: str) -> bool:
+    """Tell whether an attribute is set as any other; False where its class computes it."""
+    if name.startswith("__"):
+        raise TypeError(f"{name} is not an attribute of a model")
+    return not hasattr(getattr(kind, name, None), "__set__")
 
 
 class _Unpickler(pickle.Unpickler):
@@ -164,6 +178,8 @@ class _Unpickler(pickle.Unpickler):
 
     def _watch(self, thing: Any) -> Any:
         """Remember how something shared looks that BUILD could set attributes of."""
+        if type(thing) is type and thing.__flags__ & _IMMUTABLE_TYPE:
+            return thing  # `float`, in nearly every model: nobody can
         if isinstance(thing, type):
             # Pickle keeps them on the class when it first asks; another thread may just do that.
             copyreg._slotnames(thing)  # type: ignore[attr-defined]

@@ -46,7 +46,7 @@ def quick_calls(model: Any, predict: Callable[[Any], Any]) -> tuple[Predict, Lea
 
 def _is_plain(step: Any) -> bool:
     """Tell whether a step learns from features alone and hands on one mapping of them."""
-    return (
+    return type(step) is preprocessing.StandardScaler or (
         isinstance(step, base.Transformer)
         and not isinstance(step, base.AnomalyFilter | compose.TransformerUnion)
         and not step._supervised

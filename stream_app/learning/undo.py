@@ -147,11 +147,15 @@ class UndoableModel:
 
     def image(self) -> bytes:
         """Return the model's bytes; the journal starts anew from them."""
+        if self._journal and len(self.last_image()) <= RELOAD_BYTES_MAX:
+            self._use(self._image)
+        return self._image
+
+    def last_image(self) -> bytes:
+        """Return the model's bytes, for when it is not called again: it is not made quick anew."""
         if self._journal:
             self._image = self._pickles.dumps(self.model)
             self._journal.clear()
-            if len(self._image) <= RELOAD_BYTES_MAX:
-                self._use(self._image)
         return self._image
 
     def _undo(self) -> None:

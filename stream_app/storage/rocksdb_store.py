@@ -38,7 +38,7 @@ BLOCK_CACHE_BYTES = 64 << 20
 """Of all stores of a process together; index and filter blocks count too."""
 WRITE_BUFFERS_BYTES_MAX = 64 << 20
 """Of one store; more than that is flushed to files."""
-WAL_BYTES_MAX = 128 << 20
+WAL_BYTES_MAX = 32 << 20
 """Of one store; bounds the time an open takes after a crash."""
 FILES_OPEN_MAX = 256
 """Of one store that writes; a reader keeps every file open, or the writer could remove it."""

@@ -159,3 +159,22 @@ def test_what_retention_took_from_the_origin_is_noted(shop: Path, terminal: Term
 
 def test_a_file_has_no_acls(prepared: Path, terminal: Terminal) -> None:
     assert_error(terminal.run(prepared, "doctor", "shop", "--acls"), 2, "has no ACLs")
+
+
+def test_retain_deletes_old_outputs_and_never_an_event(shop: Path, terminal: Terminal) -> None:
+    before = {
+        row["topic"]: row
+        for row in terminal.run(shop, "status", "shop", "--json").json()[0]["topics"]
+    }
+    kept = terminal.run(shop, "retain", "shop", "--days", "1", "--json")
+    assert kept.code == 0, kept
+    assert {row["deleted"] for row in kept.json()} == {0}
+    deleted = terminal.run(shop, "retain", "shop", "--days", "0", "--json").json()
+    assert "shop.events" not in {row["topic"] for row in deleted}
+    for row in deleted:
+        assert (row["deleted"], row["kept"]) == (before[row["topic"]]["records"], 0)
+    shown = terminal.run(shop, "status", "shop")
+    assert shown.out.count("removed by retention") > 0
+    # The fold needs no output: it goes on, and proves what is still there.
+    assert terminal.run(shop, "run", "shop.py", "--until-end").code == 0
+    assert terminal.run(shop, "replay", "shop.py").code == 0

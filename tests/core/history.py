@@ -17,8 +17,9 @@ from stream_app.core.rehearsal import SEAL, any_time
 from stream_app.core.settings import Settings
 from stream_app.core.topics import Topics
 from stream_app.events import Control, Event
+from stream_app.hosts.checkpoint_pace import Pace
 from stream_app.hosts.controls import signed
-from stream_app.hosts.partition_host import Pace, PartitionHost
+from stream_app.hosts.partition_host import PartitionHost
 from stream_app.hosts.registration import register
 from stream_app.hosts.state_directory import KEY_NAME
 from stream_app.learning.digests import structural_digest

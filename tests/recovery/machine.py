@@ -15,8 +15,9 @@ from stream_app.core.log import Log
 from stream_app.core.memory import Memory
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.topics import Topics
+from stream_app.hosts.checkpoint_pace import Pace
 from stream_app.hosts.manifests import read_manifest
-from stream_app.hosts.partition_host import Pace, PartitionHost, Store, nothing
+from stream_app.hosts.partition_host import PartitionHost, Store, nothing
 from stream_app.hosts.registration import register
 from stream_app.hosts.replay import ReplayReport, replay
 from stream_app.hosts.state_directory import StateDirectory

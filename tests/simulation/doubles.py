@@ -17,7 +17,7 @@ from stream_app.core.log import Claim
 from stream_app.core.position import POSITION
 from stream_app.core.store import Image
 from stream_app.errors import LogUnavailable, StateUnavailable
-from stream_app.hosts.partition_host import Pace
+from stream_app.hosts.checkpoint_pace import Pace
 from stream_app.records import Output, Record
 from stream_app.storage.memory_log import MemoryLog
 from stream_app.storage.memory_store import MemoryStore

@@ -1,0 +1,1 @@
+"""The parts of `benchmarks/steady.py` and `benchmarks/soak.py`: this machine, embedded log."""

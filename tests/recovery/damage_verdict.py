@@ -19,6 +19,7 @@ REFUSED = "named at start"
 READING = "named by a reader"
 REPLAY = "named by replay"
 UNREAD = "not noticed: records lost or changed that nothing had read"
+FOR_PEOPLE = "not noticed: what the position says for people to look at, and no output depends on"
 FORGOTTEN = "not noticed: an older log, and no state that knew of more"
 FAILED = "FAILED"
 
@@ -65,9 +66,19 @@ class Trial:
             return self._way_out(REPLAY, replayed)
         if difference is None:
             return Verdict(HARMLESS)
-        if self._only_unread(left):
+        return self._unnoticed(left, difference)
+
+    def _unnoticed(self, left: Left, difference: str) -> Verdict:
+        """Tell what nothing can notice here from what must be."""
+        wanted = self._moment.undisturbed
+        if left.events == wanted.events:
+            if left.outcome.published == wanted.outcome.published:
+                return Verdict(FOR_PEOPLE)
+            return Verdict(FAILED, why=f"silently, and replay agrees: {difference}")
+        learned = self._moment.committed
+        if left.events[:learned] == wanted.events[:learned]:
             return Verdict(UNREAD)
-        if self._of_state and left.events == self._moment.undisturbed.events[: len(left.events)]:
+        if self._of_state and left.events == wanted.events[: len(left.events)]:
             return Verdict(FORGOTTEN)
         return Verdict(FAILED, why=f"silently, and replay agrees: {difference}")
 
@@ -146,8 +157,3 @@ class Trial:
         if left.events != wanted.events:
             return f"events: {len(left.events)} of {len(wanted.events)}, or others"
         return first_difference(wanted.outcome, left.outcome)
-
-    def _only_unread(self, left: Left) -> bool:
-        """Tell whether all that was learned from before the damage is there as it was."""
-        learned = self._moment.committed
-        return left.events[:learned] == self._moment.undisturbed.events[:learned]

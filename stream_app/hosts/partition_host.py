@@ -175,9 +175,15 @@ class PartitionHost:
         published = published_topic(self._log, self._manifest.pipeline, versions, self.partition)
         if saved or published is not None:
             what = "a checkpoint" if saved else "outputs"
+            attempt = "restore the log from a backup, or give the pipeline a new name"
+            if published is None:  # a log from before the first start looks like this
+                attempt = (
+                    "restore the log from a newer backup; if this is the newest one, delete the "
+                    "state directory, and all that the log has is processed from its beginning"
+                )
             raise PositionMissing(
                 f"{where} has {what} but no committed position; it is never taken as zero.",
-                attempt="restore the log from a backup, or give the pipeline a new name",
+                attempt=attempt,
             )
 
     @property

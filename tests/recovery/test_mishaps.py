@@ -294,6 +294,21 @@ def test_newest_settings_that_cannot_be_read_are_refused(machine: Machine) -> No
         _run(machine, "small()")
 
 
+def test_a_log_from_before_the_first_start_asks_to_delete_the_state_that_is_ahead(
+    machine: Machine, undisturbed: Outcome, tmp_path: Path
+) -> None:
+    """Found by damaged files: a backup was put back as asked, and then nothing led any further."""
+    backup = machine.copy(tmp_path / "backup")
+    machine.run(small())
+    shutil.copy(backup.log_path, machine.log_path)
+    text = _refused(machine, small(), PositionMissing)
+    assert "a checkpoint but no committed position" in text
+    assert "delete the state directory" in text
+    shutil.rmtree(machine.state_path(small()))
+    machine.run(small())
+    assert first_difference(undisturbed, machine.outcome(small())) is None
+
+
 def test_a_topic_of_events_that_is_gone_is_not_made_anew(machine: Machine) -> None:
     """Found by damaged files: one bit in its name, and what producers had sent was not there."""
     _sql(machine, "UPDATE partitions SET topic = 'small.evemts' WHERE topic = 'small.events'")

@@ -36,6 +36,9 @@ def replay(pipeline: str, as_json: bool, broker: str) -> int:
     Key, value and headers of all outputs, state digests among them, must equal what live has
     published. Writes nothing to the log. Exit code 3 when there is a difference.
     """
+    from stream_app.storage.address_space import require_room
+
+    require_room()
     from stream_app.hosts.manifests import read_manifest, require_same_events
     from stream_app.hosts.stop_flag import StopFlag
 

@@ -67,6 +67,9 @@ def run(
     second one kills workers that do not; after any end, kill -9 too, the same command goes on
     where it was.
     """
+    from stream_app.storage.address_space import require_room
+
+    require_room()  # where imports and threads get no memory, Python hangs or speaks of others
     from stream_app.cli.run_view import run_view
     from stream_app.cli.run_web import heard
     from stream_app.hosts.stop_flag import StopFlag

@@ -12,7 +12,6 @@ ROOM_BYTES_MIN = 768 << 20
 """Its threads take most: a stack of 8 MB each, and up to 128 MB of the C library's for its heap."""
 
 
-@cache  # no error is cached, and what the first store has started serves the later ones
 def require_room() -> None:
     """Raise `StateUnavailable` if a limit leaves RocksDB too little to begin with.
 
@@ -34,3 +33,9 @@ def require_room() -> None:
             attempt=f"let it take {ROOM_BYTES_MIN >> 20} MB more (ulimit -v), and bound memory by "
             "the container or the service instead",
         )
+
+
+@cache  # no error is cached, and what the first store has started serves the later ones
+def require_room_once() -> None:
+    """Raise as `require_room` does, until there was room once."""
+    require_room()

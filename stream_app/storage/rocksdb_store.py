@@ -24,7 +24,7 @@ from rocksdict import (
 
 from stream_app.core.store import Image
 from stream_app.errors import StateUnavailable, StateUntrusted, StreamAppError
-from stream_app.storage.address_space import require_room
+from stream_app.storage.address_space import require_room_once
 from stream_app.storage.private_files import (
     make_private_directory,
     named_os_errors,
@@ -119,7 +119,7 @@ class RocksdbStore:
             _make_directories(path, directory)
         refuse_writers(path)
         refuse_writers(directory)
-        require_room()
+        require_room_once()
         # Read before RocksDB: a writer that saves between the two must not look rolled back.
         saves = SaveCount(path / "saves").read()
         attempts = _READER_ATTEMPTS_MAX if read_only else 1

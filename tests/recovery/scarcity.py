@@ -36,7 +36,7 @@ PAGE = 4096
 DISK_BYTES = 24 << 20
 PAGES_LEFT = (0, 1, 2, 3, 5, 8, 12, 16, 20, 24, 30, 40, 60, 90, 130, 200)
 FILES_LEFT = tuple(range(1, 40, 2))
-MEGABYTES_LEFT = (1, 8, 64, 256, 512, 700, 760, 780, 900, 1500)
+MEGABYTES_LEFT = (0, 1, 8, 64, 256, 512, 700, 760, 780, 900, 1500)
 EventRow = tuple[int, bytes | None, bytes, tuple[tuple[str, bytes], ...]]
 
 

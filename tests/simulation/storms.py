@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
@@ -17,6 +18,22 @@ from tests.simulation.mutants import MUTANTS
 from tests.simulation.simulation import simulate
 
 REPORT_EVERY_S = 10.0
+
+
+# Threads of whoever asks are not to be forked.
+_CONTEXT = multiprocessing.get_context("forkserver")
+
+
+def storms(seeds: range) -> Iterator[tuple[int, Counter[str] | str]]:
+    """Yield each seed with what befell it, or what was wrong, from all cores."""
+    with ProcessPoolExecutor(os.cpu_count(), _CONTEXT) as pool:
+        yield from pool.map(_one, seeds, chunksize=20)
+
+
+def survivals(names: Sequence[str], seeds: int) -> Iterator[tuple[str, int]]:
+    """Yield each mutant with the seeds that it survived, from all cores."""
+    with ProcessPoolExecutor(os.cpu_count(), _CONTEXT) as pool:
+        yield from zip(names, pool.map(survived, names, [seeds] * len(names)), strict=True)
 
 
 def survived(name: str, seeds: int) -> int:
@@ -52,18 +69,17 @@ def _storms(seeds: range) -> int:
     befell: Counter[str] = Counter()
     began = said = time.monotonic()
     wrong = 0
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
-        for number, (seed, found) in enumerate(pool.map(_one, seeds, chunksize=20), 1):
-            if isinstance(found, str):
-                wrong += 1
-                print(f"seed {seed}: {found}", flush=True)
-            else:
-                befell += found
-            if time.monotonic() - said > REPORT_EVERY_S:
-                said = time.monotonic()
-                rate = number / (said - began)
-                left = (len(seeds) - number) / rate
-                print(f"{number} seeds, {rate:.0f}/s, {left:.0f} s left", flush=True)
+    for number, (seed, found) in enumerate(storms(seeds), 1):
+        if isinstance(found, str):
+            wrong += 1
+            print(f"seed {seed}: {found}", flush=True)
+        else:
+            befell += found
+        if time.monotonic() - said > REPORT_EVERY_S:
+            said = time.monotonic()
+            rate = number / (said - began)
+            left = (len(seeds) - number) / rate
+            print(f"{number} seeds, {rate:.0f}/s, {left:.0f} s left", flush=True)
     print(f"{len(seeds)} seeds in {time.monotonic() - began:.0f} s: {_told(befell)}")
     print(f"{wrong} of them differ" if wrong else "no difference")
     return 3 if wrong else 0
@@ -79,8 +95,7 @@ def _one(seed: int) -> tuple[int, Counter[str] | str]:
 def _mutants(names: Sequence[str], seeds: int) -> int:
     alive = 0
     print("SEEDS SURVIVED  MUTANT")
-    for name in names:
-        count = survived(name, seeds)
+    for name, count in survivals(names, seeds):
         alive += count == seeds
         print(f"{count:14}  {name}{'  (all of them)' if count == seeds else ''}", flush=True)
     return 3 if alive else 0

@@ -3,43 +3,38 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-
-import pytest
 
 from tests.simulation.mutants import MUTANTS
-from tests.simulation.simulation import Wrong, simulate
-from tests.simulation.storms import survived
+from tests.simulation.simulation import simulate
+from tests.simulation.storms import storms, survivals
 
-CHUNK, CHUNKS = 50, 40
+SEEDS = 2000
 MUTANT_SEEDS = 400
 
 
-@pytest.mark.parametrize("chunk", range(CHUNKS))
-def test_a_world_in_storm_comes_to_what_it_comes_to_in_calm(chunk: int) -> None:
+def test_worlds_in_storm_come_to_what_they_come_to_in_calm() -> None:
     befell: Counter[str] = Counter()
-    for seed in range(chunk * CHUNK, (chunk + 1) * CHUNK):
-        try:
-            befell += simulate(seed)
-        except Exception as error:
-            error.add_note(f"scripts/simulate --seed {seed}")
-            raise
+    wrong = []
+    for seed, found in storms(range(SEEDS)):
+        if isinstance(found, str):
+            wrong.append(f"scripts/simulate --seed {seed}: {found}")
+        else:
+            befell += found
+    assert not wrong, "\n".join(wrong)
     # Fewer than these, and the storm was none.
-    assert befell["crashes"] > CHUNK
+    assert befell["crashes"] > SEEDS
     for fault in ("failures", "frozen", "fenced", "states rolled back", "states lost"):
-        assert befell[fault] > CHUNK // 5, befell
+        assert befell[fault] > SEEDS // 5, befell
     for what in ("altered", "foreign", "lost records", "older log", "position lost"):
-        assert befell[what], befell
+        assert befell[what] > SEEDS // 20, befell
 
 
-@pytest.mark.parametrize("name", MUTANTS)
-def test_each_mutant_of_the_protocol_is_told_from_it(
-    name: str, record_property: Callable[[str, object], None]
-) -> None:
-    seeds = survived(name, MUTANT_SEEDS)
-    record_property("seeds survived", seeds)
-    if seeds == MUTANT_SEEDS:
-        raise Wrong(f"no seed below {MUTANT_SEEDS} tells it: scripts/simulate --mutant {name!r}")
+def test_each_mutant_of_the_protocol_is_told_from_it() -> None:
+    found = dict(survivals(list(MUTANTS), MUTANT_SEEDS))
+    table = "\n".join(f"{seeds:6} seeds survived by: {name}" for name, seeds in found.items())
+    print(table)
+    assert len(found) > 40
+    assert max(found.values()) < MUTANT_SEEDS, table
 
 
 def test_the_same_seed_is_the_same_storm() -> None:

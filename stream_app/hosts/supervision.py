@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import multiprocessing
+import os
 import signal
 import threading
 import time
@@ -224,7 +225,7 @@ def _spawn(
     work: Work, plan: Any, number: int, share: Sequence[Place], until: Mapping[Any, int] | None
 ) -> tuple[Any, Connection]:
     ours, theirs = _CONTEXT.Pipe()
-    args = (work, plan, number, share, until, theirs, levels_here())
+    args = (work, plan, number, share, until, theirs, levels_here(), dict(os.environ))
     process = _CONTEXT.Process(target=_child, args=args, name=f"worker-{number}")
     with _deaf():
         process.start()
@@ -260,8 +261,12 @@ def _child(
     until: Mapping[Any, int] | None,
     pipe: Connection,
     levels: Levels,
+    environment: dict[str, str],
 ) -> None:
     """Be one worker; the parent's death ends it as a stop does."""
+    # What this was forked from has the environment of when that began.
+    os.environ.clear()
+    os.environ.update(environment)
     sending = threading.Lock()
 
     def say(word: Any) -> None:

@@ -96,8 +96,9 @@ def test_settings_signed_just_before_their_key_was_revoked_come_into_force_all_t
     log: Log, terminal: Terminal
 ) -> None:
     state = StateDirectory(Path(".stream-app/state"))
-    Path("shop.py").write_text(NEW)
-    new, manifest = load_pipeline("shop.py").settings(), read_manifest(log, "shop")
+    for name in ("shop.py", "shop_anew.py"):  # a module's name is its own within this process
+        Path(name).write_text(NEW)
+    new, manifest = load_pipeline("shop_anew.py").settings(), read_manifest(log, "shop")
     asked: list[str] = []
 
     def signer() -> Signer:

@@ -33,7 +33,7 @@ def saved() -> tuple[bytes, bytes, object, object]:
     }
     a_commit = {
         "next_offset": 1,
-        "chain": "",
+        "chain": "0" * 64,
         "semantics": 1,
         "environment": environment,
         "seat": {"champion": "a", "since": 0},

@@ -141,7 +141,7 @@ def test_a_running_intake_ends_when_the_topic_that_it_copies_into_was_made_anew(
     shop.fill()
     with ThreadPoolExecutor(1) as pool:
         changed = pool.submit(make_anew_once_copied, shop)
-        # A process of its own: workers here would have the environment of the first test's.
+        # A process of its own, that a time-out ends.
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "stream_app", "intake", shop.spec),

@@ -40,10 +40,8 @@ def flights(first: int) -> Iterator[Event]:
 def file_of(folder: Path, waiting: int) -> Path:
     """Return the demo's pipeline in a file of its own, which lets so many wait."""
     text = Path(demo_pipeline.__file__).read_text()
-    text = text.replace("import Binary,", "import Limits, Binary,")
-    bound = f"limits=Limits(ids_max={waiting + 100_000}),\n    task=Binary(),"
-    file = folder / "flights.py"
-    file.write_text(text.replace("task=Binary(),", bound))
+    file = folder / f"flights_{waiting}.py"  # a module of its own in this process
+    file.write_text(text.replace("Limits(", f"Limits(ids_max={waiting + 100_000}, "))
     return file
 
 

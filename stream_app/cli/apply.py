@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -19,12 +18,7 @@ from stream_app.records import format_position
 @click.command()
 @pipeline_file
 @click.option("--dry-run", is_flag=True, help="Only show what would change.")
-@click.option(
-    "--by",
-    metavar="WHO",
-    default=lambda: os.environ.get("USER"),
-    help="Who changes it, for the record.  [default: you]",
-)
+@options.by
 @options.as_json
 @options.broker
 @options.state

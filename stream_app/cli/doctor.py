@@ -8,7 +8,7 @@ import click
 
 from stream_app.cli import options
 from stream_app.cli.pipeline_argument import declared
-from stream_app.cli.stdout import emit, emit_json, styled
+from stream_app.cli.stdout import emit, emit_rows, styled
 from stream_app.core.upkeep import Finding
 from stream_app.hosts.doctor import Diagnosis
 from stream_app.hosts.doctor import doctor as look_over
@@ -61,12 +61,7 @@ def doctor(
             emit(line)
         return 0
     found = look_over(broker, pipeline, plan, role=role)
-    if as_json:
-        for finding in found.findings:
-            emit_json(finding)
-    else:
-        for line in _lines(found):
-            emit(line)
+    emit_rows(found.findings, _lines(found), as_json=as_json)
     return NEEDS_PERSON if found.problems else 0
 
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from stream_app.cli.live import Pace, shown
+from stream_app.cli.live import Moving, shown
 from stream_app.cli.logs import fact
 from stream_app.cli.table import count
 from stream_app.hosts.embedded import Owned, Stopped
@@ -14,17 +14,8 @@ from stream_app.hosts.source_copying import Skipped, SourceProgress, Word
 from stream_app.records import Place
 
 
-class SourceView:
-    """One source partition's newest progress, and how fast it moves."""
-
-    def __init__(self, progress: SourceProgress) -> None:
-        self.progress = progress
-        self._pace = Pace(progress.next_offset)
-
-    def update(self, progress: SourceProgress) -> None:
-        """Take newer progress in."""
-        self.progress = progress
-        self._pace.update(progress.next_offset)
+class SourceView(Moving[SourceProgress]):
+    """What is told of a source partition."""
 
     @property
     def stands(self) -> tuple[int, int]:

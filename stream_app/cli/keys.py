@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 
 from stream_app.cli import options
 from stream_app.cli.pipeline_argument import named
-from stream_app.cli.stdout import emit, emit_json
+from stream_app.cli.stdout import emit_rows
 from stream_app.cli.table import table_lines
 from stream_app.errors import UsageError
 from stream_app.hosts.signing_keys import KeyRow
@@ -21,12 +20,7 @@ _HEAD = ("KEY", "STATE", "PUBLIC KEY", "REACHED BY", "PRIVATE KEY")
 @click.argument("pipeline", metavar="PIPELINE")
 @click.option("--rotate", is_flag=True, help="A new key in place of the one that is here.")
 @click.option("--revoke", metavar="KEY", help="Let a key sign no more.")
-@click.option(
-    "--by",
-    metavar="WHO",
-    default=lambda: os.environ.get("USER"),
-    help="Who changes it, for the record.  [default: you]",
-)
+@options.by
 @options.as_json
 @options.broker
 @options.state
@@ -65,12 +59,7 @@ def keys(
         rows = signing_keys.key_rows(log, name, directory)
     finally:
         log.close()
-    if as_json:
-        for row in rows:
-            emit_json(row)
-        return
-    for line in table_lines(_HEAD, [_cells(row) for row in rows]):
-        emit(line)
+    emit_rows(rows, table_lines(_HEAD, map(_cells, rows)), as_json=as_json)
 
 
 def _cells(row: KeyRow) -> tuple[str, ...]:

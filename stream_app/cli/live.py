@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from stream_app.cli.table import duration
 
@@ -53,6 +53,30 @@ class Pace:
             return f"[yellow]no word for {duration(silent_s)}[/yellow]"
         eta_s = self.eta_s(left)
         return "" if eta_s is None else f"ETA {duration(eta_s)}"
+
+
+class HasOffset(Protocol):
+    """What workers tell of a place: how far it is."""
+
+    @property
+    def next_offset(self) -> int:
+        """First offset not done yet."""
+
+
+P = TypeVar("P", bound=HasOffset)
+
+
+class Moving(Generic[P]):
+    """A place's newest progress, and how fast it moves."""
+
+    def __init__(self, progress: P) -> None:
+        self.progress = progress
+        self._pace = Pace(progress.next_offset)
+
+    def update(self, progress: P) -> None:
+        """Take newer progress in."""
+        self.progress = progress
+        self._pace.update(progress.next_offset)
 
 
 class Display:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -50,6 +51,16 @@ def http(command: Command) -> Command:
         show_envvar=True,
         callback=lambda _context, _option, text: None if text is None else parse_address(text),
         help="Answer /livez, /readyz and /metrics there; port 0 is any free one.  [default: off]",
+    )(command)
+
+
+def by(command: Command) -> Command:
+    """`--by WHO`: whose order it is."""
+    return click.option(
+        "--by",
+        metavar="WHO",
+        default=lambda: os.environ.get("USER"),
+        help="Who changes it, for the record.  [default: you]",
     )(command)
 
 

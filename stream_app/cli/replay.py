@@ -16,7 +16,7 @@ from stream_app.errors import DifferenceFound
 from stream_app.hosts.log_url import open_broker
 
 if TYPE_CHECKING:
-    from stream_app.core.commit import Commit, Manifest
+    from stream_app.core.commit import Manifest
     from stream_app.core.log import Log
     from stream_app.core.pipeline import Pipeline
     from stream_app.hosts.replay import ReplayReport
@@ -63,9 +63,10 @@ def replay(pipeline: str, as_json: bool, broker: str) -> int:
 def _replayed(
     log: Log, plan: Pipeline, manifest: Manifest, partition: int, flag: StopFlag
 ) -> ReplayReport:
+    from stream_app.hosts.manifests import committed
     from stream_app.hosts.replay import replay as replay_partition
 
-    commit = _commit(log, plan.name, partition)
+    commit = committed(log, plan.name, partition)
     total = 0 if commit is None else commit.next_offset - manifest.origins[partition]
     with progress_bar(f"replaying {plan.name}/{partition}", total) as advance:
         return replay_partition(
@@ -98,13 +99,14 @@ def _print(report: ReplayReport, name: str, *, as_json: bool) -> None:
 
 
 def _raise_difference(log: Log, name: str, reports: list[ReplayReport]) -> None:
+    from stream_app.hosts.manifests import committed
     from stream_app.hosts.replay import likely_cause
 
     for report in reports:
         if report.difference is None:
             continue
         found = report.difference
-        commit = _commit(log, name, report.partition)
+        commit = committed(log, name, report.partition)
         cause = "unknown" if commit is None else likely_cause(commit)
         raise DifferenceFound(
             f"{found.position}, caused by {found.source}, differs in {found.field}: published "
@@ -112,14 +114,6 @@ def _raise_difference(log: Log, name: str, reports: list[ReplayReport]) -> None:
             attempt=f"stream-app consume {found.position.partition('/')[0]} --from "
             f"{found.position} --limit 1 to see what is there",
         )
-
-
-def _commit(log: Log, name: str, partition: int) -> Commit | None:
-    from stream_app.core.commit import decode_commit
-    from stream_app.core.topics import Topics
-
-    found = log.ledger_get(Topics(name).ledger, partition, "commit")
-    return None if found is None else decode_commit(found, f"{name}/{partition}")
 
 
 def _shown(value: str | None) -> str:

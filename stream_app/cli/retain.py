@@ -8,7 +8,7 @@ import click
 
 from stream_app.cli import options
 from stream_app.cli.pipeline_argument import named, pipeline_name
-from stream_app.cli.stdout import emit, emit_json
+from stream_app.cli.stdout import emit_rows
 from stream_app.cli.table import count, table_lines
 from stream_app.hosts.log_url import open_broker
 from stream_app.hosts.retention import delete_outputs
@@ -38,10 +38,6 @@ def retain(name: str, days: float, as_json: bool, broker: str) -> None:
         rows = delete_outputs(log, pipeline, timedelta(days=days))
     finally:
         log.close()
-    if as_json:
-        for row in rows:
-            emit_json(row)
-        return
     cells = [(row.topic, count(row.deleted), count(row.kept)) for row in rows]
-    for line in table_lines(("TOPIC", "DELETED", "KEPT"), cells, right=(1, 2)):
-        emit(line)
+    lines = table_lines(("TOPIC", "DELETED", "KEPT"), cells, right=(1, 2))
+    emit_rows(rows, lines, as_json=as_json)

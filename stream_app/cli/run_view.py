@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from stream_app.cli.live import Pace, shown
+from stream_app.cli.live import Moving, shown
 from stream_app.cli.logs import fact
 from stream_app.cli.table import count
 from stream_app.hosts.embedded import Notice, Owned, Progress, Word
@@ -13,17 +13,8 @@ from stream_app.hosts.stop_flag import StopFlag
 from stream_app.records import Place
 
 
-class PartitionView:
-    """One partition's newest progress, and how fast it moves."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-        self._pace = Pace(progress.next_offset)
-
-    def update(self, progress: Progress) -> None:
-        """Take newer progress in."""
-        self.progress = progress
-        self._pace.update(progress.next_offset)
+class PartitionView(Moving[Progress]):
+    """What is told of a partition."""
 
     @property
     def left(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from stream_app.errors import SurroundingsError
@@ -25,6 +26,16 @@ def emit_json(value: object) -> None:
     import msgspec  # here, because --help has no use for it
 
     emit(msgspec.json.encode(value))
+
+
+def emit_rows(rows: Iterable[object], lines: Iterable[str], *, as_json: bool) -> None:
+    """Write what a command found: each row as JSON for programs, or the lines for people."""
+    if as_json:
+        for row in rows:
+            emit_json(row)
+    else:
+        for line in lines:
+            emit(line)
 
 
 def styled(text: str, **style: Any) -> str:

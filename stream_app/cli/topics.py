@@ -8,7 +8,7 @@ import click
 
 from stream_app.cli import options
 from stream_app.cli.pipeline_argument import declared
-from stream_app.cli.stdout import emit, emit_json, styled
+from stream_app.cli.stdout import emit_rows, styled
 from stream_app.cli.table import table_lines
 from stream_app.hosts.pipeline_names import is_spec
 from stream_app.hosts.topic_report import TopicReport, TopicRow, topics_made, topics_of
@@ -52,12 +52,7 @@ def topics(
     else:
         plan = declared(pipeline) if is_spec(pipeline) else None
         report = topics_of(broker, pipeline, plan)
-    if as_json:
-        for row in report.rows:
-            emit_json(row)
-    else:
-        for line in _lines(report):
-            emit(line)
+    emit_rows(report.rows, _lines(report), as_json=as_json)
     return NEEDS_PERSON if create and report.differs else 0
 
 

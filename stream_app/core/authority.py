@@ -21,7 +21,12 @@ from stream_app.records import Record
 IN_FORCE_MAX = 16
 NAMES_MAX = 1000
 _NAME = re.compile(r"[a-z0-9-]{1,32}\Z")
-_PUBLIC_KEY = re.compile(r"[0-9a-f]{64}\Z")
+_PUBLIC_KEY = re.compile(r"[0-9a-f]{64}")
+
+
+def is_public_key(text: str) -> bool:
+    """Tell whether a text is an ed25519 public key as manifests and controls write it."""
+    return _PUBLIC_KEY.fullmatch(text) is not None
 
 
 class Keys(msgspec.Struct, frozen=True):
@@ -55,7 +60,7 @@ class Keys(msgspec.Struct, frozen=True):
     def _require_new(self, name: str, public: object) -> None:
         if not _NAME.match(name):
             raise _bad(name, "a key's name is 1 to 32 lower-case letters, digits and -")
-        if not isinstance(public, str) or not _PUBLIC_KEY.match(public):
+        if not isinstance(public, str) or not is_public_key(public):
             raise _bad(name, "an ed25519 public key is 64 lower-case hexadecimal digits")
         known = self.in_force | self.revoked
         if name in known:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from stream_app.core.authority import Keys
+from stream_app.core.authority import Keys, is_public_key
 from stream_app.core.environment import Environment
 from stream_app.core.settings import Settings, read_settings
 from stream_app.errors import LogUntrusted
@@ -40,6 +40,10 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     def first_settings(self) -> Settings:
         """Return the settings in force at the origin."""
         return read_settings(self.settings)
+
+    def first_keys(self) -> Keys:
+        """Return the keys in force at the origin."""
+        return Keys(dict(self.public_keys), {})
 
 
 class Seat(msgspec.Struct, frozen=True):
@@ -123,7 +127,7 @@ def _require_consistent(manifest: Manifest, where: str) -> None:
         origins = f"{manifest.partitions} partitions, but the origins {manifest.origins}"
         raise _unreadable(what, f"it has {origins}")
     for name, key in manifest.public_keys.items():
-        if not _PUBLIC_KEY.fullmatch(key):
+        if not is_public_key(key):
             raise _unreadable(what, f"the public key {name} is none")
 
 
@@ -137,7 +141,7 @@ def decode_settings(value: bytes, where: str) -> Settings:
 _decode_commit = msgspec.json.Decoder(Commit).decode
 _decode_manifest = msgspec.json.Decoder(Manifest).decode
 _decode_settings = msgspec.json.Decoder(Settings).decode
-_DIGEST = _PUBLIC_KEY = re.compile(r"[0-9a-f]{64}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def _decode(value: bytes, decode: Callable[[bytes], T], what: str) -> T:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from stream_app.core.commit import Manifest, decode_commit
+from stream_app.core.commit import Manifest
 from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.settings import differences
-from stream_app.core.topics import Topics
 from stream_app.errors import UsageError
 from stream_app.hosts.controls import append_settings
-from stream_app.hosts.manifests import read_manifest, settings_in_force
+from stream_app.hosts.manifests import committed, read_manifest, settings_in_force
 from stream_app.hosts.signing_keys import signer_here
 from stream_app.hosts.state_directory import StateDirectory
 
@@ -38,10 +37,9 @@ def _refuse_other_versions(log: Log, manifest: Manifest, pipeline: Pipeline) -> 
     """Raise `UsageError` for a file that the log's versions could not run with afterwards."""
     declared = pipeline.definitions()
     for partition in range(manifest.partitions):
-        found = log.ledger_get(Topics(pipeline.name).ledger, partition, "commit")
-        if found is None:
+        commit = committed(log, pipeline.name, partition)
+        if commit is None:
             continue
-        commit = decode_commit(found, f"{pipeline.name}/{partition}")
         for name, version in commit.versions.items():
             if declared.get(name, version.definition) != version.definition:
                 raise UsageError(

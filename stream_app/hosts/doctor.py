@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from stream_app.core.commit import decode_commit
 from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.upkeep import Finding, Keeper, Subject, deviations, leftovers
 from stream_app.errors import LogUnavailable, StreamAppError
 from stream_app.hosts.event_samples import sample_findings
 from stream_app.hosts.keepers import keeper_of
+from stream_app.hosts.manifests import committed
 from stream_app.hosts.source_samples import source_findings
 from stream_app.hosts.source_status import source_statuses
 from stream_app.hosts.subjects import declared_subject, open_if_there, subject_of
@@ -138,13 +138,12 @@ def _counted(log: Log, subject: Subject) -> list[Finding]:
         return []
     rows = []
     for partition in range(subject.manifest.partitions):
-        found = log.ledger_get(subject.topics.ledger, partition, "commit")
-        if found is None:
+        commit = committed(log, subject.pipeline, partition)
+        if commit is None:
             continue
-        counters = decode_commit(found, f"{subject.pipeline}/{partition}").counters
         where = f"{subject.topics.events}/{partition}"
         for name, what in _COUNTED.items():
-            if count := counters.get(name):
+            if count := commit.counters.get(name):
                 attempt = f"stream-app status {subject.pipeline} --broker {log.url}"
                 rows.append(Finding("note", name, where, f"{count} records {what}", attempt))
     return rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from stream_app.core.authority import Keys
-from stream_app.core.commit import Manifest, decode_commit, decode_manifest, decode_settings
+from stream_app.core.commit import Commit, Manifest, decode_commit, decode_manifest, decode_settings
 from stream_app.core.log import Log
 from stream_app.core.settings import Settings
 from stream_app.core.topics import Topics
@@ -89,12 +89,16 @@ def require_own_partitions(log: Log, manifest: Manifest, count: int) -> None:
         )
 
 
+def committed(log: Log, pipeline: str, partition: int) -> Commit | None:
+    """Return a partition's committed position; None before its first one."""
+    found = log.ledger_get(Topics(pipeline).ledger, partition, "commit")
+    return None if found is None else decode_commit(found, f"{pipeline}/{partition}")
+
+
 def champion(log: Log, manifest: Manifest, partition: int) -> str:
     """Return the version whose predictions downstream reads."""
-    found = log.ledger_get(Topics(manifest.pipeline).ledger, partition, "commit")
-    if found is None:
-        return manifest.initial_champion
-    return decode_commit(found, f"{manifest.pipeline}/{partition}").seat.champion
+    commit = committed(log, manifest.pipeline, partition)
+    return manifest.initial_champion if commit is None else commit.seat.champion
 
 
 def settings_in_force(log: Log, manifest: Manifest) -> Settings:
@@ -112,7 +116,7 @@ def newest_keys(log: Log, manifest: Manifest) -> Keys:
     """
     found = log.ledger_get(Topics(manifest.pipeline).ledger, 0, "keys")
     if found is None:
-        return Keys(dict(manifest.public_keys), {})
+        return manifest.first_keys()
     try:
         return msgspec.json.decode(found, type=Keys)
     except msgspec.MsgspecError as error:

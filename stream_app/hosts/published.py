@@ -9,16 +9,19 @@ from stream_app.core.topics import Topics
 
 
 def published_topic(
-    log: Log, pipeline: str, versions: Collection[str], partition: int
+    log: Log, pipeline: str, versions: Collection[str], partition: int | None = None
 ) -> str | None:
-    """Return a topic that has outputs of a pipeline's partition, or None.
+    """Return a topic that has outputs of a pipeline's partition, by default of any, or None.
 
     All of them are looked at: what came first may have been dead letters alone.
     """
     outputs = Topics(pipeline).all(versions)[1:]
     present = log.topics()
-    there = (topic for topic in outputs if partition < present.get(topic, 0))
-    return next((topic for topic in there if has_records(log, topic, partition)), None)
+    for topic in outputs:
+        for number in range(present.get(topic, 0)):
+            if partition in (None, number) and has_records(log, topic, number):
+                return topic
+    return None
 
 
 def has_records(log: Log, topic: str, partition: int) -> bool:

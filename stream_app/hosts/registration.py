@@ -116,13 +116,10 @@ def _require_events(log: Log, manifest: Manifest) -> None:
 
 def _refuse_orphans(log: Log, pipeline: Pipeline) -> None:
     """Refuse outputs without a manifest: the ledger was lost, and zero would be wrong."""
-    name, present = pipeline.name, log.topics()
-    counts = [present.get(topic, 0) for topic in Topics(name).all(pipeline.versions)[1:]]
-    for partition in range(max(counts)):
-        topic = published_topic(log, name, pipeline.versions, partition)
-        if topic is not None:
-            raise PositionMissing(
-                f"{topic} in {log.url} has records, but the log has no manifest and no position "
-                f"of {name}.",
-                attempt="restore the log from a backup, or give the pipeline a new name",
-            )
+    topic = published_topic(log, pipeline.name, pipeline.versions)
+    if topic is not None:
+        raise PositionMissing(
+            f"{topic} in {log.url} has records, but the log has no manifest and no position of "
+            f"{pipeline.name}.",
+            attempt="restore the log from a backup, or give the pipeline a new name",
+        )

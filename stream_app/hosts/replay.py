@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from stream_app.codec.blobs import KEY_BYTES, BlobSeal
-from stream_app.core.commit import Commit, Manifest, decode_commit
+from stream_app.core.commit import Commit, Manifest
 from stream_app.core.environment import this_environment
 from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
@@ -20,6 +20,7 @@ from stream_app.core.recovery import recover
 from stream_app.core.topics import Topics
 from stream_app.errors import LogUntrusted, PositionMissing, StateUnavailable
 from stream_app.hosts.embedded import calm_garbage_collector
+from stream_app.hosts.manifests import committed
 from stream_app.hosts.published import published_topic
 from stream_app.records import Output, Record, format_position
 from stream_app.storage.rocksdb_store import RocksdbStore
@@ -65,12 +66,10 @@ def replay(
     skipped. `progress` hears (records done, records in all).
     """
     calm_garbage_collector()
-    topics = Topics(pipeline.name)
-    found = log.ledger_get(topics.ledger, partition, "commit")
-    if found is None:
+    commit = committed(log, pipeline.name, partition)
+    if commit is None:
         _require_nothing_published(log, pipeline, partition)
         return ReplayReport(partition, 0, manifest.origins[partition], {}, 0, 0, [], None)
-    commit = decode_commit(found, f"{pipeline.name}/{partition}")
     with _temporary_directory() as folder:
         store = RocksdbStore.open(folder / "state")
         try:

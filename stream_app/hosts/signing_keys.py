@@ -6,11 +6,10 @@ import msgspec
 
 from stream_app.codec.signatures import public_key
 from stream_app.core.authority import Keys
-from stream_app.core.commit import Manifest, decode_commit
+from stream_app.core.commit import Manifest
 from stream_app.core.log import Log
-from stream_app.core.topics import Topics
 from stream_app.hosts.controls import Signer, append_keys
-from stream_app.hosts.manifests import newest_keys, read_manifest
+from stream_app.hosts.manifests import committed, newest_keys, read_manifest
 from stream_app.hosts.state_directory import StateDirectory
 
 
@@ -86,9 +85,6 @@ def _said(keys: Keys, name: str) -> str:
 
 def _committed(log: Log, manifest: Manifest, partition: int) -> Keys:
     """Return the keys as of a partition's committed position."""
-    found = log.ledger_get(Topics(manifest.pipeline).ledger, partition, "commit")
-    first = Keys(dict(manifest.public_keys), {})
-    if found is None:
-        return first
-    keys = decode_commit(found, f"{manifest.pipeline}/{partition}").keys
-    return keys if isinstance(keys, Keys) else first
+    commit = committed(log, manifest.pipeline, partition)
+    keys = None if commit is None else commit.keys
+    return keys if isinstance(keys, Keys) else manifest.first_keys()

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 
 import msgspec
 
-from stream_app.core.commit import Commit, Manifest, decode_commit
+from stream_app.core.commit import Commit, Manifest
 from stream_app.core.log import Log, Owner
 from stream_app.core.topics import Topics
 from stream_app.hosts.checkpoints import Checkpoint, look_at
-from stream_app.hosts.manifests import read_manifest, settings_in_force
+from stream_app.hosts.manifests import committed, read_manifest, settings_in_force
 from stream_app.hosts.source_status import SourceStatus, source_statuses
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.near_names import did_you_mean
@@ -81,8 +81,7 @@ def status(log: Log, pipeline: str, state: StateDirectory) -> Status:
     rows = []
     pending = False
     for partition in range(manifest.partitions):
-        found = log.ledger_get(Topics(pipeline).ledger, partition, "commit")
-        commit = None if found is None else decode_commit(found, f"{pipeline}/{partition}")
+        commit = committed(log, pipeline, partition)
         in_force = manifest.settings if commit is None else commit.settings
         pending = pending or in_force != newest
         rows.append(_partition(log, manifest, partition, commit, state))

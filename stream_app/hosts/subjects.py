@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from stream_app.core.commit import Manifest, decode_commit
+from stream_app.core.commit import Manifest
 from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.topics import Topics
 from stream_app.core.upkeep import Subject
 from stream_app.errors import UsageError
 from stream_app.hosts.log_url import log_exists, open_broker
-from stream_app.hosts.manifests import read_manifest, settings_in_force
+from stream_app.hosts.manifests import committed, read_manifest, settings_in_force
 from stream_app.hosts.registration import check_partitions
 from stream_app.hosts.source_list import known_sources
 
@@ -68,12 +68,12 @@ def subject_of(
 def named_subject(log: Log, name: str) -> Subject:
     """Return what the log knows of a pipeline that was started before."""
     manifest = read_manifest(log, name)
-    found = log.ledger_get(Topics(name).ledger, 0, "commit")
-    if found is None:  # nothing has run yet: what has a topic was declared
+    commit = committed(log, name, 0)
+    if commit is None:  # nothing has run yet: what has a topic was declared
         start = Topics(name).shadow("")
         versions = tuple(t.removeprefix(start) for t in log.topics() if t.startswith(start))
     else:
-        versions = tuple(decode_commit(found, f"{name}/0").versions)
+        versions = tuple(commit.versions)
     return Subject(
         spec=name,
         pipeline=name,

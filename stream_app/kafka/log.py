@@ -105,11 +105,13 @@ class KafkaLog:
         return self.topic_seen(topic).identity
 
     def topic_seen(self, topic: str) -> TopicSeen:
-        """Return a topic's id and partitions by one question; (empty, 0) before Kafka 3.1."""
+        """Return a topic's id and partitions by one question; before Kafka 3.1 without an id."""
         name = self._connection.prefix + topic
         found = self._run(f"looking at {topic}", topic_seen(self._connection, name))
         if found is None:
             raise unknown_topic(self.url, topic, self.topics())
+        if not found.identity:
+            return found._replace(partitions=self.topics().get(topic, 0))
         return found
 
     def topics(self) -> Mapping[str, int]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
-import importlib
 import random
 import sys
 import tempfile
@@ -16,6 +14,7 @@ from pathlib import Path
 from tests.recovery.damage_cases import Damage, damage
 from tests.recovery.damage_machines import Moment, moments
 from tests.recovery.damage_verdict import FAILED, Trial, Verdict
+from tests.recovery.forks import import_all
 
 DECLARATION = "from tests.recovery.pipelines import small\n\npipeline = small()\n"
 FAILURES_SHOWN_MAX = 20
@@ -69,11 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--case", type=int, help="this one alone, and say what it did")
     parser.add_argument("--directory", type=Path, help="where to work; default: a temporary one")
     chosen = parser.parse_args(arguments)
-    for module in ("registration", "replay", "workers"):
-        importlib.import_module(f"stream_app.hosts.{module}")
-    importlib.import_module("stream_app.cli.commands")
-    gc.collect()
-    gc.freeze()  # every fork would look at all that was imported
+    import_all()
     with tempfile.TemporaryDirectory(prefix="stream-app-damage-", dir=chosen.directory) as folder:
         cases = Cases(Path(folder).resolve(), chosen.seed)
         if chosen.case is not None:

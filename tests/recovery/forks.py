@@ -5,6 +5,8 @@ What is forked has opened neither log nor state before, and runs no threads.
 
 from __future__ import annotations
 
+import gc
+import importlib
 import os
 import pickle
 import resource
@@ -57,6 +59,15 @@ class Told(msgspec.Struct, frozen=True):
     def _after(self, word: str) -> str:
         found = [line for line in self.err.splitlines() if line.startswith(word)]
         return found[-1].removeprefix(word) if found else ""
+
+
+def import_all() -> None:
+    """Import what commands do, once for all forks."""
+    for module in ("registration", "replay", "workers"):
+        importlib.import_module(f"stream_app.hosts.{module}")
+    importlib.import_module("stream_app.cli.commands")
+    gc.collect()
+    gc.freeze()  # every fork would look at all that was imported
 
 
 def told(command: Callable[[], int]) -> Told:

@@ -7,8 +7,6 @@ goes on and what it leaves is what a machine leaves that lacked nothing.
 from __future__ import annotations
 
 import argparse
-import gc
-import importlib
 import os
 import resource
 import shutil
@@ -27,7 +25,7 @@ from stream_app.cli.program import exit_code
 from stream_app.errors import StreamAppError
 from stream_app.records import NewRecord
 from tests.recovery.damage_machines import Moment, left_by, moments
-from tests.recovery.forks import Told, in_fork, told
+from tests.recovery.forks import Told, import_all, in_fork, told
 from tests.recovery.machine import Machine, first_difference
 from tests.recovery.pipelines import small
 
@@ -339,11 +337,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("kinds", nargs="*", choices=[*KINDS, []], help="default: all")
     parser.add_argument("--directory", type=Path, help="where to work; default: a temporary one")
     chosen = parser.parse_args(arguments)
-    for module in ("registration", "replay", "workers"):
-        importlib.import_module(f"stream_app.hosts.{module}")
-    importlib.import_module("stream_app.cli.commands")
-    gc.collect()
-    gc.freeze()  # every fork would look at all that was imported
+    import_all()
     with tempfile.TemporaryDirectory(prefix="stream-app-scarce-", dir=chosen.directory) as folder:
         trial = Scarcity(Path(folder).resolve())
         for kind in chosen.kinds or KINDS:

@@ -21,6 +21,11 @@ _FIRST_FILE = "control.key"
 SHARED_SEAL_KEY = "STREAM_APP_SEAL_KEY_FILE"
 
 
+def backfill_lineage(version: str) -> str:
+    """Return the name of a version's backfill, which the live lineage never has."""
+    return f"backfill-{version}"
+
+
 class StateDirectory(msgspec.Struct, frozen=True):
     """The directory that `--state` names.
 

@@ -16,11 +16,13 @@ from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.topics import Topics
 from stream_app.errors import LogUntrusted
-from stream_app.hosts.partition_host import PartitionHost, Store, nothing
+from stream_app.hosts.keeping_store import Keepable, KeepingStore
+from stream_app.hosts.partition_host import PartitionHost, nothing
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.hosts.work import Work
 from stream_app.outputs import Evaluation
 from stream_app.records import Place
+from stream_app.storage.kept_directory import KeptDirectory
 from stream_app.storage.rocksdb_store import RocksdbStore
 from stream_app.web.figures import WorkFigures
 
@@ -72,7 +74,7 @@ class Stopped(msgspec.Struct, frozen=True):
 Word = Progress | Notice | Owned | Stopped
 
 
-def open_rocksdb(path: Path, _partition: int) -> Store:
+def open_rocksdb(path: Path, _partition: int) -> Keepable:
     """Open a partition's state on this machine."""
     return RocksdbStore.open(path)
 
@@ -87,7 +89,7 @@ def open_hosts(
     versions: Collection[str] | None = None,
     reached: Callable[[str], None] = nothing,
     publisher: Callable[[], Executor] | None = None,
-    open_store: Callable[[Path, int], Store] = open_rocksdb,
+    open_store: Callable[[Path, int], Keepable] = open_rocksdb,
 ) -> list[PartitionHost]:
     """Open partitions, all or none.
 
@@ -99,13 +101,17 @@ def open_hosts(
         for partition in partitions:
             path = state.partition(manifest.log_id, pipeline.name, partition)
             _refuse_lost_log(log, manifest, partition, state)
+            kept = KeptDirectory(state.kept(manifest.log_id, pipeline.name, partition), reached)
+            origin = manifest.origins[partition]
             hosts.append(
                 PartitionHost(
                     log,
                     pipeline,
                     manifest,
                     partition,
-                    open_store=partial(open_store, path, partition),
+                    open_store=partial(
+                        _keeping, kept, pipeline, origin, open_store, path, partition
+                    ),
                     seal=seal,
                     versions=versions,
                     reached=reached,
@@ -118,6 +124,17 @@ def open_hosts(
             host.close()
         raise
     return hosts
+
+
+def _keeping(
+    kept: KeptDirectory,
+    pipeline: Pipeline,
+    origin: int,
+    open_store: Callable[[Path, int], Keepable],
+    path: Path,
+    partition: int,
+) -> KeepingStore:
+    return KeepingStore(open_store(path, partition), kept, pipeline.checkpoints, origin)
 
 
 def _refuse_lost_log(log: Log, manifest: Manifest, partition: int, state: StateDirectory) -> None:

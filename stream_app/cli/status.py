@@ -153,7 +153,7 @@ def _role(version: str, seats: Sequence[str]) -> str:
 
 def _built(found: Status) -> list[tuple[str, ...]]:
     """Return the rows of the versions that backfills build, their partitions added up."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for version in sorted({name for row in found.partitions for name in row.backfills}):
         parts = [
             (row, row.backfills[version]) for row in found.partitions if version in row.backfills

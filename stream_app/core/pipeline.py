@@ -12,6 +12,7 @@ from stream_app.codec.limits import Limits
 from stream_app.core.evaluate import evaluate
 from stream_app.core.feature_types import feature_types
 from stream_app.core.intake import Intake, sources_of
+from stream_app.core.keeping import Keep
 from stream_app.core.settings import (
     AcceptanceSettings,
     ModelPer,
@@ -103,6 +104,7 @@ class Pipeline:
         evaluate_every: int = 1000,
         digest_every: int = 100_000,
         intake: Iterable[Intake] = (),
+        checkpoints: Keep | None = None,
     ) -> None:
         self.name = _checked_name("name", name)
         self.task = _checked_task(task)
@@ -132,6 +134,12 @@ class Pipeline:
             self.known.update(prepared.known)
         for _, prepared in self._drift:
             self.known.update(prepared.known)
+        self.checkpoints: Keep = _expect(
+            "checkpoints",
+            Keep() if checkpoints is None else checkpoints,
+            Keep,
+            "checkpoints=Keep(records=200_000, at_most=50)",
+        )
         self._plans = [self._plan(version) for version in self.versions]
         self.sources = sources_of(
             _expect("intake", intake, Iterable, 'intake=[Intake("topic", ...)]'),

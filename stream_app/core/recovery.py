@@ -195,6 +195,27 @@ def _position(
     if saved is None:
         return _origin(manifest, partition), "there is no checkpoint"
     where = f"{manifest.pipeline}/{partition}"
+    require_own(manifest, partition, saved, committed)
+    if saved.semantics != SEMANTICS:
+        return _origin(manifest, partition), "the checkpoint has other semantics"
+    saved.environment.check(this_environment(), f"the checkpoint of {where}")
+    missing = sorted(hosted.keys() - saved.versions.keys())
+    if missing:
+        return _origin(manifest, partition), f"the checkpoint lacks {', '.join(missing)}"
+    for name, version in hosted.items():
+        if saved.versions[name] != version.definition:
+            raise DefinitionDiffers(
+                f"the checkpoint of {where} holds {name} as {saved.versions[name][:12]}, but the "
+                f"log has outputs of {name} as {version.definition[:12]}.",
+                attempt="name the log's own state directory with --state, or move this one away: "
+                "the state is built again from the log",
+            )
+    return saved, None
+
+
+def require_own(manifest: Manifest, partition: int, saved: Position, committed: int) -> None:
+    """Raise `StateUntrusted` for a state of another log, pipeline or partition, or ahead of it."""
+    where = f"{manifest.pipeline}/{partition}"
     if (saved.log_id, saved.pipeline, saved.partition) != (
         manifest.log_id,
         manifest.pipeline,
@@ -212,21 +233,6 @@ def _position(
             f"position {committed}: the log was replaced by an older one.",
             attempt="put the right log back, or delete the state directory: it is built again",
         )
-    if saved.semantics != SEMANTICS:
-        return _origin(manifest, partition), "the checkpoint has other semantics"
-    saved.environment.check(this_environment(), f"the checkpoint of {where}")
-    missing = sorted(hosted.keys() - saved.versions.keys())
-    if missing:
-        return _origin(manifest, partition), f"the checkpoint lacks {', '.join(missing)}"
-    for name, version in hosted.items():
-        if saved.versions[name] != version.definition:
-            raise DefinitionDiffers(
-                f"the checkpoint of {where} holds {name} as {saved.versions[name][:12]}, but the "
-                f"log has outputs of {name} as {version.definition[:12]}.",
-                attempt="name the log's own state directory with --state, or move this one away: "
-                "the state is built again from the log",
-            )
-    return saved, None
 
 
 def _origin(manifest: Manifest, partition: int) -> Position:

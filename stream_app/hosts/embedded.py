@@ -18,11 +18,13 @@ from stream_app.core.pipeline import Pipeline
 from stream_app.core.topics import Topics
 from stream_app.errors import LogUntrusted
 from stream_app.hosts.joining import Waits, prepare_joins
-from stream_app.hosts.partition_host import PartitionHost, Store, nothing
+from stream_app.hosts.keeping_store import Keepable, KeepingStore
+from stream_app.hosts.partition_host import PartitionHost, nothing
 from stream_app.hosts.state_directory import StateDirectory, backfill_lineage
 from stream_app.hosts.work import Work
 from stream_app.outputs import Evaluation
 from stream_app.records import Place
+from stream_app.storage.kept_directory import KeptDirectory
 from stream_app.storage.rocksdb_store import RocksdbStore
 from stream_app.web.figures import WorkFigures
 
@@ -77,12 +79,12 @@ Word = Progress | Notice | Owned | Stopped
 class OpenStore(Protocol):
     """Opens a partition's state, of the live lineage or of a version's backfill."""
 
-    def __call__(self, path: Path, partition: int, backfill: str | None) -> Store:
+    def __call__(self, path: Path, partition: int, backfill: str | None) -> Keepable:
         """Open what lies at `path`."""
         ...
 
 
-def open_rocksdb(path: Path, partition: int, backfill: str | None) -> Store:  # noqa: ARG001
+def open_rocksdb(path: Path, partition: int, backfill: str | None) -> Keepable:  # noqa: ARG001
     """Open a partition's state on this machine."""
     return RocksdbStore.open(path)
 
@@ -111,12 +113,15 @@ def open_hosts(
         for partition in partitions:
             path = state.partition(manifest.log_id, pipeline.name, partition)
             _refuse_lost_log(log, manifest, partition, state)
+            kept = KeptDirectory(state.kept(manifest.log_id, pipeline.name, partition), reached)
             host = PartitionHost(
                 log,
                 pipeline,
                 manifest,
                 partition,
-                open_store=partial(open_store, path, partition, None),
+                open_store=partial(
+                    _keeping, kept, pipeline, manifest, open_store, path, partition, None
+                ),
                 seal=seal,
                 versions=versions,
                 reached=reached,
@@ -158,19 +163,36 @@ def open_backfill(
 
     Raises `VersionHosted` when the live lineage runs the version.
     """
-    path = state.partition(manifest.log_id, pipeline.name, partition, backfill_lineage(version))
+    lineage = backfill_lineage(version)
+    path = state.partition(manifest.log_id, pipeline.name, partition, lineage)
+    kept = KeptDirectory(state.kept(manifest.log_id, pipeline.name, partition, lineage), reached)
     return PartitionHost(
         log,
         pipeline,
         manifest,
         partition,
-        open_store=partial(open_store, path, partition, version),
+        open_store=partial(
+            _keeping, kept, pipeline, manifest, open_store, path, partition, version
+        ),
         seal=state.seal(),
         reached=reached,
         work=Work(path),
         publisher=publisher,
         backfill=version,
     )
+
+
+def _keeping(
+    kept: KeptDirectory,
+    pipeline: Pipeline,
+    manifest: Manifest,
+    open_store: OpenStore,
+    path: Path,
+    partition: int,
+    backfill: str | None,
+) -> KeepingStore:
+    store = open_store(path, partition, backfill)
+    return KeepingStore(store, kept, pipeline.checkpoints, manifest.origins[partition])
 
 
 def _refuse_lost_log(log: Log, manifest: Manifest, partition: int, state: StateDirectory) -> None:

@@ -117,6 +117,10 @@ class ReplicatedStore:
         self._whole = True
         self._store.drop(family)
 
+    def keep(self, path: Path) -> None:
+        """Make a whole copy of what is saved here in a directory."""
+        self._store.keep(path)
+
     def close(self) -> None:
         """Send what is saved and not sent yet, and let go of both."""
         try:

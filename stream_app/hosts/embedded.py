@@ -221,8 +221,9 @@ def notices(host: PartitionHost) -> list[Notice]:
     if host.rolled_back:
         rows.append("the state came back older than it was left; the log makes up for it")
     rows += [
-        f"version {name} leaves at offset {recovery.start.left[name]} and can never come back: "
-        f"{why}. Until the first new record is committed, a start that runs it undoes that"
+        f"version {name} leaves at offset {recovery.start.left[name]}: {why}. It comes back by "
+        "stream-app backfill alone; until the first new record is committed, a start that runs it "
+        "undoes that"
         for name, why in recovery.leaving.items()
     ]
     return [Notice(host.partition, text) for text in rows]

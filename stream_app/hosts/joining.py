@@ -69,6 +69,11 @@ def _why_not(name: str, definition: str, commit: Commit | None, live: Commit) ->
                 "up to now, and the start after that joins it"
             )
         return f"stream-app backfill FILE {name} builds it, and the start after that joins it"
+    if commit.next_offset < live.left.get(name, 0):
+        return (
+            f"it left at offset {live.left[name]}, and its backfill stands before that; stream-app "
+            f"backfill FILE {name} builds it up to now, and the start after that joins it"
+        )
     if commit.versions[name].definition != definition:
         return (
             f"its backfill has built another definition, {commit.versions[name].definition[:12]}; "

@@ -34,6 +34,7 @@ COMMANDS = {
     "apply": Listed("apply", "Put changed settings into the log."),
     "keys": Listed("keys", "Show or change the keys that controls are signed with."),
     "replay": Listed("replay", "Fold the log again and compare with what was published.", True),
+    "compare": Listed("compare", "Say which of two versions was better, and how sure that is."),
     "checkpoints": Listed("checkpoints", "Look at the saved state, and verify it."),
     "retain": Listed("retain", "Delete old outputs from the embedded log."),
     "topics": Listed("topics", "Show a pipeline's topics, or make what is missing."),

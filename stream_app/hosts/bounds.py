@@ -178,15 +178,17 @@ def first_where(log: Log, topic: str, partition: int, reached: Callable[[Record]
     A bisection: about log2 of the offsets in reads of one record.
     """
     low, high = log.bounds(topic, partition)
+    first = high
     while low < high:
         middle = (low + high) // 2
-        found = log.read(topic, partition, middle, records_max=1)
         # Where offsets have holes the record is a later one than was asked for.
-        if not found or found[0].offset >= high or reached(found[0]):
-            high = middle
-        else:
+        found = log.read(topic, partition, middle, records_max=1)
+        if found and not reached(found[0]):
             low = found[0].offset + 1
-    return low
+        else:
+            high = middle
+            first = found[0].offset if found else first
+    return first
 
 
 def ranges_of(

@@ -96,7 +96,9 @@ def known_versions(log: Log, pipeline: Pipeline | None, manifest: Manifest) -> s
 
 
 def _metrics(settings: Settings, known: Mapping[str, object], name: str) -> dict[str, Any]:
-    """Return the metrics that settings describe, by name."""
+    """Return the metrics that settings describe, by name; where there are none, the task's own."""
+    if not settings.reporting.metrics:
+        return tasks.load(settings.acceptance.task).default_metrics()
     found = {}
     for metric, tree in settings.reporting.metrics.items():
         path = f"metrics.{metric}"

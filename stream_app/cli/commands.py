@@ -33,6 +33,8 @@ COMMANDS = {
     "dead-letters": Listed("dead_letters", "Show refused records and failed model calls."),
     "apply": Listed("apply", "Put changed settings into the log."),
     "keys": Listed("keys", "Show or change the keys that controls are signed with."),
+    "backfill": Listed("backfill", "Build a version from history, beside the live ones.", True),
+    "promote": Listed("promote", "Make another version the champion."),
     "replay": Listed("replay", "Fold the log again and compare with what was published.", True),
     "explain": Listed("explain", "Make one prediction again and show what the model knew.", True),
     "checkpoints": Listed("checkpoints", "Look at the saved state; keep, prune, restore it."),

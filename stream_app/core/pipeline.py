@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Literal
@@ -21,6 +20,7 @@ from stream_app.core.settings import (
     ReportingSettings,
     Settings,
 )
+from stream_app.core.topics import is_name
 from stream_app.core.version_plan import VersionPlan
 from stream_app.errors import DeclarationError, StateUntrusted
 from stream_app.learning.definition import Prepared, build, definition_digest, prepare
@@ -29,8 +29,6 @@ from stream_app.learning.monitors import Monitor
 from stream_app.learning.pickles import ModelPickles
 from stream_app.learning.tasks import Task
 from stream_app.near_names import did_you_mean
-
-_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
 class Labels:
@@ -373,7 +371,7 @@ class Pipeline:
 
 
 def _checked_name(path: str, name: object) -> str:
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not is_name(name):
         raise DeclarationError(
             f"{path}: {name!r} is no name",
             attempt="lower-case letters, digits and dashes, such as `flights` or `v1`",

@@ -21,6 +21,11 @@ _FIRST_FILE = "control.key"
 SHARED_SEAL_KEY = "STREAM_APP_SEAL_KEY_FILE"
 
 
+def backfill_lineage(version: str) -> str:
+    """Return the name of a version's backfill, which the live lineage never has."""
+    return f"backfill-{version}"
+
+
 class StateDirectory(msgspec.Struct, frozen=True):
     """The directory that `--state` names.
 
@@ -35,9 +40,9 @@ class StateDirectory(msgspec.Struct, frozen=True):
         """Return a partition's directory."""
         return self.root / log_id / pipeline / lineage / str(partition)
 
-    def kept(self, log_id: str, pipeline: str, partition: int) -> Path:
+    def kept(self, log_id: str, pipeline: str, partition: int, lineage: str = LIVE) -> Path:
         """Return the directory of a partition's kept checkpoints."""
-        live = self.partition(log_id, pipeline, partition)
+        live = self.partition(log_id, pipeline, partition, lineage)
         return live.with_name(f"{live.name}.kept")
 
     def logs_of(self, pipeline: str) -> list[str]:

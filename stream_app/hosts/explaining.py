@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from stream_app.codec.incoming import Admitted
-from stream_app.core.commit import Manifest
+from stream_app.core.commit import Commit, Manifest
 from stream_app.core.environment import Environment, this_environment
 from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
@@ -18,6 +18,7 @@ from stream_app.core.processor import PartitionProcessor
 from stream_app.core.topics import Topics
 from stream_app.core.version import VersionFold
 from stream_app.errors import LogUntrusted, UsageError
+from stream_app.hosts.joining import built
 from stream_app.hosts.labels_found import LabelFound, label_of
 from stream_app.hosts.log_url import DEFAULT_BROKER, DEFAULT_STATE, open_broker
 from stream_app.hosts.manifests import committed, read_manifest
@@ -108,25 +109,25 @@ def explain(
     partition, offset, named = find(
         log, manifest, which, lambda done, total: progress("searching", done, total)
     )
-    commit = committed(log, pipeline.name, partition)
+    live = committed(log, pipeline.name, partition)
     where = format_position(Topics(pipeline.name).events, partition, offset)
-    if commit is None or offset >= commit.next_offset:
-        at = manifest.origins[partition] if commit is None else commit.next_offset
+    if live is None or offset >= live.next_offset:
+        at = manifest.origins[partition] if live is None else live.next_offset
         raise UsageError(
             f"{where} is not processed yet: the committed position is {at}",
             attempt=f"a position before {at}, or stream-app run FILE to go on",
         )
-    place = Place(log, pipeline, manifest, partition, commit, state)
+    place = Place(log, pipeline, manifest, partition, live, state, "", "")
     record = _record(place, offset, where)
     refused = _refusal(place, record)
     if refused is not None:
         return refused
     _require_observation(record)
-    chosen = _version(place, offset, version or named)
+    place = _with_version(place, offset, version or named)
     with rebuilt(
-        place, offset, [chosen], lambda done, total: progress("learning again", done, total)
+        place, offset, lambda done, total: progress("learning again", done, total)
     ) as found:
-        return _explained(place, record, chosen, found)
+        return _explained(place, record, found)
 
 
 def explained(
@@ -200,30 +201,51 @@ def _require_observation(record: Record) -> None:
         )
 
 
-def _version(place: Place, offset: int, wanted: str | None) -> str:
-    """Return which version to explain: by default the one that downstream read there."""
-    known, left = sorted(place.commit.versions), place.commit.left
+def _with_version(place: Place, offset: int, wanted: str | None) -> Place:
+    """Return the place with the version to explain: by default the one that downstream read."""
+    live, name = place.commit, place.pipeline.name
     if wanted is None:
-        topic = Topics(place.pipeline.name).predictions
-        published = published_at(place.log, topic, place.partition, offset)
-        if not published:
-            return place.commit.seat.champion
-        wanted = _decode_prediction(published[0].value).version
-    if wanted in known and wanted in place.pipeline.versions:
-        return wanted
-    if wanted in left:
-        why = f"left the pipeline at offset {left[wanted]}, and is not folded any more"
+        published = published_at(place.log, Topics(name).predictions, place.partition, offset)
+        champion = live.seat.champion
+        wanted = _decode_prediction(published[0].value).version if published else champion
+    commit = live if wanted in live.versions else built(place.log, name, wanted, place.partition)
+    if commit is not None and wanted in commit.versions:
+        _require_built(commit, offset, wanted)
+        definition = commit.versions[wanted].definition
+    elif wanted in live.left_definitions and offset < live.left[wanted]:
+        commit, definition = live, live.left_definitions[wanted]
+    else:
+        raise _no_version(place, wanted)
+    if wanted not in place.pipeline.versions:
         raise UsageError(
-            f"version {wanted} {why}", attempt=f"--version with one of {', '.join(known)}"
+            f"version {wanted} of {name} is not declared in the file any more, so nothing can be "
+            "made with its model",
+            attempt=f"declare {wanted} again as it was, or --version with another one",
         )
-    raise UsageError(
-        f"{place.pipeline.name} runs no version {wanted!r}{did_you_mean(wanted, known)}",
+    return place._replace(commit=commit, version=wanted, definition=definition)
+
+
+def _require_built(commit: Commit, offset: int, version: str) -> None:
+    if offset >= commit.next_offset:
+        raise UsageError(
+            f"the backfill of version {version} has come to {commit.next_offset} only",
+            attempt=f"stream-app backfill FILE {version} to go on",
+        )
+
+
+def _no_version(place: Place, wanted: str) -> UsageError:
+    live = place.commit
+    known = sorted(live.versions)
+    left = f": it left at offset {live.left[wanted]}" if wanted in live.left else ""
+    return UsageError(
+        f"{place.pipeline.name} runs no version {wanted!r} there{left}"
+        f"{did_you_mean(wanted, [each for each in known if each != wanted])}",
         attempt=f"--version with one of {', '.join(known)}",
     )
 
 
-def _explained(place: Place, record: Record, chosen: str, found: Rebuilt) -> Explanation:
-    processor = found.processor
+def _explained(place: Place, record: Record, found: Rebuilt) -> Explanation:
+    processor, chosen = found.processor, place.version
     [fold] = processor.versions
     acceptance = processor.acceptance
     admitted = acceptance.gate.decode(record)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -12,14 +12,13 @@ from typing import NamedTuple
 import msgspec
 
 from stream_app.codec.blobs import KEY_BYTES, BlobSeal
-from stream_app.core.batch import Start
-from stream_app.core.commit import Commit, Manifest
+from stream_app.core.commit import LIVE, Commit, Manifest, VersionCommit
 from stream_app.core.environment import this_environment
 from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.position import Position, read_position
 from stream_app.core.processor import PartitionProcessor
-from stream_app.core.recovery import recover, require_unbroken
+from stream_app.core.recovery import recover_backfill, require_unbroken
 from stream_app.core.store import NothingSaved, StateReader
 from stream_app.core.topics import Topics
 from stream_app.errors import (
@@ -30,7 +29,8 @@ from stream_app.errors import (
     StreamAppError,
 )
 from stream_app.hosts.overlay_store import Overlay
-from stream_app.hosts.state_directory import StateDirectory
+from stream_app.hosts.state_directory import StateDirectory, backfill_lineage
+from stream_app.records import Record
 from stream_app.storage.kept_directory import KeptDirectory
 from stream_app.storage.rocksdb_store import RocksdbStore
 
@@ -53,7 +53,7 @@ class Rebuilt(NamedTuple):
 
 
 class Place(NamedTuple):
-    """One partition of a pipeline that has committed something."""
+    """One version on one partition; `commit` is the newest of the lineage that has it."""
 
     log: Log
     pipeline: Pipeline
@@ -61,6 +61,8 @@ class Place(NamedTuple):
     partition: int
     commit: Commit
     state: StateDirectory
+    version: str
+    definition: str
 
     @property
     def events(self) -> str:
@@ -69,38 +71,38 @@ class Place(NamedTuple):
 
 
 @contextmanager
-def rebuilt(
-    place: Place, offset: int, versions: Sequence[str], progress: Progress | None = None
-) -> Iterator[Rebuilt]:
+def rebuilt(place: Place, offset: int, progress: Progress | None = None) -> Iterator[Rebuilt]:
     """Yield the state as of `offset`, folded in silence from the nearest checkpoint before it.
 
-    Only `versions` are folded: no version depends on another. Checkpoints are read where they
-    are; one that cannot be used is passed over, with a note, for an older one, and in the end for
-    the first record. Raises `LogUntrusted` when the log no longer reaches back to any of them.
+    Only the one version is folded, as a backfill would: it depends neither on the others nor on
+    the seat. Checkpoints are read where they are; one that cannot be used is passed over, with a
+    note, for an older one, and in the end for the first record. Raises `LogUntrusted` when the
+    log no longer reaches back to any of them.
     """
     notes: list[str] = []
-    commit = place.commit
+    commit, origin = place.commit, place.manifest.origins[place.partition]
     if commit.environment != this_environment():
         notes.append(_other_environment(commit))
-        commit = msgspec.structs.replace(commit, environment=this_environment())
+    commit = msgspec.structs.replace(
+        commit,
+        environment=this_environment(),
+        versions={place.version: VersionCommit(place.definition, origin, origin)},
+    )
     place = place._replace(commit=commit)
-    for path, position in [*_candidates(place, offset, notes), (None, None)]:
+    for path in [*_candidates(place, offset, notes), None]:
         with ExitStack() as opened:
             try:
-                found = _folded(opened, place, offset, versions, path, position, progress)
+                found = _opened(opened, place, offset, path)
+                if found is None:
+                    continue
+                folded = _fold(place, *found, offset, progress)
             except (StateUntrusted, StateUnavailable, EnvironmentDiffers) as error:
                 if path is None:
                     raise
                 notes.append(f"the checkpoint {path.name} is not used: {error.problem}")
                 continue
-            if found is not None:
-                processor, folded = found
-                yield Rebuilt(processor, path, _began(place, position), folded, notes)
-                return
-
-
-def _began(place: Place, position: Position | None) -> int:
-    return place.manifest.origins[place.partition] if position is None else position.next_offset
+            yield Rebuilt(found.processor, path, found.began, folded, notes)
+            return
 
 
 def _other_environment(commit: Commit) -> str:
@@ -113,25 +115,26 @@ def _other_environment(commit: Commit) -> str:
     return f"another environment, so bits may differ: {'; '.join(differing)}"
 
 
-def _candidates(place: Place, offset: int, notes: list[str]) -> list[tuple[Path, Position]]:
-    """Return the checkpoints at or before `offset`, the nearest first."""
-    name, log_id = place.pipeline.name, place.manifest.log_id
-    found: list[tuple[Path, Position]] = []
-    kept: list[Path] = []
-    try:
-        entries = KeptDirectory(place.state.kept(log_id, name, place.partition)).entries()
-        kept = [entry.path for entry in entries if entry.next_offset <= offset]
-    except StreamAppError as error:
-        notes.append(f"kept checkpoints are not used: {error.problem}")
-    for path in [*kept, place.state.partition(log_id, name, place.partition)]:
+def _candidates(place: Place, offset: int, notes: list[str]) -> list[Path]:
+    """Return the checkpoints at or before `offset`, the nearest first.
+
+    Of the live lineage, and of the version's backfill. What is kept says in its name where it
+    stands, so none of that is opened here.
+    """
+    name, log_id, partition = place.pipeline.name, place.manifest.log_id, place.partition
+    found: list[tuple[int, Path]] = []
+    for lineage in (LIVE, backfill_lineage(place.version)):
+        newest = place.state.partition(log_id, name, partition, lineage)
         try:
-            position = _position(path)
+            kept = KeptDirectory(place.state.kept(log_id, name, partition, lineage))
+            found += [(entry.next_offset, entry.path) for entry in kept.entries()]
+            position = _position(newest)
         except StreamAppError as error:
-            notes.append(f"the checkpoint {path.name} is not used: {error.problem}")
+            notes.append(f"checkpoints of {newest.parent} are passed over: {error.problem}")
             continue
-        if position is not None and position.next_offset <= offset:
-            found.append((path, position))
-    return sorted(found, key=lambda each: each[1].next_offset, reverse=True)
+        if position is not None:
+            found.append((position.next_offset, newest))
+    return [path for at, path in sorted(found, reverse=True) if at <= offset]
 
 
 def _position(path: Path) -> Position | None:
@@ -144,67 +147,68 @@ def _position(path: Path) -> Position | None:
         store.close()
 
 
-def _folded(
-    opened: ExitStack,
-    place: Place,
-    offset: int,
-    versions: Sequence[str],
-    path: Path | None,
-    position: Position | None,
-    progress: Progress | None,
-) -> tuple[PartitionProcessor, int] | None:
-    """Return (a processor at `offset`, the records that took); None if the checkpoint is later."""
-    log, pipeline, partition = place.log, place.pipeline, place.partition
+class _Opened(NamedTuple):
+    """A processor that stands where its checkpoint does."""
+
+    processor: PartitionProcessor
+    reader: Overlay
+    began: int
+
+
+def _opened(opened: ExitStack, place: Place, offset: int, path: Path | None) -> _Opened | None:
+    """Return what to fold with; None if the checkpoint is a later one, or lacks the version."""
     base: StateReader = NothingSaved()
-    seal = BlobSeal(bytes(KEY_BYTES))
+    seal, position = BlobSeal(bytes(KEY_BYTES)), None
     if path is not None:
         store = RocksdbStore.open(path, read_only=True)
         opened.callback(store.close)
-        # A live one has moved on, perhaps, since it was looked at.
+        # A live one may have moved on since it was looked at.
         base, position, seal = store, read_position(store), place.state.seal()
         if position is None or position.next_offset > offset:
             return None
-    begins = log.bounds(place.events, partition)[0]
-    recovery = recover(
-        place.manifest, partition, pipeline, place.commit, position, begins, place.commit.versions
+        if place.version not in position.versions:
+            return None
+    begins = place.log.bounds(place.events, place.partition)[0]
+    recovery = recover_backfill(
+        place.manifest,
+        place.partition,
+        place.pipeline,
+        place.version,
+        place.commit,
+        position,
+        begins,
+        0,
     )
     if path is not None and recovery.start.position is not position:
-        raise StateUntrusted(recovery.rebuild or "it is not used", attempt="an older one")
+        raise StateUntrusted(recovery.rebuild or "it is of no use", attempt="an older one")
     reader = Overlay(base, lambda: _temporary_store(opened))
     opened.callback(reader.close)
     processor = PartitionProcessor(
         place.manifest,
-        partition,
+        place.partition,
         msgspec.structs.replace(recovery.start, publish_from=offset),
-        pipeline.plans(versions),
+        place.pipeline.plans([place.version]),
         reader,
         seal=seal,
-        known=pipeline.known,
+        known=place.pipeline.known,
     )
-    before = processor.acceptance.counters.records
-    _fold(place, processor, reader, offset, recovery.start, progress)
-    return processor, processor.acceptance.counters.records - before
+    return _Opened(processor, reader, processor.next_offset)
 
 
 def _fold(
     place: Place,
     processor: PartitionProcessor,
     reader: Overlay,
+    began: int,
     offset: int,
-    start: Start,
     progress: Progress | None,
-) -> None:
-    first = start.position.next_offset
+) -> int:
+    """Fold up to `offset`, and return how many records that took."""
+    before = processor.acceptance.counters.records
     while processor.next_offset < offset:
-        at = processor.next_offset
-        wanted = min(BATCH, offset - at)
-        read = place.log.read(place.events, place.partition, at, records_max=wanted)
-        if read and read[0].offset > at:
-            begins = place.log.bounds(place.events, place.partition)[0]
-            require_unbroken(f"{place.pipeline.name}/{place.partition}", begins, at)
-        records = [record for record in read if record.offset < offset]
+        records = _read(place, processor.next_offset, offset)
         if not records:
-            return  # a hole before it, as Kafka's logs have
+            break  # a hole before it, as Kafka's logs have
         batch = processor.process(records)
         if batch.stop is not None:
             raise batch.stop
@@ -212,7 +216,16 @@ def _fold(
             reader.save(processor.image())
             processor.saved()
         if progress is not None:
-            progress(processor.next_offset - first, offset - first)
+            progress(processor.next_offset - began, offset - began)
+    return processor.acceptance.counters.records - before
+
+
+def _read(place: Place, at: int, end: int) -> list[Record]:
+    read = place.log.read(place.events, place.partition, at, records_max=min(BATCH, end - at))
+    if read and read[0].offset > at:
+        begins = place.log.bounds(place.events, place.partition)[0]
+        require_unbroken(f"{place.pipeline.name}/{place.partition}", begins, at)
+    return [record for record in read if record.offset < end]
 
 
 def _temporary_store(opened: ExitStack) -> RocksdbStore:

@@ -37,7 +37,6 @@ def prediction_test(
     if records and _answer(pipeline, records, found.version) == found.recomputed:
         return _with_records(pipeline, found, spec, records)
     name = _named(found.position)
-    arguments = f"{found.position!r}, version={found.version!r}, broker={broker!r}, state={state!r}"
     return "\n".join(
         [
             f'"""Makes the prediction for {_quiet(found.observation_id)} again, from the log.',
@@ -52,7 +51,13 @@ def prediction_test(
             "",
             "",
             f"def test_predicts_{name}_again():",
-            f"    found = explained({_attribute(spec, pipeline)}, {arguments})",
+            "    found = explained(",
+            f"        {_attribute(spec, pipeline)},",
+            f"        {found.position!r},",
+            f"        version={found.version!r},",
+            f"        broker={broker!r},",
+            f"        state={state!r},",
+            "    )",
             *_asserted("found.recomputed", found.recomputed),
             "",
         ]
@@ -186,7 +191,12 @@ def _asserted(name: str, said: Prediction) -> list[str]:
     fields += ["probability"] if isinstance(said.probability, float) else []
     fields += ["probabilities"] if isinstance(said.probabilities, dict) else []
     fields += ["null_reason"] if isinstance(said.null_reason, str) else []
-    return [f"    assert {name}.{field} == {getattr(said, field)!r}" for field in fields]
+    rows = []
+    for field in fields:
+        value = getattr(said, field)
+        equal = "is" if value is None or isinstance(value, bool) else "=="
+        rows.append(f"    assert {name}.{field} {equal} {value!r}")
+    return rows
 
 
 def _attribute(spec: str, pipeline: Pipeline) -> str:

@@ -359,6 +359,11 @@ class PartitionProcessor:
         """Every version's newest evaluation, of those that this processor put out."""
         return self._emitter.evaluations
 
+    @property
+    def feature_monitors(self) -> Sequence[Any]:
+        """The alert-only monitors of features; for reading."""
+        return self._reporting.feature_monitors
+
     def labels(self) -> Any:
         """Return what became of the labels so far."""
         acceptance = self.acceptance

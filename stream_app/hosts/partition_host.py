@@ -437,7 +437,7 @@ class PartitionHost:
         self._store.save(image)
         self.processor.saved()
         self._reached("after save")
-        self._pace.saved(cost_s + time.monotonic() - began)
+        self._pace.saved(cost_s + time.monotonic() - began, image.writes)
         self.work.saved(began - cost_s, image.next_offset)
 
     def finish(self) -> None:

@@ -37,7 +37,6 @@ COMMANDS = {
     "promote": Listed("promote", "Make another version the champion."),
     "replay": Listed("replay", "Fold the log again and compare with what was published.", True),
     "compare": Listed("compare", "Say which of two versions was better, and how sure that is."),
-    "checkpoints": Listed("checkpoints", "Look at the saved state, and verify it."),
     "explain": Listed("explain", "Make one prediction again and show what the model knew.", True),
     "checkpoints": Listed("checkpoints", "Look at the saved state; keep, prune, restore it."),
     "retain": Listed("retain", "Delete old outputs from the embedded log."),

@@ -11,6 +11,7 @@ from stream_app.hosts.comparison import shown
 _WIDTH, _HEIGHT = 900, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 10, 12, 28
 _ROW = 26
+_LETTERS = 14
 _NAME = 190
 _NAME_CHARS_MAX = 26
 
@@ -39,7 +40,8 @@ def differences_over_time(points: Sequence[Point], *, bigger_is_better: bool) ->
     scale = (_HEIGHT - _TOP - _BOTTOM) / ((high - low) or 1.0)
     zero = _TOP + high * scale
     step = (_WIDTH - _LEFT - _RIGHT) / len(points)
-    ends = {high, 0.0, low}
+    # What is close to zero would be written over it.
+    ends = {0.0, *(end for end in (high, low) if abs(end) * scale > _LETTERS)}
     parts = [_label(_LEFT - 8, zero - v * scale + 4, _axis(v), "end") for v in sorted(ends)]
     for i, point in enumerate(points):
         height = abs(point.value) * scale

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from stream_app.codec.limits import Limits
     from stream_app.codec.mapping import RecordPart
     from stream_app.core.intake import Intake
+    from stream_app.core.keeping import Keep
     from stream_app.core.pipeline import DriftMonitor, Labels, Pipeline, Version
     from stream_app.events import Label, Observation
     from stream_app.hosts.client import open_log
@@ -22,6 +23,7 @@ __all__ = [
     "Binary",
     "DriftMonitor",
     "Intake",
+    "Keep",
     "Label",
     "Labels",
     "Limits",
@@ -39,6 +41,7 @@ _HOMES = {
     "Binary": "learning.tasks",
     "DriftMonitor": "core.pipeline",
     "Intake": "core.intake",
+    "Keep": "core.keeping",
     "Label": "events",
     "Labels": "core.pipeline",
     "Limits": "codec.limits",

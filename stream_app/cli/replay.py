@@ -27,10 +27,11 @@ SHOWN_CHARS_MAX = 300
 
 @click.command()
 @pipeline_file
+@click.option("--version", metavar="V", help="Only this version, also one that a backfill builds.")
 @options.as_json
 @options.broker
 @options.logs
-def replay(pipeline: str, as_json: bool, broker: str) -> int:
+def replay(pipeline: str, version: str | None, as_json: bool, broker: str) -> int:
     """Fold PIPELINE's log again from its origin, in a fresh state, and compare every output.
 
     Key, value and headers of all outputs, state digests among them, must equal what live has
@@ -52,7 +53,7 @@ def replay(pipeline: str, as_json: bool, broker: str) -> int:
         reports = []
         for partition in range(manifest.partitions):
             if not flag():
-                reports.append(_replayed(log, plan, manifest, partition, flag))
+                reports.append(_replayed(log, plan, manifest, partition, version, flag))
                 _print(reports[-1], plan.name, as_json=as_json)
         _raise_difference(log, plan.name, reports)
     finally:
@@ -61,7 +62,12 @@ def replay(pipeline: str, as_json: bool, broker: str) -> int:
 
 
 def _replayed(
-    log: Log, plan: Pipeline, manifest: Manifest, partition: int, flag: StopFlag
+    log: Log,
+    plan: Pipeline,
+    manifest: Manifest,
+    partition: int,
+    version: str | None,
+    flag: StopFlag,
 ) -> ReplayReport:
     from stream_app.hosts.manifests import committed
     from stream_app.hosts.replay import replay as replay_partition
@@ -74,6 +80,7 @@ def _replayed(
             plan,
             manifest,
             partition,
+            version=version,
             progress=lambda done, _total: advance(done),
             stopped=flag,
         )
@@ -95,7 +102,7 @@ def _print(report: ReplayReport, name: str, *, as_json: bool) -> None:
     if report.skipped:
         emit(f"  {count(report.skipped)} outputs are gone by retention and were not compared")
     if report.not_compared:
-        emit(f"  not compared, no longer run: {', '.join(report.not_compared)}")
+        emit(f"  not compared: {', '.join(report.not_compared)}")
 
 
 def _raise_difference(log: Log, name: str, reports: list[ReplayReport]) -> None:

@@ -136,6 +136,30 @@ def append_keys(
     return done
 
 
+def append_promote(
+    log: Log, manifest: Manifest, signer: Signer, version: str, reason: str, by: str | None
+) -> list[tuple[int, int]]:
+    """Append a promote control to every partition as one step; returns its places.
+
+    A note of it in the ledger lets two that are sent at once be told: the second is `LogBusy`.
+    """
+    control = signer.signed(_control("promote", by, version=version, reason=reason), manifest)
+    place = LedgerPlace(Topics(manifest.pipeline).ledger, 0, "promotion")
+    done = log.append_with_ledger(
+        Topics(manifest.pipeline).events,
+        to_every_partition(control, manifest),
+        place,
+        msgspec.json.encode(control),
+        expected=log.ledger_get(place.ledger, place.partition, place.key),
+    )
+    if done is None:
+        raise LogBusy(
+            f"somebody else promoted a version of {manifest.pipeline} a moment ago.",
+            attempt=f"stream-app status {manifest.pipeline} to see who is champion now",
+        )
+    return done
+
+
 def _control(action: str, by: str | None, **fields: Any) -> Control:
     """Return a control of this moment, with an id that no other one has."""
     control_id = f"{action}-{uuid.uuid4().hex[:12]}"

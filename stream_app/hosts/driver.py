@@ -37,16 +37,17 @@ class Driver:
     """Sends events through a pipeline and returns what it puts out.
 
     Made-up clocks are welcome: unless the pipeline declares its own earliest time, `ts_ms` may be
-    any number from 0 on, and a record's append time is the latest `ts_ms` so far. Usable as a
-    context manager.
+    any number from 0 on, and a record's append time is the latest `ts_ms` so far. Without
+    `made_up_clocks` times are judged as live judges them. Usable as a context manager.
     """
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, *, made_up_clocks: bool = True) -> None:
         self.pipeline = require_pipeline(pipeline, "the argument of Driver")
         self._topics = Topics(self.pipeline.name)
         self._now_ms = 0
         self.log = MemoryLog(clock_ms=lambda: self._now_ms)
-        settings = any_time(self.pipeline.settings())
+        declared = self.pipeline.settings()
+        settings = any_time(declared) if made_up_clocks else declared
         self._manifest = register(
             self.log,
             self.pipeline,
@@ -90,9 +91,18 @@ class Driver:
         return self._process()
 
     def send_bytes(
-        self, value: bytes, key: bytes | None = None, headers: Headers = ()
+        self,
+        value: bytes,
+        key: bytes | None = None,
+        headers: Headers = (),
+        *,
+        at_ms: int | None = None,
     ) -> list[AnyOutput]:
-        """Append a raw record, as a careless producer would, and return what it caused."""
+        """Append a raw record, as a careless producer would, and return what it caused.
+
+        `at_ms` is its append time, by default the latest time so far.
+        """
+        self._now_ms = max(self._now_ms, at_ms or 0)
         offset = self.log.bounds(self._topics.events, 0)[1]
         self.log.append_at(self._topics.events, 0, offset, self._now_ms, key, value, headers)
         return self._process()

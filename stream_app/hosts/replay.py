@@ -1,4 +1,4 @@
-"""Replay: fold the log again from its origin and compare with what live published."""
+"""Replay: fold the log again and compare with what was published, across past promotions."""
 
 from __future__ import annotations
 
@@ -11,35 +11,30 @@ from pathlib import Path
 import msgspec
 
 from stream_app.codec.blobs import KEY_BYTES, BlobSeal
+from stream_app.core.batch import Start
 from stream_app.core.commit import Commit, Manifest
 from stream_app.core.environment import this_environment
 from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.processor import PartitionProcessor
-from stream_app.core.recovery import recover
+from stream_app.core.recovery import recover, recover_backfill
 from stream_app.core.topics import Topics
-from stream_app.errors import LogUntrusted, PositionMissing, StateUnavailable
+from stream_app.errors import LogUntrusted, PositionMissing, StateUnavailable, UsageError
 from stream_app.hosts.embedded import calm_garbage_collector
+from stream_app.hosts.joining import built
 from stream_app.hosts.manifests import committed
 from stream_app.hosts.published import published_topic
-from stream_app.records import Output, Record, format_position
+from stream_app.hosts.published_rows import BATCH, Difference, PublishedRows
+from stream_app.near_names import did_you_mean
+from stream_app.records import Output, format_position
 from stream_app.storage.rocksdb_store import RocksdbStore
-
-BATCH = 5000
-
-
-class Difference(msgspec.Struct, frozen=True):
-    """The first place where a replay is not what was published; None: nothing is there."""
-
-    position: str
-    source: str
-    field: str
-    published: str | None
-    recomputed: str | None
 
 
 class ReplayReport(msgspec.Struct, frozen=True):
-    """What a replay of one partition compared."""
+    """What a replay of one partition compared: what events in [`start`, `next_offset`) caused.
+
+    `records` were folded. `not_compared` are versions with outputs that were not made again.
+    """
 
     partition: int
     records: int
@@ -49,6 +44,22 @@ class ReplayReport(msgspec.Struct, frozen=True):
     digests: int
     not_compared: list[str]
     difference: Difference | None
+    start: int = 0
+
+
+class Span(msgspec.Struct, frozen=True):
+    """What to compare: the outputs of events in [`start`, `end`); None for all there is."""
+
+    start: int | None = None
+    end: int | None = None
+
+
+class Folded(msgspec.Struct, frozen=True):
+    """What is folded: a lineage's start at the origin, up to where it has committed."""
+
+    start: Start
+    commit: Commit
+    backfill: str | None
 
 
 def replay(
@@ -57,25 +68,80 @@ def replay(
     manifest: Manifest,
     partition: int,
     *,
+    version: str | None = None,
+    span: Span = Span(),  # noqa: B008 - frozen
     progress: Callable[[int, int], None] | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> ReplayReport:
     """Fold one partition from its origin to its committed position; writes nothing to the log.
 
-    Uses a state of its own in a temporary directory. Outputs that retention has removed are
-    skipped. `progress` hears (records done, records in all).
+    Of all versions that live runs, or of one `version`, which may be one that a backfill builds.
+    What is learned is always from the origin, what is compared is in `span`. Uses a state of its
+    own in a temporary directory. Outputs that retention has removed are skipped. `progress` hears
+    (records done, records in all).
     """
     calm_garbage_collector()
-    commit = committed(log, pipeline.name, partition)
-    if commit is None:
+    folded = _folded(log, pipeline, manifest, partition, version)
+    if folded is None:
         _require_nothing_published(log, pipeline, partition)
         return ReplayReport(partition, 0, manifest.origins[partition], {}, 0, 0, [], None)
     with _temporary_directory() as folder:
         store = RocksdbStore.open(folder / "state")
         try:
-            return _Replay(log, pipeline, manifest, partition, commit, store).run(progress, stopped)
+            work = _Replay(log, pipeline, manifest, partition, folded, span, store)
+            return work.run(progress, stopped)
         finally:
             store.close()
+
+
+def _folded(
+    log: Log, pipeline: Pipeline, manifest: Manifest, partition: int, version: str | None
+) -> Folded | None:
+    """Return what to fold; None where nothing is committed. Raises `UsageError`."""
+    live = committed(log, pipeline.name, partition)
+    log_start = _log_start(log, manifest, partition)
+    if live is not None and (version is None or version in live.versions):
+        recovery = recover(manifest, partition, pipeline, live, None, log_start, live.versions)
+        start = recovery.start
+        if version is not None:
+            if version not in start.versions:
+                raise _undeclared(pipeline, version)
+            one = {version: start.versions[version]}
+            start = msgspec.structs.replace(start, versions=one)
+        return Folded(start, live, None)
+    if live is None or version is None:
+        return None
+    commit = built(log, pipeline.name, version, partition)
+    if version not in pipeline.versions or commit is None:
+        known = sorted(live.versions)
+        raise UsageError(
+            f"{pipeline.name}/{partition} has never run or built {version!r}"
+            f"{did_you_mean(version, known)}",
+            attempt=f"--version with one of {', '.join(known)}, or stream-app backfill FILE "
+            f"{version} first",
+        )
+    recovery = recover_backfill(manifest, partition, pipeline, version, commit, None, log_start, 0)
+    return Folded(recovery.start, commit, version)
+
+
+def _undeclared(pipeline: Pipeline, version: str) -> UsageError:
+    return UsageError(
+        f"{pipeline.name} runs {version}, but its file declares it no longer, so it cannot be "
+        "folded again",
+        attempt=f"the file as it was, with {version}",
+    )
+
+
+def _log_start(log: Log, manifest: Manifest, partition: int) -> int:
+    events = Topics(manifest.pipeline).events
+    start, origin = log.bounds(events, partition)[0], manifest.origins[partition]
+    if start > origin:
+        raise LogUntrusted(
+            f"{events}/{partition} begins at {start} now; its origin {origin} is "
+            "gone, so it cannot be folded from there.",
+            attempt="restore the older part of the log from a backup",
+        )
+    return start
 
 
 @contextmanager
@@ -113,48 +179,54 @@ class _Replay:
         pipeline: Pipeline,
         manifest: Manifest,
         partition: int,
-        commit: Commit,
+        folded: Folded,
+        span: Span,
         store: RocksdbStore,
     ) -> None:
         self._log = log
         self._partition = partition
-        self._commit = commit
+        self._commit = folded.commit
         self._store = store
         self._topics = Topics(pipeline.name)
         origin = manifest.origins[partition]
-        start = log.bounds(self._topics.events, partition)[0]
-        if start > origin:
-            raise LogUntrusted(
-                f"{self._topics.events}/{partition} begins at {start} now; its origin {origin} is "
-                "gone, so it cannot be folded from there.",
-                attempt="restore the older part of the log from a backup",
-            )
-        recovery = recover(manifest, partition, pipeline, commit, None, start, commit.versions)
-        # From nothing, and every output is made again.
-        begin = msgspec.structs.replace(recovery.start, publish_from=origin)
+        self._first = max(origin, span.start or origin)
+        end = folded.commit.next_offset
+        self._end = end if span.end is None else min(end, span.end)
+        # From nothing, and every output of the span is made again.
+        begin = msgspec.structs.replace(folded.start, publish_from=self._first)
         self._processor = PartitionProcessor(
             manifest,
             partition,
             begin,
-            pipeline.plans(recovery.start.versions),
+            pipeline.plans(begin.versions),
             store,
             seal=BlobSeal(bytes(KEY_BYTES)),
             known=pipeline.known,
         )
-        names = [
-            self._topics.predictions,
-            self._topics.evaluations,
-            self._topics.drift_alerts,
-            self._topics.dead_letters,
-            *(self._topics.shadow(v) for v in recovery.start.versions if v != begin.seat.champion),
+        commit = folded.commit
+        self._left = sorted({*commit.left, *commit.versions} - set(begin.versions))
+        self._published = {
+            name: PublishedRows(log, name, partition, self._left, self._first)
+            for name in self._names(folded)
+        }
+
+    def _names(self, folded: Folded) -> list[str]:
+        topics = self._topics
+        shadows = [topics.shadow(version) for version in folded.start.versions]
+        if folded.backfill is not None:
+            return shadows
+        return [
+            topics.predictions,
+            topics.evaluations,
+            topics.drift_alerts,
+            topics.dead_letters,
+            *shadows,
         ]
-        self._published = {name: _Published(log, name, partition) for name in names}
-        self._left = sorted(set(commit.left) | (set(commit.versions) - set(begin.versions)))
 
     def run(
         self, progress: Callable[[int, int], None] | None, stopped: Callable[[], bool]
     ) -> ReplayReport:
-        processor, end = self._processor, self._commit.next_offset
+        processor, end = self._processor, self._end
         first = processor.next_offset
         difference: Difference | None = None
         while processor.next_offset < end and difference is None and not stopped():
@@ -183,6 +255,7 @@ class _Replay:
             digests=sum(rows.digests for rows in self._published.values()),
             not_compared=self._left,
             difference=difference,
+            start=self._first,
         )
 
     def _compare(self, outputs: list[Output]) -> Difference | None:
@@ -194,97 +267,18 @@ class _Replay:
 
     def _compare_ends(self) -> Difference | None:
         """Compare the chain at the committed position, and look for outputs nothing caused."""
-        if self._processor.chain.hex() != self._commit.chain:
+        whole = self._end == self._commit.next_offset
+        if whole and self._processor.chain.hex() != self._commit.chain:
             position = format_position(
                 self._topics.events, self._partition, self._commit.next_offset
             )
             chain = self._processor.chain.hex()
             return Difference(position, position, "chain", self._commit.chain, chain)
         for rows in self._published.values():
-            difference = rows.compare_end(self._commit.next_offset)
+            difference = rows.compare_end(self._end)
             if difference is not None:
                 return difference
         return None
-
-
-class _Published:
-    """One output topic's records, read in order beside the replay."""
-
-    def __init__(self, log: Log, topic: str, partition: int) -> None:
-        self._log = log
-        self._topic = topic
-        self._partition = partition
-        present = topic in log.topics()
-        self._to_skip = log.bounds(topic, partition)[0] if present else 0
-        self._records = self._read(self._to_skip) if present else iter(())
-        self.compared = 0
-        self.skipped = 0
-        self.digests = 0
-
-    def _read(self, offset: int) -> Iterator[Record]:
-        while True:
-            records = self._log.read(self._topic, self._partition, offset, records_max=BATCH)
-            if not records:
-                return
-            yield from records
-            offset = records[-1].offset + 1
-
-    def compare(self, output: Output) -> Difference | None:
-        if self.skipped < self._to_skip:
-            self.skipped += 1
-            return None
-        record = next(self._records, None)
-        if record is None:
-            source = dict(output.headers).get("source", b"").decode()
-            value = output.value.decode("utf-8", "replace")
-            return Difference(f"{self._topic}/{self._partition}", source, "value", None, value)
-        if (
-            record.value == output.value
-            and record.key == output.key
-            and record.headers == output.headers
-        ):
-            self.compared += 1
-            if b'"kind":"state_digest"' in output.value:
-                self.digests += 1
-            return None
-        return _difference(record, output)
-
-    def compare_end(self, next_offset: int) -> Difference | None:
-        record = next(self._records, None)
-        if record is None:
-            return None
-        source = dict(record.headers).get("source", b"").decode("utf-8", "replace")
-        offset = source.rpartition("@")[2]
-        # What names no offset was not put out by us, or was damaged since.
-        if offset.isdecimal() and int(offset) >= next_offset:
-            return None  # published since the replay began
-        value = record.value.decode("utf-8", "replace")
-        return Difference(record.position, source, "value", value, None)
-
-
-def _difference(record: Record, output: Output) -> Difference:
-    """Name the first field that differs."""
-    source = dict(output.headers).get("source", b"").decode()
-    if record.key != output.key:
-        return Difference(record.position, source, "key", repr(record.key), repr(output.key))
-    if record.headers != output.headers:
-        old, new = repr(record.headers), repr(output.headers)
-        return Difference(record.position, source, "headers", old, new)
-    old_value, new_value = _fields(record.value), _fields(output.value)
-    for name in [*new_value, *(name for name in old_value if name not in new_value)]:
-        before, after = old_value.get(name), new_value.get(name)
-        if before != after:
-            return Difference(record.position, source, name, before, after)
-    old, new = record.value.decode("utf-8", "replace"), output.value.decode("utf-8", "replace")
-    return Difference(record.position, source, "value", old, new)
-
-
-def _fields(value: bytes) -> dict[str, str]:
-    try:
-        document = msgspec.json.decode(value, type=dict[str, msgspec.Raw])
-    except (msgspec.MsgspecError, UnicodeDecodeError):  # what is compared may be damaged
-        return {"value": value.decode("utf-8", "replace")}
-    return {name: bytes(raw).decode("utf-8", "replace") for name, raw in document.items()}
 
 
 def likely_cause(commit: Commit) -> str:

@@ -38,22 +38,20 @@ def _sentence(text: str) -> str:
 
 def _metrics(found: Comparison, width: int | None) -> Iterator[str]:
     head = ("  METRIC", found.a, found.b, "DIFFERENCE", "95 % INTERVAL", "BETTER")
-    rows = [(f"  {row.name}", *_figures(row, found)) for row in found.metrics]
+    rows = [(f"  {row.name}", *_figures(row), _better(row, found)) for row in found.metrics]
     yield from table_lines(head, rows, right=(1, 2, 3), width=width)
     for row in found.metrics:
         if row.why_no_interval is not None:
             yield f"  {row.name} has no interval: {row.why_no_interval}"
 
 
-def _figures(row: MetricFigures, found: Comparison) -> tuple[str, ...]:
-    winner = better_version(row, found.a, found.b)
-    return (
-        shown(row.a),
-        shown(row.b),
-        shown(row.difference, signed=True),
-        interval(row),
-        "" if row.low is None else winner or "cannot say",
-    )
+def _figures(row: MetricFigures) -> tuple[str, ...]:
+    difference = shown(row.difference, signed=True)
+    return shown(row.a), shown(row.b), difference, interval(row)
+
+
+def _better(row: MetricFigures, found: Comparison) -> str:
+    return "" if row.low is None else better_version(row, found.a, found.b) or "cannot say"
 
 
 def interval(row: MetricFigures) -> str:
@@ -100,21 +98,22 @@ def moment(ms: int) -> str:
 
 def _slices(found: Comparison, width: int | None) -> Iterator[str]:
     name = found.metrics[0].name
-    head = (
-        f"  {name} BY {found.by}",
-        "EVENTS",
-        found.a,
-        found.b,
-        "DIFFERENCE",
-        "95 % INTERVAL",
-        "BETTER",
-    )
+    yield f"  {name} by {found.by}"
+    head = (f"  {found.by}", "EVENTS", found.a, found.b, "DIFFERENCE", "95 % INTERVAL", "BETTER")
     rows = [
-        (f"  {part.value}", count(part.examples), *_figures(figures, found))
+        (
+            f"  {part.value}",
+            count(part.examples),
+            *_figures(figures),
+            better_version(figures, found.a, found.b) or "-",
+        )
         for part in found.slices[:SLICES_SHOWN]
         for figures in part.metrics
         if figures.name == name
     ]
+    if not rows:
+        yield f"  {name} is not made of sums, so there is none of a part of the events"
+        return
     yield from table_lines(head, rows, right=(1, 2, 3, 4), width=width)
     if len(found.slices) > SLICES_SHOWN:
         yield f"  and {len(found.slices) - SLICES_SHOWN} more, see --json or --html"

@@ -87,7 +87,7 @@ def _figures(row: MetricFigures, found: Comparison) -> list[str]:
 
 def _metrics(found: Comparison) -> Iterator[str]:
     head = ["Metric", found.a, found.b, "Difference", "95 % interval", "Better"]
-    yield _table(head, [[row.name, *_figures(row, found)] for row in found.metrics], (1, 2, 3, 4))
+    yield _table(head, [[row.name, *_figures(row, found)] for row in found.metrics], (1, 2, 3))
 
 
 def _over_time(found: Comparison) -> Iterator[str]:
@@ -125,7 +125,7 @@ def _slices(found: Comparison) -> Iterator[str]:
         if bars:
             yield intervals(bars, bigger_is_better=metric.bigger_is_better)
         cells = [[part.value, count(part.examples), *_figures(row, found)] for part, row in rows]
-        yield _table(head, cells, (1, 2, 3, 4, 5))
+        yield _table(head, cells, (1, 2, 3, 4))
 
 
 def _disagreements(found: Comparison, name: str) -> Iterator[str]:

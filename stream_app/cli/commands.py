@@ -36,6 +36,7 @@ COMMANDS = {
     "backfill": Listed("backfill", "Build a version from history, beside the live ones.", True),
     "promote": Listed("promote", "Make another version the champion."),
     "replay": Listed("replay", "Fold the log again and compare with what was published.", True),
+    "compare": Listed("compare", "Say which of two versions was better, and how sure that is."),
     "explain": Listed("explain", "Make one prediction again and show what the model knew.", True),
     "checkpoints": Listed("checkpoints", "Look at the saved state; keep, prune, restore it."),
     "retain": Listed("retain", "Delete old outputs from the embedded log."),

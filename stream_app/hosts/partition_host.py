@@ -91,6 +91,7 @@ class Joining(Protocol):
 class PartitionHost:
     """One partition of the live lineage, or of a `backfill`'s, which builds that version.
 
+    A backfill that begins puts out what events from `since` on cause; all before is learned, too.
     Any exception leaves it unusable: close it. `reached` is called with the name of every step as
     it is reached; crash tests die there. `work` is told of every batch, for operators. `joining`
     has the versions that come in once all is learned again.
@@ -112,6 +113,7 @@ class PartitionHost:
         publisher: Executor | None = None,
         work: Work | None = None,
         backfill: str | None = None,
+        since: int = 0,
     ) -> None:
         self.partition = partition
         self.work = work if work is not None else Work()
@@ -119,6 +121,7 @@ class PartitionHost:
         self._pipeline = pipeline
         self._seal = seal
         self._backfill = backfill
+        self._since = since
         self._log = log
         self._manifest = manifest
         self._topics = Topics(pipeline.name)
@@ -180,7 +183,9 @@ class PartitionHost:
         place = (self._manifest, self.partition, self._pipeline)
         if self._backfill is None:
             return recover(*place, self.commit, saved, log_start, versions)
-        return recover_backfill(*place, self._backfill, self.commit, saved, log_start, published)
+        return recover_backfill(
+            *place, self._backfill, self.commit, saved, log_start, published, self._since
+        )
 
     def _restore(self, recovery: Recovery, saved: Position | None) -> None:
         """Make the processor that goes on from `saved`, or from the origin."""
@@ -437,7 +442,7 @@ class PartitionHost:
         self._store.save(image)
         self.processor.saved()
         self._reached("after save")
-        self._pace.saved(cost_s + time.monotonic() - began)
+        self._pace.saved(cost_s + time.monotonic() - began, image.writes)
         self.work.saved(began - cost_s, image.next_offset)
 
     def finish(self) -> None:

@@ -142,7 +142,7 @@ class Pipeline:
             "checkpoints",
             Keep() if checkpoints is None else checkpoints,
             Keep,
-            "checkpoints=Keep(records=200_000, at_most=50)",
+            "checkpoints=Keep(records=100_000, at_most=100)",
         )
         self._plans = [self._plan(version) for version in self.versions]
         self.sources = sources_of(

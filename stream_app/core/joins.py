@@ -16,6 +16,7 @@ from stream_app.core.authority import Authority, Keys
 from stream_app.core.commit import Commit, Manifest
 from stream_app.core.settings import Settings, read_settings
 from stream_app.core.store import NothingSaved
+from stream_app.core.topics import is_name
 from stream_app.errors import StreamAppError
 from stream_app.events import Feature, LabelValue, Refusal
 from stream_app.learning.definition import OtherCode, build
@@ -127,6 +128,8 @@ class Joins:
             self.expired.extend(self.acceptance.set_time(event.ts_ms))
         elif event.action == "key":
             self._authority.change(event)
+        elif event.action != "promote" or event.version is None or not is_name(event.version):
+            raise Refusal("unknown_action", "action", "acceptance knows no such order")
         self._controls.add(event.id)
 
     def _change_settings(self, event: IncomingControl, record: Record) -> None:

@@ -139,7 +139,7 @@ class _Run:
                 raise UsageError(
                     f"{version} has no predictions in this range of {name}: there is nothing to "
                     "compare",
-                    attempt=f"stream-app backfill {name} {version}, which makes them from history",
+                    attempt=f"stream-app backfill FILE {version}, which makes them from history",
                 )
 
     def _rows(self, partition: int, version: str, begin: int) -> VersionRows:
@@ -257,5 +257,5 @@ def _nothing(a: str, b: str, name: str, pairs: ScoredPairs) -> UsageError:
         f"{counted.only_a:,} were predicted by {a} alone, {counted.only_b:,} by {b} alone, "
         f"{counted.unlabelled:,} by both and have no label yet, and of "
         f"{counted.unscored_a + counted.unscored_b:,} a prediction was null",
-        attempt=f"a wider range; or stream-app backfill {name} VERSION for what one of them lacks",
+        attempt="a wider range; or stream-app backfill FILE VERSION for what one of them lacks",
     )

@@ -11,7 +11,8 @@ import msgspec
 from stream_app.core.log import Log
 from stream_app.core.topics import Topics
 from stream_app.errors import LogUntrusted
-from stream_app.hosts.bounds import first_where
+from stream_app.hosts.first_where import first_where
+from stream_app.hosts.prediction_search import cause
 from stream_app.outputs import Prediction
 from stream_app.records import Record
 
@@ -62,24 +63,13 @@ def _predictions(
     log: Log, topic: str, partition: int, header: tuple[str, bytes], begin: int
 ) -> Iterator[Prediction]:
     """Yield one version's predictions in a topic, of events from `begin` on."""
-    offset = first_where(log, topic, partition, lambda record: _cause(record) >= begin)
+    offset = first_where(log, topic, partition, lambda record: cause(record) >= begin)
     while records := log.read(topic, partition, offset, records_max=BATCH):
         for record in records:
             if header not in record.headers or not record.value.startswith(_PREDICTION):
                 continue
             yield _decoded(record)
         offset = records[-1].offset + 1
-
-
-def _cause(record: Record) -> int:
-    """Return the offset of the event that caused an output."""
-    offset = dict(record.headers).get("source", b"").rpartition(b"@")[2]
-    if not offset.isdigit():
-        raise LogUntrusted(
-            f"{record.position} does not say which event caused it: it is no output of ours.",
-            attempt="keep other producers away from a pipeline's topics (ACLs)",
-        )
-    return int(offset)
 
 
 def _decoded(record: Record) -> Prediction:

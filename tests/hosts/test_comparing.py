@@ -264,4 +264,4 @@ def test_a_version_without_predictions_is_to_be_built_first() -> None:
     more = _pipeline(versions={"v1": _linear(0.0), "v2": _linear(0.3), "v3": _linear(1.0)})
     with pytest.raises(UsageError, match="v3 has no predictions") as raised:
         compare(log, more, manifest, "v1", "v3")
-    assert "stream-app backfill trains v3" in raised.value.attempt
+    assert "stream-app backfill FILE v3" in raised.value.attempt

@@ -14,12 +14,14 @@ from river import dummy, linear_model, metrics, preprocessing
 
 from stream_app.codec.limits import Limits
 from stream_app.core.pipeline import Labels, Pipeline, Version
+from stream_app.core.seats import NEVER, SeatChange
 from stream_app.core.topics import Topics
 from stream_app.errors import LogUntrusted, UsageError
 from stream_app.events import Label, Observation
 from stream_app.hosts.bounds import parse_bounds
 from stream_app.hosts.comparing import compare
 from stream_app.hosts.comparison import better_version
+from stream_app.hosts.version_rows import reigns
 from stream_app.learning.tasks import Binary
 from tests.core.history import History
 from tests.golden.cases import CASES
@@ -151,6 +153,19 @@ def test_a_promotion_in_between_changes_nothing_of_what_is_compared() -> None:
     moved = len(rows(changed, "trains.shadow.v1"))
     assert moved > 100
     assert compare(changed, None, manifest, "v1", "v2") == before
+
+
+def test_a_version_reigns_from_each_order_that_was_obeyed_to_the_next_one() -> None:
+    orders = [
+        SeatChange(50, "v2", "a"),
+        SeatChange(60, "v3", "b", refused="it has failed"),
+        SeatChange(80, "v1", "c"),
+        SeatChange(90, "v2", "d"),
+        SeatChange(90, "v1", "e"),
+    ]
+    assert reigns("v1", orders, "v1") == [(0, 50), (80, 90), (90, NEVER)]
+    assert reigns("v1", orders, "v2") == [(50, 80)]
+    assert reigns("v1", orders, "v3") == []
 
 
 @pytest.mark.parametrize("name", CASES)

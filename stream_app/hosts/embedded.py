@@ -158,9 +158,11 @@ def open_backfill(
     reached: Callable[[str], None] = nothing,
     publisher: Executor | None = None,
     open_store: OpenStore = open_rocksdb,
+    since: int = 0,
 ) -> PartitionHost:
     """Open a version's backfill of one partition; it is ours until it is closed.
 
+    One that begins puts out what events from `since` on cause.
     Raises `VersionHosted` when the live lineage runs the version.
     """
     lineage = backfill_lineage(version)
@@ -179,6 +181,7 @@ def open_backfill(
         work=Work(path),
         publisher=publisher,
         backfill=version,
+        since=since,
     )
 
 

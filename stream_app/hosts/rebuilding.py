@@ -181,7 +181,7 @@ def _opened(opened: ExitStack, place: Place, offset: int, path: Path | None) -> 
     )
     if path is not None and recovery.start.position is not position:
         raise StateUntrusted(recovery.rebuild or "it is of no use", attempt="an older one")
-    reader = Overlay(base, lambda: _temporary_store(opened))
+    reader = Overlay(base, lambda: temporary_store(opened))
     opened.callback(reader.close)
     processor = PartitionProcessor(
         place.manifest,
@@ -228,7 +228,7 @@ def _read(place: Place, at: int, end: int) -> list[Record]:
     return [record for record in read if record.offset < end]
 
 
-def _temporary_store(opened: ExitStack) -> RocksdbStore:
+def temporary_store(opened: ExitStack) -> RocksdbStore:
     """Make a state of our own for what does not fit into memory; gone in the end."""
     try:
         folder = tempfile.mkdtemp(prefix="stream-app-explain-")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -16,15 +17,25 @@ from stream_app.core.commit import Commit, Manifest
 from stream_app.core.environment import this_environment
 from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
+from stream_app.core.position import Position, read_position
 from stream_app.core.processor import PartitionProcessor
 from stream_app.core.recovery import recover, recover_backfill
+from stream_app.core.store import NothingSaved, StateReader, StateStore
 from stream_app.core.topics import Topics
-from stream_app.errors import LogUntrusted, PositionMissing, StateUnavailable, UsageError
+from stream_app.errors import (
+    LogUntrusted,
+    PositionMissing,
+    StateUnavailable,
+    StateUntrusted,
+    UsageError,
+)
 from stream_app.hosts.embedded import calm_garbage_collector
 from stream_app.hosts.joining import built
 from stream_app.hosts.manifests import committed
+from stream_app.hosts.overlay_store import Overlay
 from stream_app.hosts.published import published_topic
-from stream_app.hosts.published_rows import BATCH, Difference, PublishedRows
+from stream_app.hosts.published_rows import BATCH, Difference, PublishedRows, source_offset
+from stream_app.hosts.state_directory import StateDirectory
 from stream_app.near_names import did_you_mean
 from stream_app.records import Output, format_position
 from stream_app.storage.rocksdb_store import RocksdbStore
@@ -45,21 +56,63 @@ class ReplayReport(msgspec.Struct, frozen=True):
     not_compared: list[str]
     difference: Difference | None
     start: int = 0
+    pieces: int = 1
+
+    def followed_by(self, other: ReplayReport) -> ReplayReport:
+        """Return this report and the one of the next piece as one."""
+        return ReplayReport(
+            partition=self.partition,
+            records=self.records + other.records,
+            next_offset=other.next_offset,
+            outputs={name: n + other.outputs.get(name, 0) for name, n in self.outputs.items()},
+            skipped=self.skipped + other.skipped,
+            digests=self.digests + other.digests,
+            not_compared=sorted({*self.not_compared, *other.not_compared}),
+            difference=self.difference or other.difference,
+            start=self.start,
+            pieces=self.pieces + other.pieces,
+        )
 
 
-class Span(msgspec.Struct, frozen=True):
-    """What to compare: the outputs of events in [`start`, `end`); None for all there is."""
+class Segment(msgspec.Struct, frozen=True):
+    """What to fold and compare in one go: the outputs of events in [`first`, `end`).
 
-    start: int | None = None
-    end: int | None = None
+    The fold begins at a kept `checkpoint`, or at the origin. Where it ends at a `closing` one, that
+    has to have the very state that the fold came to.
+    """
+
+    partition: int
+    first: int
+    end: int
+    checkpoint: str | None = None
+    closing: str | None = None
 
 
 class Folded(msgspec.Struct, frozen=True):
-    """What is folded: a lineage's start at the origin, up to where it has committed."""
+    """What is folded: a lineage's versions, up to where it has committed.
 
-    start: Start
+    `commit` is as it was written, `then` as of this environment, so that any may fold it again.
+    """
+
     commit: Commit
+    then: Commit
+    versions: tuple[str, ...]
     backfill: str | None
+
+
+def whole(
+    log: Log, pipeline: Pipeline, manifest: Manifest, partition: int, version: str | None
+) -> tuple[Folded, Segment] | None:
+    """Return all there is to replay of a partition; None where nothing is committed.
+
+    Raises `UsageError` for a version that is unknown there, and `LogUntrusted` where the log no
+    longer reaches back to the origin.
+    """
+    folded = _folded(log, pipeline, manifest, partition, version)
+    if folded is None:
+        _require_nothing_published(log, pipeline, partition)
+        return None
+    return folded, Segment(partition, manifest.origins[partition], folded.commit.next_offset)
 
 
 def replay(
@@ -69,29 +122,39 @@ def replay(
     partition: int,
     *,
     version: str | None = None,
-    span: Span = Span(),  # noqa: B008 - frozen
     progress: Callable[[int, int], None] | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> ReplayReport:
     """Fold one partition from its origin to its committed position; writes nothing to the log.
 
     Of all versions that live runs, or of one `version`, which may be one that a backfill builds.
-    What is learned is always from the origin, what is compared is in `span`. Uses a state of its
-    own in a temporary directory. Outputs that retention has removed are skipped. `progress` hears
-    (records done, records in all).
+    Uses a state of its own in a temporary directory. Outputs that retention has removed are
+    skipped. `progress` hears (records done, records in all).
     """
-    calm_garbage_collector()
-    folded = _folded(log, pipeline, manifest, partition, version)
-    if folded is None:
-        _require_nothing_published(log, pipeline, partition)
+    found = whole(log, pipeline, manifest, partition, version)
+    if found is None:
         return ReplayReport(partition, 0, manifest.origins[partition], {}, 0, 0, [], None)
-    with _temporary_directory() as folder:
+    return replay_segment(log, pipeline, manifest, *found, progress=progress, stopped=stopped)
+
+
+def replay_segment(
+    log: Log,
+    pipeline: Pipeline,
+    manifest: Manifest,
+    folded: Folded,
+    segment: Segment,
+    *,
+    state: StateDirectory | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> ReplayReport:
+    """Fold and compare a segment; `state` has the seal of the checkpoints that it names."""
+    calm_garbage_collector()
+    with _temporary_directory() as folder, ExitStack() as opened:
         store = RocksdbStore.open(folder / "state")
-        try:
-            work = _Replay(log, pipeline, manifest, partition, folded, span, store)
-            return work.run(progress, stopped)
-        finally:
-            store.close()
+        opened.callback(store.close)
+        ground = _Ground(log, pipeline, manifest, folded, segment, state)
+        return _Replay(ground, store, opened).run(progress, stopped)
 
 
 def _folded(
@@ -99,16 +162,13 @@ def _folded(
 ) -> Folded | None:
     """Return what to fold; None where nothing is committed. Raises `UsageError`."""
     live = committed(log, pipeline.name, partition)
-    log_start = _log_start(log, manifest, partition)
+    _require_origin(log, manifest, partition)
     if live is not None and (version is None or version in live.versions):
-        recovery = recover(manifest, partition, pipeline, live, None, log_start, live.versions)
-        start = recovery.start
-        if version is not None:
-            if version not in start.versions:
-                raise _undeclared(pipeline, version)
-            one = {version: start.versions[version]}
-            start = msgspec.structs.replace(start, versions=one)
-        return Folded(start, live, None)
+        declared = [name for name in live.versions if name in pipeline.versions]
+        if version is not None and version not in declared:
+            raise _undeclared(pipeline, version)
+        names = tuple(declared) if version is None else (version,)
+        return Folded(live, _of_today(live), names, None)
     if live is None or version is None:
         return None
     commit = built(log, pipeline.name, version, partition)
@@ -120,8 +180,12 @@ def _folded(
             attempt=f"--version with one of {', '.join(known)}, or stream-app backfill FILE "
             f"{version} first",
         )
-    recovery = recover_backfill(manifest, partition, pipeline, version, commit, None, log_start, 0)
-    return Folded(recovery.start, commit, version)
+    return Folded(commit, _of_today(commit), (version,), version)
+
+
+def _of_today(commit: Commit) -> Commit:
+    """Return a commit that this environment may go on from: to compare is to try."""
+    return msgspec.structs.replace(commit, environment=this_environment())
 
 
 def _undeclared(pipeline: Pipeline, version: str) -> UsageError:
@@ -132,7 +196,7 @@ def _undeclared(pipeline: Pipeline, version: str) -> UsageError:
     )
 
 
-def _log_start(log: Log, manifest: Manifest, partition: int) -> int:
+def _require_origin(log: Log, manifest: Manifest, partition: int) -> None:
     events = Topics(manifest.pipeline).events
     start, origin = log.bounds(events, partition)[0], manifest.origins[partition]
     if start > origin:
@@ -141,7 +205,6 @@ def _log_start(log: Log, manifest: Manifest, partition: int) -> int:
             "gone, so it cannot be folded from there.",
             attempt="restore the older part of the log from a backup",
         )
-    return start
 
 
 @contextmanager
@@ -170,49 +233,87 @@ def _require_nothing_published(log: Log, pipeline: Pipeline, partition: int) -> 
         )
 
 
-class _Replay:
-    """One partition's replay."""
+class _Ground(NamedTuple):
+    """Where a segment is folded."""
 
-    def __init__(
-        self,
-        log: Log,
-        pipeline: Pipeline,
-        manifest: Manifest,
-        partition: int,
-        folded: Folded,
-        span: Span,
-        store: RocksdbStore,
-    ) -> None:
-        self._log = log
-        self._partition = partition
-        self._commit = folded.commit
-        self._store = store
-        self._topics = Topics(pipeline.name)
-        origin = manifest.origins[partition]
-        self._first = max(origin, span.start or origin)
-        end = folded.commit.next_offset
-        self._end = end if span.end is None else min(end, span.end)
-        # From nothing, and every output of the span is made again.
-        begin = msgspec.structs.replace(folded.start, publish_from=self._first)
-        self._processor = PartitionProcessor(
-            manifest,
-            partition,
-            begin,
-            pipeline.plans(begin.versions),
-            store,
-            seal=BlobSeal(bytes(KEY_BYTES)),
-            known=pipeline.known,
+    log: Log
+    pipeline: Pipeline
+    manifest: Manifest
+    folded: Folded
+    segment: Segment
+    state: StateDirectory | None
+
+
+def _processor(
+    ground: _Ground, checkpoint: str | None, store: StateStore, opened: ExitStack
+) -> tuple[PartitionProcessor, Overlay]:
+    """Return what folds on from a checkpoint, or from nothing; what changes goes to `store`."""
+    base: StateReader = NothingSaved()
+    seal, saved = BlobSeal(bytes(KEY_BYTES)), None
+    if checkpoint is not None:
+        assert ground.state is not None  # noqa: S101 - who names a checkpoint has a state
+        kept = RocksdbStore.open(Path(checkpoint), read_only=True)
+        opened.callback(kept.close)
+        base, saved, seal = kept, read_position(kept), ground.state.seal()
+    reader = Overlay(base, lambda: store)
+    begin = _start(ground, saved)
+    if saved is not None and begin.position is not saved:
+        raise StateUntrusted(
+            f"the kept checkpoint {checkpoint} is of no use here.",
+            attempt="replay without --workers, which folds from the origin",
         )
-        commit = folded.commit
-        self._left = sorted({*commit.left, *commit.versions} - set(begin.versions))
+    processor = PartitionProcessor(
+        ground.manifest,
+        ground.segment.partition,
+        msgspec.structs.replace(begin, publish_from=ground.segment.first),
+        ground.pipeline.plans(ground.folded.versions),
+        reader,
+        seal=seal,
+        known=ground.pipeline.known,
+    )
+    return processor, reader
+
+
+def _start(ground: _Ground, saved: Position | None) -> Start:
+    partition, folded = ground.segment.partition, ground.folded
+    place = (ground.manifest, partition, ground.pipeline)
+    log_start = ground.log.bounds(Topics(ground.pipeline.name).events, partition)[0]
+    if folded.backfill is not None:
+        return recover_backfill(*place, folded.backfill, folded.then, saved, log_start, 0).start
+    start = recover(*place, folded.then, saved, log_start, folded.then.versions).start
+    # One version may be folded alone: none depends on another, and the seat is settled.
+    chosen = {name: start.versions[name] for name in folded.versions}
+    return msgspec.structs.replace(start, versions=chosen)
+
+
+class _Replay:
+    """One segment's replay."""
+
+    def __init__(self, ground: _Ground, store: StateStore, opened: ExitStack) -> None:
+        self._ground = ground
+        self._opened = opened
+        self._scratch = store
+        log, segment, folded = ground.log, ground.segment, ground.folded
+        self._log = log
+        self._partition = segment.partition
+        self._topics = Topics(ground.pipeline.name)
+        self._processor, self._store = _processor(ground, segment.checkpoint, store, opened)
+        known = {*folded.commit.left, *folded.commit.versions}
+        self._left = sorted(known - {*folded.versions})
+        versions = folded.commit.versions
+        self._partly = {
+            name.encode(): versions[name].published_from
+            for name in folded.versions
+            if versions[name].published_from > segment.first
+        }
         self._published = {
-            name: PublishedRows(log, name, partition, self._left, self._first)
+            name: PublishedRows(log, name, segment.partition, self._left, segment.first)
             for name in self._names(folded)
         }
 
     def _names(self, folded: Folded) -> list[str]:
         topics = self._topics
-        shadows = [topics.shadow(version) for version in folded.start.versions]
+        shadows = [topics.shadow(version) for version in folded.versions]
         if folded.backfill is not None:
             return shadows
         return [
@@ -226,8 +327,8 @@ class _Replay:
     def run(
         self, progress: Callable[[int, int], None] | None, stopped: Callable[[], bool]
     ) -> ReplayReport:
-        processor, end = self._processor, self._end
-        first = processor.next_offset
+        processor, end = self._processor, self._ground.segment.end
+        first, before = processor.next_offset, processor.acceptance.counters.records
         difference: Difference | None = None
         while processor.next_offset < end and difference is None and not stopped():
             read = self._log.read(
@@ -248,37 +349,63 @@ class _Replay:
             difference = self._compare_ends()
         return ReplayReport(
             partition=self._partition,
-            records=processor.acceptance.counters.records,
+            records=processor.acceptance.counters.records - before,
             next_offset=processor.next_offset,
             outputs={name: rows.compared for name, rows in self._published.items()},
             skipped=sum(rows.skipped for rows in self._published.values()),
             digests=sum(rows.digests for rows in self._published.values()),
             not_compared=self._left,
             difference=difference,
-            start=self._first,
+            start=self._ground.segment.first,
         )
+
+    def _before(self, output: Output) -> bool:
+        """Tell whether an output is from before its version's backfill began to put any out."""
+        version = dict(output.headers).get("version")
+        if version is None or version not in self._partly:
+            return False
+        caused = source_offset(output)
+        return caused is not None and caused < self._partly[version]
 
     def _compare(self, outputs: list[Output]) -> Difference | None:
         for output in outputs:
+            if self._partly and self._before(output):
+                continue
             difference = self._published[output.topic].compare(output)
             if difference is not None:
                 return difference
         return None
 
     def _compare_ends(self) -> Difference | None:
-        """Compare the chain at the committed position, and look for outputs nothing caused."""
-        whole = self._end == self._commit.next_offset
-        if whole and self._processor.chain.hex() != self._commit.chain:
-            position = format_position(
-                self._topics.events, self._partition, self._commit.next_offset
-            )
-            chain = self._processor.chain.hex()
-            return Difference(position, position, "chain", self._commit.chain, chain)
+        """Compare what the fold came to, and look for outputs nothing caused."""
+        segment, commit = self._ground.segment, self._ground.folded.commit
+        difference = None
+        if segment.end == commit.next_offset:
+            difference = self._differing("chain", commit.chain, self._processor.chain.hex())
+        elif segment.closing is not None:
+            difference = self._compare_states(segment.closing)
         for rows in self._published.values():
-            difference = rows.compare_end(self._end)
-            if difference is not None:
-                return difference
-        return None
+            difference = difference or rows.compare_end(segment.end)
+        return difference
+
+    def _compare_states(self, closing: str) -> Difference | None:
+        """Compare with the checkpoint that the next segment begins from."""
+        kept, _ = _processor(self._ground, closing, self._scratch, self._opened)
+        difference = self._differing("chain", kept.chain.hex(), self._processor.chain.hex())
+        one, other = (p.authority.covered(p.acceptance.digest()) for p in (kept, self._processor))
+        difference = difference or self._differing("state of acceptance", one.hex(), other.hex())
+        for version, again in zip(kept.versions, self._processor.versions, strict=True):
+            what = f"state of {version.name}"
+            digests = version.digest().hex(), again.digest().hex()
+            difference = difference or self._differing(what, *digests)
+        return difference
+
+    def _differing(self, what: str, before: str, again: str) -> Difference | None:
+        if before == again:
+            return None
+        end = self._ground.segment.end
+        position = format_position(self._topics.events, self._partition, end)
+        return Difference(position, position, what, before, again)
 
 
 def likely_cause(commit: Commit) -> str:

@@ -243,6 +243,7 @@ class RocksdbStore:
         db = self._writable_db()
         directory = path / "rocksdb"
         SaveCount(path / "saves").write(self._save_count)
+        self.reached("copy begun")
         with self._named_errors():
             Checkpoint(db).create_checkpoint(str(directory))
         with named_os_errors(directory):

@@ -9,6 +9,7 @@ from stream_app.cli.sparkline import sparkline
 from stream_app.cli.stdout import styled
 from stream_app.cli.table import count, table_lines
 from stream_app.hosts.comparison import Comparison, better_version, shown
+from stream_app.hosts.pipeline_names import is_spec
 from stream_app.learning.paired import MetricFigures
 
 SLICES_SHOWN = 20
@@ -38,22 +39,20 @@ def _sentence(text: str) -> str:
 
 def _metrics(found: Comparison, width: int | None) -> Iterator[str]:
     head = ("  METRIC", found.a, found.b, "DIFFERENCE", "95 % INTERVAL", "BETTER")
-    rows = [(f"  {row.name}", *_figures(row, found)) for row in found.metrics]
+    rows = [(f"  {row.name}", *_figures(row), _better(row, found)) for row in found.metrics]
     yield from table_lines(head, rows, right=(1, 2, 3), width=width)
     for row in found.metrics:
         if row.why_no_interval is not None:
             yield f"  {row.name} has no interval: {row.why_no_interval}"
 
 
-def _figures(row: MetricFigures, found: Comparison) -> tuple[str, ...]:
-    winner = better_version(row, found.a, found.b)
-    return (
-        shown(row.a),
-        shown(row.b),
-        shown(row.difference, signed=True),
-        interval(row),
-        "" if row.low is None else winner or "cannot say",
-    )
+def _figures(row: MetricFigures) -> tuple[str, ...]:
+    difference = shown(row.difference, signed=True)
+    return shown(row.a), shown(row.b), difference, interval(row)
+
+
+def _better(row: MetricFigures, found: Comparison) -> str:
+    return "" if row.low is None else better_version(row, found.a, found.b) or "cannot say"
 
 
 def interval(row: MetricFigures) -> str:
@@ -100,21 +99,22 @@ def moment(ms: int) -> str:
 
 def _slices(found: Comparison, width: int | None) -> Iterator[str]:
     name = found.metrics[0].name
-    head = (
-        f"  {name} BY {found.by}",
-        "EVENTS",
-        found.a,
-        found.b,
-        "DIFFERENCE",
-        "95 % INTERVAL",
-        "BETTER",
-    )
+    yield f"  {name} by {found.by}"
+    head = (f"  {found.by}", "EVENTS", found.a, found.b, "DIFFERENCE", "95 % INTERVAL", "BETTER")
     rows = [
-        (f"  {part.value}", count(part.examples), *_figures(figures, found))
+        (
+            f"  {part.value}",
+            count(part.examples),
+            *_figures(figures),
+            better_version(figures, found.a, found.b) or "-",
+        )
         for part in found.slices[:SLICES_SHOWN]
         for figures in part.metrics
         if figures.name == name
     ]
+    if not rows:
+        yield f"  {name} is not made of sums, so there is none of a part of the events"
+        return
     yield from table_lines(head, rows, right=(1, 2, 3, 4), width=width)
     if len(found.slices) > SLICES_SHOWN:
         yield f"  and {len(found.slices) - SLICES_SHOWN} more, see --json or --html"
@@ -138,7 +138,14 @@ def _disagreements(found: Comparison, name: str, width: int | None) -> Iterator[
         for row in rows
     ]
     yield from table_lines(head, cells, width=width)
-    yield f"  Try: stream-app explain {name} {rows[0].position}"
+    yield f"  Try: {explain(found, name)}"
+
+
+def explain(found: Comparison, name: str) -> str:
+    """Return the command that shows what both knew at the first event; it takes the file."""
+    file = name if is_spec(name) else "FILE"
+    place = found.disagreements[0].position
+    return f"stream-app explain {file} {place} --version {found.b}"
 
 
 def word(value: object) -> str:

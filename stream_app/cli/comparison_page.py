@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
-from stream_app.cli.comparison_lines import interval, moment, said, word
+from stream_app.cli.comparison_lines import explain, interval, moment, said, word
 from stream_app.cli.svg_charts import Bar, Point, differences_over_time, intervals
 from stream_app.cli.table import count
 from stream_app.errors import SurroundingsError
@@ -87,7 +87,7 @@ def _figures(row: MetricFigures, found: Comparison) -> list[str]:
 
 def _metrics(found: Comparison) -> Iterator[str]:
     head = ["Metric", found.a, found.b, "Difference", "95 % interval", "Better"]
-    yield _table(head, [[row.name, *_figures(row, found)] for row in found.metrics], (1, 2, 3, 4))
+    yield _table(head, [[row.name, *_figures(row, found)] for row in found.metrics], (1, 2, 3))
 
 
 def _over_time(found: Comparison) -> Iterator[str]:
@@ -125,7 +125,7 @@ def _slices(found: Comparison) -> Iterator[str]:
         if bars:
             yield intervals(bars, bigger_is_better=metric.bigger_is_better)
         cells = [[part.value, count(part.examples), *_figures(row, found)] for part, row in rows]
-        yield _table(head, cells, (1, 2, 3, 4, 5))
+        yield _table(head, cells, (1, 2, 3, 4))
 
 
 def _disagreements(found: Comparison, name: str) -> Iterator[str]:
@@ -146,8 +146,8 @@ def _disagreements(found: Comparison, name: str) -> Iterator[str]:
         for row in found.disagreements
     ]
     yield _table(head, rows, ())
-    what = escape(f"stream-app explain {name} {found.disagreements[0].position}")
-    yield f"<p>What the models knew then: <code>{what}</code></p>"
+    what = escape(explain(found, name))
+    yield f"<p>What a model knew then: <code>{what}</code></p>"
 
 
 def _rests_on(found: Comparison) -> Iterator[str]:

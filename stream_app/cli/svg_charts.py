@@ -11,6 +11,7 @@ from stream_app.hosts.comparison import shown
 _WIDTH, _HEIGHT = 900, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 10, 12, 28
 _ROW = 26
+_LETTERS = 14
 _NAME = 190
 _NAME_CHARS_MAX = 26
 
@@ -34,14 +35,14 @@ class Bar(NamedTuple):
 
 def differences_over_time(points: Sequence[Point], *, bigger_is_better: bool) -> str:
     """Draw one bar for each point, up or down from zero; pointed at, it tells its figures."""
-    far = max((abs(point.value) for point in points), default=0.0) or 1.0
-    zero = _TOP + (_HEIGHT - _TOP - _BOTTOM) / 2
-    scale = (zero - _TOP) / far
+    high = max(0.0, *(point.value for point in points))
+    low = min(0.0, *(point.value for point in points))
+    scale = (_HEIGHT - _TOP - _BOTTOM) / ((high - low) or 1.0)
+    zero = _TOP + high * scale
     step = (_WIDTH - _LEFT - _RIGHT) / len(points)
-    parts = [
-        _label(_LEFT - 8, y + 4, shown(v, signed=True), "end")
-        for y, v in ((_TOP, far), (zero, 0.0), (2 * zero - _TOP, -far))
-    ]
+    # What is close to zero would be written over it.
+    ends = {0.0, *(end for end in (high, low) if abs(end) * scale > _LETTERS)}
+    parts = [_label(_LEFT - 8, zero - v * scale + 4, _axis(v), "end") for v in sorted(ends)]
     for i, point in enumerate(points):
         height = abs(point.value) * scale
         top = zero - height if point.value > 0 else zero
@@ -86,8 +87,12 @@ def intervals(bars: Sequence[Bar], *, bigger_is_better: bool) -> str:
         (zero, 0.0, "middle"),
         (_WIDTH - _RIGHT, far, "end"),
     ):
-        parts.append(_label(x, bottom + 16, shown(value, signed=True), anchor))
+        parts.append(_label(x, bottom + 16, _axis(value), anchor))
     return _svg(bottom + 24, parts)
+
+
+def _axis(value: float) -> str:
+    return shown(value, signed=True) if value else "0"
 
 
 def _colour(value: float, bigger_is_better: bool) -> str:

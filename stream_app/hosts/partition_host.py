@@ -36,6 +36,7 @@ from stream_app.core.store import Image, StateStore
 from stream_app.core.topics import Topics
 from stream_app.errors import LogUntrusted, PositionMissing, StateUntrusted
 from stream_app.hosts.checkpoint_pace import Pace
+from stream_app.hosts.environments import accepted_environment, carried
 from stream_app.hosts.manifests import committed
 from stream_app.hosts.published import has_records, published_topic
 from stream_app.hosts.work import Work
@@ -148,11 +149,16 @@ class PartitionHost:
         log, pipeline = self._log, self._pipeline
         found = self._claim.committed()
         where = f"{pipeline.name}/{self.partition} in {log.url}"
-        self.commit: Commit | None = None if found is None else decode_commit(found, where)
+        accepted = accepted_environment(log, self._manifest)
+        self.commit: Commit | None = None
+        if found is not None:
+            self.commit = carried(decode_commit(found, where), accepted)
         published = self._published_by_live()
         self._store = open_store()
         self._reached("state opened")
         saved = read_position(self._store)
+        if saved is not None:
+            saved = carried(saved, accepted)
         start, end = log.bounds(self._topics.events, self.partition)
         self._require_position(saved is not None, published, end, where)
         self._restore(self._recovery(saved, start, published, versions), saved)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor
@@ -16,6 +15,7 @@ from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.topics import Topics
 from stream_app.errors import LogUntrusted
+from stream_app.hosts.collector import calm_garbage_collector, collector_at_rest
 from stream_app.hosts.partition_host import PartitionHost, Store, nothing
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.hosts.work import Work
@@ -99,8 +99,8 @@ def open_hosts(
         for partition in partitions:
             path = state.partition(manifest.log_id, pipeline.name, partition)
             _refuse_lost_log(log, manifest, partition, state)
-            hosts.append(
-                PartitionHost(
+            with collector_at_rest():
+                host = PartitionHost(
                     log,
                     pipeline,
                     manifest,
@@ -112,7 +112,7 @@ def open_hosts(
                     work=Work(path),
                     publisher=None if publisher is None else publisher(),
                 )
-            )
+            hosts.append(host)
     except BaseException:
         for host in hosts:
             host.close()
@@ -198,17 +198,6 @@ def run_hosts(
         host.finish()
     if report is not None:
         _report(log, topic, hosts, done, report)
-
-
-def calm_garbage_collector() -> None:
-    """Let the collector look at what the loop makes, not at all that was imported before.
-
-    Events make no cycles; without this every few thousand of them pay for a walk over River,
-    NumPy and SciPy.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 def _wait(log: Log, topic: str, hosts: Sequence[PartitionHost]) -> None:

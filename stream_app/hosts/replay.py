@@ -19,7 +19,7 @@ from stream_app.core.processor import PartitionProcessor
 from stream_app.core.recovery import recover
 from stream_app.core.topics import Topics
 from stream_app.errors import LogUntrusted, PositionMissing, StateUnavailable
-from stream_app.hosts.embedded import calm_garbage_collector
+from stream_app.hosts.collector import calm_garbage_collector
 from stream_app.hosts.manifests import committed
 from stream_app.hosts.published import published_topic
 from stream_app.records import Output, Record, format_position

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from stream_app.codec.limits import Limits
     from stream_app.codec.mapping import RecordPart
     from stream_app.core.intake import Intake
+    from stream_app.core.keeping import Keep
     from stream_app.core.pipeline import DriftMonitor, Labels, Pipeline, Version
+    from stream_app.core.promote_when import PromoteWhen
     from stream_app.events import Label, Observation
     from stream_app.hosts.client import open_log
     from stream_app.hosts.model_loading import load_model
@@ -22,12 +24,14 @@ __all__ = [
     "Binary",
     "DriftMonitor",
     "Intake",
+    "Keep",
     "Label",
     "Labels",
     "Limits",
     "Multiclass",
     "Observation",
     "Pipeline",
+    "PromoteWhen",
     "RecordPart",
     "Regression",
     "Version",
@@ -39,12 +43,14 @@ _HOMES = {
     "Binary": "learning.tasks",
     "DriftMonitor": "core.pipeline",
     "Intake": "core.intake",
+    "Keep": "core.keeping",
     "Label": "events",
     "Labels": "core.pipeline",
     "Limits": "codec.limits",
     "Multiclass": "learning.tasks",
     "Observation": "events",
     "Pipeline": "core.pipeline",
+    "PromoteWhen": "core.promote_when",
     "RecordPart": "codec.mapping",
     "Regression": "learning.tasks",
     "Version": "core.pipeline",

@@ -3,6 +3,7 @@
 StreamAppError
 |- UsageError                  exit 2   the command or the declaration must change
 |  |- DeclarationError                  a mistake in a Pipeline, caught when it is declared
+|  |- VersionHosted                     a version to be built is part of the live lineage
 |- DifferenceFound             exit 3   a replay did not equal what was published
 |- SurroundingsError           exit 4   disk, lock or file in the way: repair and start again
 |  |- LogUnavailable                    the event log cannot be opened, read or written
@@ -21,6 +22,8 @@ StreamAppError
    |- EnvironmentDiffers                state of another River, Python or NumPy
    |- PositionMissing                   outputs or checkpoints exist but no committed position
    |- SourceUntrusted                   a source of intake lost records, or is another one
+   |- GateClosed                        a version has not shown to be good enough for champion
+   |- SeatRefused                       a partition did not make a version its champion
    |- VersionFailed                     the champion's model failed for good
 """
 
@@ -64,6 +67,10 @@ class UsageError(StreamAppError):
 
 class DeclarationError(UsageError):
     """A mistake in a pipeline's declaration; names the parameter by its path."""
+
+
+class VersionHosted(UsageError):
+    """A version is to be built that the live lineage runs already."""
 
 
 class DifferenceFound(StreamAppError):
@@ -168,6 +175,14 @@ class PositionMissing(NeedsPerson):
 
 class SourceUntrusted(NeedsPerson):
     """A source of intake lost records before they were copied, or is not the topic it was."""
+
+
+class GateClosed(NeedsPerson):
+    """A version has not shown what the pipeline's gate wants of a champion."""
+
+
+class SeatRefused(NeedsPerson):
+    """A partition has read a promote control and did not give the seat to that version."""
 
 
 class VersionFailed(NeedsPerson):

@@ -24,7 +24,7 @@ INTERRUPTED = 130
     "versions",
     multiple=True,
     metavar="V",
-    help="At the first start: only these versions; may be repeated. The others can never join.",
+    help="At the first start: only these versions; may be repeated. The others join by backfill.",
 )
 @click.option(
     "--drop",

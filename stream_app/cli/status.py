@@ -19,15 +19,17 @@ from stream_app.hosts.manifests import pipelines
 from stream_app.hosts.pipeline_names import is_spec
 from stream_app.hosts.source_status import SourceStatus
 from stream_app.hosts.state_directory import StateDirectory
-from stream_app.hosts.status import PartitionStatus, Status
+from stream_app.hosts.status import SEATS_SHOWN_MAX, PartitionStatus, Status
 from stream_app.hosts.status import status as status_of
 
 if TYPE_CHECKING:
     from stream_app.core.pipeline import Pipeline
+    from stream_app.core.seats import SeatChange
 
 _STANDS = ("PARTITION", "AT", "LAG", "EVENT TIME", "CHECKPOINT", "OWNER")
 _LABELS = ("PARTITION", "OBSERVED", "JOINED", "WAITING", "TIMED OUT", "LATE", "UNKNOWN", "REFUSED")
 _INTAKE = ("INTAKE FROM", "AT", "LAG", "COPIED", "REFUSED", "SKIPPED")
+_SEATS = ("PROMOTED", "FROM", "WHEN", "BY", "REASON")
 _VERSIONS = ("VERSION", "ROLE", "LEARNED", "STATE")
 
 
@@ -74,6 +76,9 @@ def _lines(found: Status, plan: Pipeline | None) -> Iterator[str]:
     yield ""
     yield from _table(_VERSIONS, _versions(found), right=(2,))
     yield ""
+    if seats := _seat_rows(found):
+        yield from _table(_SEATS, seats, right=())
+        yield ""
     if found.intake:
         yield from _table(_INTAKE, [_source(row) for row in found.intake], right=range(1, 6))
         yield ""
@@ -131,12 +136,56 @@ def _versions(found: Status) -> Sequence[tuple[str, ...]]:
         failed |= set(row.failed)
         for version, examples in row.versions.items():
             learned[version] = learned.get(version, 0) + examples
-    champion = found.partitions[0].champion
+    seats = [row.champion for row in found.partitions]
     rows = []
-    for version, examples in (learned or {champion: 0}).items():
-        role = "champion" if version == champion else "shadow"
-        rows.append((version, role, count(examples), "failed" if version in failed else "ok"))
+    for version, examples in (learned or dict.fromkeys(seats, 0)).items():
+        state = "failed" if version in failed else "ok"
+        rows.append((version, _role(version, seats), count(examples), state))
+    return rows + _built(found)
+
+
+def _role(version: str, seats: Sequence[str]) -> str:
+    held = seats.count(version)
+    if held in (0, len(seats)):
+        return "champion" if held else "shadow"
+    return f"champion of {held} of {len(seats)} partitions"
+
+
+def _built(found: Status) -> list[tuple[str, ...]]:
+    """Return the rows of the versions that backfills build, their partitions added up."""
+    rows: list[tuple[str, ...]] = []
+    for version in sorted({name for row in found.partitions for name in row.backfills}):
+        parts = [
+            (row, row.backfills[version]) for row in found.partitions if version in row.backfills
+        ]
+        learned = sum(part.learned for _, part in parts)
+        behind = sum(max(0, row.next_offset - part.next_offset) for row, part in parts)
+        at_work = any(part.owner is not None for _, part in parts)
+        state = "at work" if at_work else "joins at the next start of run"
+        rows.append((version, "backfill", count(learned), f"{count(behind)} behind live; {state}"))
     return rows
+
+
+def _seat_rows(found: Status) -> list[tuple[str, ...]]:
+    """Return the newest changes of the seat, each order once."""
+    orders: dict[str, list[tuple[int, SeatChange]]] = {}
+    for row in found.partitions:
+        for change in row.seats:
+            orders.setdefault(change.control, []).append((row.partition, change))
+    newest = sorted(orders.values(), key=lambda places: places[0][1].ts_ms)[-SEATS_SHOWN_MAX:]
+    return [_seat_row(places, len(found.partitions)) for places in newest]
+
+
+def _seat_row(places: Sequence[tuple[int, SeatChange]], partitions: int) -> tuple[str, ...]:
+    change = places[0][1]
+    given = [(number, at) for number, at in places if not at.refused]
+    since = ", ".join(f"{number}@{at.since}" for number, at in given[:3])
+    if len(given) > 3:
+        since += f" and {len(given) - 3} more"
+    if len(given) < len(places):
+        since += f" (not given in {len(places) - len(given)} of {partitions})"
+    when = clock_time(change.ts_ms)
+    return change.champion, since.strip() or "nowhere", when, change.by or "-", change.reason
 
 
 def _source(row: SourceStatus) -> tuple[str, ...]:

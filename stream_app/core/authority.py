@@ -14,8 +14,9 @@ import msgspec
 
 from stream_app.codec.incoming import IncomingControl
 from stream_app.codec.signatures import canonical, key_name_of, verify
+from stream_app.core.seats import SeatChange
 from stream_app.errors import StreamAppError
-from stream_app.events import Refusal
+from stream_app.events import Control, Refusal
 from stream_app.records import Record
 
 IN_FORCE_MAX = 16
@@ -83,6 +84,18 @@ def _bad(name: str | None, detail: str) -> Refusal:
     return Refusal("bad_keys", field, detail)
 
 
+def seat_control(change: SeatChange) -> Control:
+    """Return what is signed for a change of the seat; its id names the place that it is for."""
+    return Control(
+        change.control,
+        change.ts_ms,
+        "seat",
+        version=change.champion,
+        reason=change.reason or None,
+        by=change.by or None,
+    )
+
+
 class Authority:
     """The keys of one partition's fold, as of its position."""
 
@@ -121,6 +134,16 @@ class Authority:
             raise Refusal("bad_signature", "sig", "the signature is not of this control and log")
         if name in keys.revoked and not acted:
             raise Refusal("revoked_key", "sig", f"the key {name!r} was revoked by a control")
+
+    def ordered(self, change: SeatChange, partition: int) -> bool:
+        """Tell whether a change of the seat at the committed position was signed for that place."""
+        control = seat_control(change)
+        keys = self.keys
+        public = (keys.in_force | keys.revoked).get(key_name_of(change.sig) or "")
+        if public is None or not change.control.endswith(f"-{partition}@{change.since}"):
+            return False
+        message = canonical(msgspec.to_builtins(control), self._pipeline, self._log_id)
+        return verify(bytes.fromhex(public), message, change.sig)
 
     def _where(self) -> str:
         return "the manifest" if self.changed is None else "the manifest or a key control"

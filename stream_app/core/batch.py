@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from stream_app.core.commit import Commit, Seat, VersionCommit
+from stream_app.core.commit import Commit, VersionCommit
 from stream_app.core.position import Position
+from stream_app.core.seats import Seat, SeatChange
 from stream_app.errors import StreamAppError
 from stream_app.records import Output
 
@@ -27,10 +28,19 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 class Start(msgspec.Struct, frozen=True):
-    """Where a processor begins: at `position`; outputs before `publish_from` are out already."""
+    """Where a processor begins: at `position`; outputs before `publish_from` are out already.
+
+    `seat` is the one at the origin and `seats` all that was decided of it below `committed`. A
+    `backfill` builds a version beside the live lineage: it has no champion, and what acceptance
+    puts out is the live lineage's alone.
+    """
 
     position: Position
+    committed: int
     publish_from: int
     seat: Seat
     versions: Mapping[str, VersionCommit]
     left: Mapping[str, int]
+    seats: tuple[SeatChange, ...] = ()
+    left_definitions: Mapping[str, str] = {}
+    backfill: bool = False

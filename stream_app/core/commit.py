@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 
 from stream_app.core.authority import Keys, is_public_key
 from stream_app.core.environment import Environment
+from stream_app.core.seats import Seat, SeatChange
 from stream_app.core.settings import Settings, read_settings
 from stream_app.errors import LogUntrusted
 
@@ -46,13 +47,6 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
         return Keys(dict(self.public_keys), {})
 
 
-class Seat(msgspec.Struct, frozen=True):
-    """Who is champion, and since which offset. Routing: no part of any version's fold."""
-
-    champion: str
-    since: int
-
-
 class VersionCommit(msgspec.Struct, frozen=True):
     """A version the lineage hosts: its definition, its origin, and where its outputs begin."""
 
@@ -66,8 +60,9 @@ class Commit(msgspec.Struct, frozen=True):
 
     `chain` is the digest over all records before it. `settings` are those in force there and
     `settings_since` the offset after the control that set them; `keys` are those in force there, if
-    a control has changed the manifest's. `left` names versions that the
-    lineage no longer hosts, with the offset where they left. The rest is for people to look at.
+    a control has changed the manifest's. `seats` is how the seat came to be who it is. `left` names
+    versions that the lineage no longer hosts, with the offset where they left, and
+    `left_definitions` what they were. The rest is for people to look at.
     """
 
     next_offset: int
@@ -87,6 +82,8 @@ class Commit(msgspec.Struct, frozen=True):
     failed: dict[str, str]
     undeclared: dict[str, int] = {}
     keys: Keys | UnsetType = UNSET
+    seats: list[SeatChange] = []
+    left_definitions: dict[str, str] = {}
 
 
 def encode_commit(commit: Commit) -> bytes:

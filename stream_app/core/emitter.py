@@ -50,6 +50,11 @@ class Emitter:
         self._place = f"{self._topics.events}/{partition}@".encode()
         self._versions: dict[str, tuple[str, tuple[str, bytes], str]] = {}
 
+    def seat(self, champion: str) -> None:
+        """Send what each version says from now on where this champion's predictions go."""
+        self.champion = champion
+        self._versions.clear()
+
     def prediction(
         self, version: VersionFold, record: Record, event: Any, key: str, said: Said
     ) -> None:

@@ -1,4 +1,4 @@
-"""Which versions a start hosts: a version that leaves a lineage never comes back to it."""
+"""Which versions a start hosts: one that leaves a lineage comes back only by a backfill."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def versions_to_host(
 
     `commits` are those that the partitions have, `only` and `drop` what a person asked for. Raises
     `UsageError` where a version that runs would end merely because `only` does not say its name:
-    that cannot be undone, so it has to be asked for.
+    the way back is a backfill, so it has to be asked for.
     """
     declared = pipeline.definitions()
     running = {name for commit in commits for name in commit.versions}
@@ -39,8 +39,8 @@ def versions_to_host(
         if ending:
             raise UsageError(
                 f"--version leaves out {', '.join(ending)}, part of what {pipeline.name} runs: a "
-                "version that leaves never comes back",
-                attempt="without --version all run on; to end one for good: "
+                "version that leaves comes back only by a backfill",
+                attempt="without --version all run on; to end one: "
                 + " ".join(f"--drop {name}" for name in ending),
             )
     elif not drop:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Literal
@@ -13,6 +12,8 @@ from stream_app.codec.limits import Limits
 from stream_app.core.evaluate import evaluate
 from stream_app.core.feature_types import feature_types
 from stream_app.core.intake import Intake, sources_of
+from stream_app.core.keeping import Keep
+from stream_app.core.promote_when import PromoteWhen, checked_gate
 from stream_app.core.settings import (
     AcceptanceSettings,
     ModelPer,
@@ -20,6 +21,7 @@ from stream_app.core.settings import (
     ReportingSettings,
     Settings,
 )
+from stream_app.core.topics import is_name
 from stream_app.core.version_plan import VersionPlan
 from stream_app.errors import DeclarationError, StateUntrusted
 from stream_app.learning.definition import Prepared, build, definition_digest, prepare
@@ -28,8 +30,6 @@ from stream_app.learning.monitors import Monitor
 from stream_app.learning.pickles import ModelPickles
 from stream_app.learning.tasks import Task
 from stream_app.near_names import did_you_mean
-
-_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
 class Labels:
@@ -105,6 +105,8 @@ class Pipeline:
         evaluate_every: int = 1000,
         digest_every: int = 100_000,
         intake: Iterable[Intake] = (),
+        promote_when: PromoteWhen | None = None,
+        checkpoints: Keep | None = None,
     ) -> None:
         self.name = _checked_name("name", name)
         self.task = _checked_task(task)
@@ -129,11 +131,19 @@ class Pipeline:
             list(_expect("drift", drift, Iterable, 'drift=[DriftMonitor("error", drift.ADWIN())]'))
         )
         self._metrics = self._prepare_metrics(metrics)
+        names = list(self._metrics) or list(self.task.default_metrics())
+        self.promote_when = checked_gate(promote_when, names)
         self.known: dict[str, object] = {}
         for prepared in [*self._prepared.values(), *self._metrics.values()]:
             self.known.update(prepared.known)
         for _, prepared in self._drift:
             self.known.update(prepared.known)
+        self.checkpoints: Keep = _expect(
+            "checkpoints",
+            Keep() if checkpoints is None else checkpoints,
+            Keep,
+            "checkpoints=Keep(records=100_000, at_most=100)",
+        )
         self._plans = [self._plan(version) for version in self.versions]
         self.sources = sources_of(
             _expect("intake", intake, Iterable, 'intake=[Intake("topic", ...)]'),
@@ -160,6 +170,7 @@ class Pipeline:
                     for monitor, prepared in self._drift
                     if monitor.action == "alert"
                 ],
+                promote_when=None if self.promote_when is None else self.promote_when.settings(),
             ),
         )
 
@@ -365,7 +376,7 @@ class Pipeline:
 
 
 def _checked_name(path: str, name: object) -> str:
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not is_name(name):
         raise DeclarationError(
             f"{path}: {name!r} is no name",
             attempt="lower-case letters, digits and dashes, such as `flights` or `v1`",

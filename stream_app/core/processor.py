@@ -22,16 +22,18 @@ from stream_app.core.batch import Batch, Start
 from stream_app.core.chain import Chain
 from stream_app.core.commit import SEMANTICS, Commit, Manifest
 from stream_app.core.emitter import Emitter, label_counts
-from stream_app.core.environment import this_environment
+from stream_app.core.environment import Environment, this_environment
 from stream_app.core.memory import Memory
 from stream_app.core.placement import Placement
 from stream_app.core.position import POSITION, Position
 from stream_app.core.reporting import Reporting
+from stream_app.core.seats import REASON_CHARS_MAX, SeatChange, Seats
 from stream_app.core.settings import Settings, differences, read_settings
 from stream_app.core.store import Image, StateReader
+from stream_app.core.topics import is_name
 from stream_app.core.version import VersionFold
 from stream_app.core.version_plan import VersionPlan
-from stream_app.errors import SettingsDiffer, StreamAppError, VersionFailed
+from stream_app.errors import LogUntrusted, SettingsDiffer, StreamAppError, VersionFailed
 from stream_app.events import Refusal
 from stream_app.learning.definition import OtherCode
 from stream_app.outputs import Evaluation
@@ -69,7 +71,12 @@ class PartitionProcessor:
         self.authority = Authority(
             manifest.pipeline, manifest.log_id, manifest.public_keys, start.position.keys
         )
-        self._emitter = Emitter(manifest.pipeline, partition, start.seat.champion)
+        self._seats = Seats(start.seat, start.seats, start.committed)
+        for change in self._seats.reach(self.next_offset):
+            self._require_order(change)
+        self._turn = self._seats.turn
+        self._speaks = not start.backfill  # for acceptance, too
+        self._emitter = Emitter(manifest.pipeline, partition, self._seats.seat.champion)
         self.acceptance = Acceptance.load(self._settings.acceptance, self._settings_since, reader)
         context = f"{manifest.log_id}/{manifest.pipeline}/{partition}"
         self._reporting = Reporting(known, seal, context)
@@ -100,6 +107,8 @@ class PartitionProcessor:
         """Fold records, which follow each other and `next_offset`, into the state."""
         self._require_sound()
         try:
+            if records and records[0].offset >= self._turn:  # there may be a hole before it
+                self._take_turn(records[0].offset)
             return self._batch(self._fold_records(records))
         except BaseException:
             self._poisoned = True
@@ -131,6 +140,8 @@ class PartitionProcessor:
             offset = record.offset
             if offset < self.next_offset:
                 continue
+            if offset >= self._turn:
+                break
             published = len(outputs)
             self._silent = offset < publish_from
             records_seen = counters.records + 1
@@ -139,7 +150,7 @@ class PartitionProcessor:
                 apply(record)
             except Refusal as refusal:
                 counters.dead_letters += 1
-                if not self._silent:
+                if self._speaks and not self._silent:
                     self._emitter.dead_letter(record, refusal)
             except _ChampionFailed as failed:
                 # The record that failed it stays uncommitted, so a restart meets it again.
@@ -191,7 +202,7 @@ class PartitionProcessor:
                 self._caused(version, record, event, event.id)
         if self._reporting.watches_features:
             for fired in self._reporting.watch(features):
-                if not silent:
+                if self._speaks and not silent:
                     self._emitter.drift_alert(record, event, fired, None)
         if label is None:
             return
@@ -220,7 +231,7 @@ class PartitionProcessor:
                 self._emitter.drift_alert(record, event, fired, version.name)
         version.failures.clear()
         version.fired.clear()
-        if version.failed is not None and version.name == self._start.seat.champion:
+        if version.failed is not None and version.name == self._seats.seat.champion:
             raise _ChampionFailed(version)
 
     def _champion_failed(self, failed: _ChampionFailed, record: Record) -> StreamAppError:
@@ -232,8 +243,9 @@ class PartitionProcessor:
             f"{version.failed}. Everything before that record is published.",
             attempt=f"stream-app dead-letters {self._manifest.pipeline} --version {version.name} "
             "for the failed calls before this one. A start meets the record again: if the cause "
-            "lies outside of the model, repair that first. A repaired model is another one and "
-            "needs a new version name, in this release in a pipeline of a new name",
+            "lies outside of the model, repair that first; else stream-app promote "
+            f"{self._manifest.pipeline} VERSION --from-committed --reason ... makes another "
+            "version champion from that record on",
         )
 
     def _forget(self, seq: int) -> None:
@@ -252,14 +264,67 @@ class PartitionProcessor:
                 self._forget(seq)
         elif event.action == "key":
             self.authority.change(event)
+        elif event.action == "promote":
+            self._promote(event, record)
+        elif event.action == "environment":
+            _require_environment(event)  # hosts go by it before anything is folded
         else:
-            raise Refusal(
-                "unknown_action",
-                "action",
-                f"{event.action[:64]!r}; this release knows settings, time, key",
-            )
+            raise Refusal("unknown_action", "action", f"there is no action {event.action[:64]!r}")
         self._controls.add(event.id)
         self.acceptance.counters.controls += 1
+
+    def _promote(self, event: IncomingControl, record: Record) -> None:
+        """Give the seat to a version, from the next record on.
+
+        Whether this record is refused depends on its bytes alone, so that every lineage makes the
+        same of it; that a version is not here, or has failed, is told by the seat's history.
+        """
+        name = event.version
+        if name is None or not is_name(name):
+            raise Refusal("bad_promote", "version", "a promote control names a version")
+        if not self._speaks or record.offset < self._seats.decided:
+            return
+        if name == self._seats.seat.champion:
+            return
+        change = SeatChange(
+            since=record.offset + 1,
+            champion=name,
+            control=event.id,
+            reason=(event.reason or "")[:REASON_CHARS_MAX],
+            by=(event.by or "")[:REASON_CHARS_MAX],
+            refused=self._unfit(name),
+            ts_ms=event.ts_ms,
+        )
+        self._seats.change(change)
+        self._turn = self._seats.turn
+
+    def _unfit(self, name: str) -> str:
+        """Say why a version cannot be champion here; empty when it can."""
+        for version in self.versions:
+            if version.name == name:
+                return "" if version.failed is None else f"it has failed: {version.failed}"[:200]
+        return "this partition does not run it"
+
+    def _require_order(self, change: SeatChange) -> None:
+        """Raise `LogUntrusted` for a change of the seat that nobody has ordered."""
+        if change.sig:
+            ordered = self.authority.ordered(change, self._partition)
+        else:
+            ordered = change.control in self._controls
+        if not ordered:
+            where = f"{self._manifest.pipeline}/{self._partition}"
+            raise LogUntrusted(
+                f"the committed position of {where} says that {change.champion} became champion "
+                f"at {change.since}, and no valid order for it is known.",
+                attempt="restore the log from a backup: its ledger was changed",
+            )
+
+    def _take_turn(self, next_offset: int) -> None:
+        """Let the seat change where it is due."""
+        for change in self._seats.reach(next_offset):
+            self._require_order(change)
+        self._turn = self._seats.turn
+        self._emitter.seat(self._seats.seat.champion)
 
     def _change_settings(self, event: IncomingControl, record: Record) -> None:
         try:
@@ -296,6 +361,11 @@ class PartitionProcessor:
         """Every version's newest evaluation, of those that this processor put out."""
         return self._emitter.evaluations
 
+    @property
+    def feature_monitors(self) -> Sequence[Any]:
+        """The alert-only monitors of features; for reading."""
+        return self._reporting.feature_monitors
+
     def labels(self) -> Any:
         """Return what became of the labels so far."""
         acceptance = self.acceptance
@@ -306,8 +376,9 @@ class PartitionProcessor:
             return
         ts_ms = record.timestamp_ms
         emit = self._emitter.state_digest
-        digest = self.authority.covered(self.acceptance.digest())
-        emit(record, ts_ms, self.chain, digest, None)
+        if self._speaks:
+            digest = self.authority.covered(self.acceptance.digest())
+            emit(record, ts_ms, self.chain, digest, None)
         for version in self.versions:
             emit(record, ts_ms, self.chain, version.digest(), version.name)
 
@@ -316,6 +387,8 @@ class PartitionProcessor:
             version.models.trim()
         outputs = self._emitter.outputs
         self._emitter.outputs = []
+        if self.next_offset >= self._turn:
+            self._take_turn(self.next_offset)
         return Batch(outputs, self._commit(), self._changes() > self._memory.changes_max, stop)
 
     def _commit(self) -> Commit:
@@ -325,7 +398,7 @@ class PartitionProcessor:
             chain=self.chain.hex(),
             semantics=SEMANTICS,
             environment=this_environment(),
-            seat=start.seat,
+            seat=self._seats.seat,
             versions=dict(start.versions),
             left=dict(start.left),
             settings=self._settings.plain(),
@@ -338,6 +411,8 @@ class PartitionProcessor:
             failed={v.name: v.failed for v in self.versions if v.failed is not None},
             undeclared=dict(acceptance.undeclared.seen),
             keys=self.authority.changed or UNSET,
+            seats=self._seats.changes(),
+            left_definitions=dict(start.left_definitions),
         )
 
     def _image(self) -> Image:
@@ -371,6 +446,13 @@ class PartitionProcessor:
         self.acceptance.saved()
         for version in self.versions:
             version.saved()
+
+
+def _require_environment(event: IncomingControl) -> None:
+    try:
+        msgspec.convert(event.environment, Environment)
+    except msgspec.ValidationError as error:
+        raise Refusal("bad_environment", "environment", str(error)[:300]) from None
 
 
 def _not_this_file(record: Record, error: OtherCode) -> SettingsDiffer:

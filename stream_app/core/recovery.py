@@ -12,10 +12,11 @@ import msgspec
 
 from stream_app.core.batch import Start
 from stream_app.core.chain import Chain
-from stream_app.core.commit import SEMANTICS, Commit, Manifest, Seat, VersionCommit
+from stream_app.core.commit import SEMANTICS, Commit, Manifest, VersionCommit
 from stream_app.core.declaration import Declaration
 from stream_app.core.environment import this_environment
 from stream_app.core.position import Position
+from stream_app.core.seats import Seat
 from stream_app.core.settings import Settings, differences
 from stream_app.errors import DefinitionDiffers, LogUntrusted, SettingsDiffer, StateUntrusted
 
@@ -52,20 +53,79 @@ def recover(
     origin = manifest.origins[partition]
     hosted, left, leaving = _hosted(manifest, partition, pipeline, commit, wanted)
     not_hosted = sorted(pipeline.definitions().keys() - hosted.keys() - leaving.keys())
-    seat = commit.seat if commit is not None else Seat(manifest.initial_champion, origin)
-    if seat.champion not in hosted:
+    first = Seat(manifest.initial_champion, origin)
+    champion = (commit.seat if commit is not None else first).champion
+    if champion not in hosted:
         raise DefinitionDiffers(
-            f"version {seat.champion} is the champion of {where}, and is not among the versions "
-            "to run.",
-            attempt=f"declare {seat.champion} again: its predictions are the ones downstream reads",
+            f"version {champion} is the champion of {where}, and is not among the versions to run.",
+            attempt=f"declare {champion} again: its predictions are the ones downstream reads",
         )
     committed = commit.next_offset if commit is not None else origin
     position, rebuild = _position(manifest, partition, saved, hosted, committed)
     require_unbroken(where, log_start, position.next_offset)
-    start = Start(position, committed, seat, hosted, left)
+    start = Start(
+        position,
+        committed,
+        committed,
+        first,
+        hosted,
+        left,
+        seats=() if commit is None else tuple(commit.seats),
+        left_definitions=_left_definitions(commit, left),
+    )
     chain = bytes.fromhex(commit.chain) if commit is not None else None
     rebuild = rebuild if committed > origin else None
     return Recovery(start, chain, rebuild, leaving, not_hosted)
+
+
+def _left_definitions(commit: Commit | None, left: Collection[str]) -> dict[str, str]:
+    """Return what the versions that left were, which none under their names may differ from."""
+    if commit is None:
+        return {}
+    listed = {name: version.definition for name, version in commit.versions.items()}
+    known = commit.left_definitions | listed
+    return {name: known[name] for name in left if name in known}
+
+
+def recover_backfill(
+    manifest: Manifest,
+    partition: int,
+    pipeline: Declaration,
+    version: str,
+    commit: Commit | None,
+    saved: Position | None,
+    log_start: int,
+    published: int,
+    since: int = 0,
+) -> Recovery:
+    """Return where a version's backfill goes on: its own position and state, and no seat.
+
+    `published` is the offset up to which the live lineage once put out the version's outputs,
+    `since` where a backfill that begins is to begin with them. Raises as `recover` does.
+    """
+    where = f"{pipeline.name}/{version}/{partition}"
+    origin = manifest.origins[partition]
+    if commit is not None:
+        require_fit(pipeline, commit, None)
+        hosted = dict(commit.versions)
+    else:
+        first = origin if published else max(origin, since)
+        hosted = {version: VersionCommit(pipeline.definitions()[version], origin, first)}
+    committed = commit.next_offset if commit is not None else origin
+    position, rebuild = _position(manifest, partition, saved, hosted, committed)
+    require_unbroken(where, log_start, position.next_offset)
+    start = Start(
+        position,
+        committed,
+        max(committed, published, hosted[version].published_from),
+        Seat("", origin),
+        hosted,
+        {},
+        backfill=True,
+    )
+    chain = bytes.fromhex(commit.chain) if commit is not None else None
+    rebuild = rebuild if committed > origin else None
+    return Recovery(start, chain, rebuild, {}, [])
 
 
 def require_fit(pipeline: Declaration, commit: Commit, wanted: Collection[str] | None) -> None:
@@ -82,8 +142,8 @@ def require_fit(pipeline: Declaration, commit: Commit, wanted: Collection[str] |
             f"version {name} of {pipeline.name} is declared as {declared[name][:12]}, but the "
             f"log has outputs of {name} as {version.definition[:12]}: a version's definition "
             "(model, parameters, features, seed, monitors that reset) never changes.",
-            attempt=f"declare {name} as it was; a changed model needs a pipeline of its own, under "
-            "another name, since versions cannot join a log that has begun",
+            attempt=f"declare {name} as it was, and the changed model beside it under a new "
+            "version name, which stream-app backfill builds from the log",
         )
     commit.environment.check(this_environment(), f"the state of {pipeline.name}")
 
@@ -137,6 +197,27 @@ def _position(
     if saved is None:
         return _origin(manifest, partition), "there is no checkpoint"
     where = f"{manifest.pipeline}/{partition}"
+    require_own(manifest, partition, saved, committed)
+    if saved.semantics != SEMANTICS:
+        return _origin(manifest, partition), "the checkpoint has other semantics"
+    saved.environment.check(this_environment(), f"the checkpoint of {where}")
+    missing = sorted(hosted.keys() - saved.versions.keys())
+    if missing:
+        return _origin(manifest, partition), f"the checkpoint lacks {', '.join(missing)}"
+    for name, version in hosted.items():
+        if saved.versions[name] != version.definition:
+            raise DefinitionDiffers(
+                f"the checkpoint of {where} holds {name} as {saved.versions[name][:12]}, but the "
+                f"log has outputs of {name} as {version.definition[:12]}.",
+                attempt="name the log's own state directory with --state, or move this one away: "
+                "the state is built again from the log",
+            )
+    return saved, None
+
+
+def require_own(manifest: Manifest, partition: int, saved: Position, committed: int) -> None:
+    """Raise `StateUntrusted` for a state of another log, pipeline or partition, or ahead of it."""
+    where = f"{manifest.pipeline}/{partition}"
     if (saved.log_id, saved.pipeline, saved.partition) != (
         manifest.log_id,
         manifest.pipeline,
@@ -154,21 +235,6 @@ def _position(
             f"position {committed}: the log was replaced by an older one.",
             attempt="put the right log back, or delete the state directory: it is built again",
         )
-    if saved.semantics != SEMANTICS:
-        return _origin(manifest, partition), "the checkpoint has other semantics"
-    saved.environment.check(this_environment(), f"the checkpoint of {where}")
-    missing = sorted(hosted.keys() - saved.versions.keys())
-    if missing:
-        return _origin(manifest, partition), f"the checkpoint lacks {', '.join(missing)}"
-    for name, version in hosted.items():
-        if saved.versions[name] != version.definition:
-            raise DefinitionDiffers(
-                f"the checkpoint of {where} holds {name} as {saved.versions[name][:12]}, but the "
-                f"log has outputs of {name} as {version.definition[:12]}.",
-                attempt="name the log's own state directory with --state, or move this one away: "
-                "the state is built again from the log",
-            )
-    return saved, None
 
 
 def _origin(manifest: Manifest, partition: int) -> Position:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 import msgspec
+
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+
+
+def is_name(text: str) -> bool:
+    """Tell whether a pipeline or a version may be called so: topics are, too."""
+    return _NAME.fullmatch(text) is not None
 
 
 class Topics(msgspec.Struct, frozen=True):
@@ -52,6 +60,14 @@ class Topics(msgspec.Struct, frozen=True):
         """How far intake has copied each partition of its sources."""
         return f"{self.pipeline}.intake"
 
+    def ledger_of(self, version: str) -> str:
+        """Return where the committed positions of a version's backfill are."""
+        return f"{self.ledger}.{version}"
+
+    def checkpoints_of(self, version: str) -> str:
+        """Return where the saved state of a version's backfill is."""
+        return f"{self.checkpoints}.{version}"
+
     @property
     def internal(self) -> list[str]:
         """What a log that has no tables of its own keeps in topics."""
@@ -70,3 +86,12 @@ class Topics(msgspec.Struct, frozen=True):
         """Return every topic of a pipeline with these versions."""
         fixed = [self.events, self.predictions, self.evaluations, self.drift_alerts]
         return [*fixed, self.dead_letters, *(self.shadow(version) for version in versions)]
+
+
+def outputs_of(ledger: str, present: Iterable[str]) -> list[str]:
+    """Return those of `present` that the lineage with this ledger writes to."""
+    pipeline, _, version = ledger.partition(".ledger")
+    if not version:
+        return Topics(pipeline).outputs(present)
+    shadow = Topics(pipeline).shadow(version.removeprefix("."))
+    return [name for name in present if name == shadow]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -10,8 +11,9 @@ from stream_app.codec.blobs import BlobSeal
 from stream_app.core.commit import Manifest
 from stream_app.core.position import Position, read_position
 from stream_app.core.store import StateReader
-from stream_app.errors import StreamAppError
+from stream_app.errors import StateUntrusted, StreamAppError
 from stream_app.hosts.state_directory import StateDirectory
+from stream_app.storage.kept_directory import Kept, KeptDirectory
 from stream_app.storage.rocksdb_store import RocksdbStore
 
 SCAN_MAX = 1000
@@ -20,8 +22,9 @@ SCAN_MAX = 1000
 class Checkpoint(msgspec.Struct, frozen=True):
     """A partition's saved state; what is not known is None.
 
-    `bytes` is what its directory takes on disk, `saved_ms` when it was last saved. `blobs`
-    counts the sealed blobs that were opened, if that was asked for.
+    `bytes` is what its directory holds, `bytes_alone` what of that no other checkpoint shares,
+    `saved_ms` when it was last saved. `blobs` counts the sealed blobs that were opened, if that
+    was asked for. A `kept` one stands still; its `name` is None where nobody gave it one.
     """
 
     partition: int
@@ -30,12 +33,15 @@ class Checkpoint(msgspec.Struct, frozen=True):
     next_offset: int | None = None
     saved_ms: int | None = None
     bytes: int = 0
+    bytes_alone: int = 0
+    kept: bool = False
+    name: str | None = None
     versions: list[str] = []
     rolled_back: bool = False
     blobs: int | None = None
 
 
-class Looked(msgspec.Struct, frozen=True):
+class Looked(NamedTuple):
     """A checkpoint, and what is wrong with it."""
 
     checkpoint: Checkpoint
@@ -43,13 +49,34 @@ class Looked(msgspec.Struct, frozen=True):
 
 
 def checkpoints(manifest: Manifest, state: StateDirectory, *, verify: bool) -> list[Looked]:
-    """Look at every partition's state; with `verify` every sealed blob is opened too."""
+    """Look at every partition's live state, and after it at what is kept of it, oldest first.
+
+    With `verify` every sealed blob is opened too.
+    """
     rows = []
     for partition in range(manifest.partitions):
         path = state.partition(manifest.log_id, manifest.pipeline, partition)
-        seal = state.seal() if verify and path.exists() else None
+        kept = KeptDirectory(state.kept(manifest.log_id, manifest.pipeline, partition)).entries()
+        seal = state.seal() if verify and (kept or path.exists()) else None
         rows.append(look_at(path, manifest, partition, seal))
+        rows += [look_at_kept(entry, manifest, partition, seal) for entry in kept]
     return rows
+
+
+def look_at_kept(
+    entry: Kept, manifest: Manifest, partition: int, seal: BlobSeal | None = None
+) -> Looked:
+    """Look at a checkpoint that is kept; one whose name says another position is not trusted."""
+    seen, error = look_at(entry.path, manifest, partition, seal)
+    if error is None and seen.next_offset != entry.next_offset:
+        error = StateUntrusted(
+            f"the checkpoint in {entry.path} stands at {seen.next_offset}, not where its name "
+            "says.",
+            attempt=f"rm -r {entry.path}: the state is a fold of the log",
+        )
+    name = entry.name or None
+    replaced = msgspec.structs.replace(seen, next_offset=entry.next_offset, kept=True, name=name)
+    return Looked(replaced, error)
 
 
 def look_at(path: Path, manifest: Manifest, partition: int, seal: BlobSeal | None = None) -> Looked:
@@ -57,7 +84,12 @@ def look_at(path: Path, manifest: Manifest, partition: int, seal: BlobSeal | Non
     seen = Checkpoint(partition, str(path), path.exists())
     if not seen.exists:
         return Looked(seen, None)
-    seen = msgspec.structs.replace(seen, saved_ms=saved_ms(path), bytes=bytes_on_disk(path))
+    seen = msgspec.structs.replace(
+        seen,
+        saved_ms=saved_ms(path),
+        bytes=bytes_on_disk(path),
+        bytes_alone=bytes_on_disk(path, alone=True),
+    )
     try:
         store = RocksdbStore.open(path, read_only=True)
         try:
@@ -124,12 +156,14 @@ def saved_ms(path: Path) -> int | None:
         return None
 
 
-def bytes_on_disk(path: Path) -> int:
-    """Return what the files of a state directory take."""
+def bytes_on_disk(path: Path, *, alone: bool = False) -> int:
+    """Return what the files of a state directory take; `alone` counts those without other links."""
     total = 0
     for file in path.rglob("*"):
         try:
-            total += file.stat().st_size
+            found = file.stat()
+            if not alone or found.st_nlink == 1:
+                total += found.st_size
         except OSError:
             continue  # compaction removed it in between
     return total

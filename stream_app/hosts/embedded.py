@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -16,11 +17,14 @@ from stream_app.core.pipeline import Pipeline
 from stream_app.core.topics import Topics
 from stream_app.errors import LogUntrusted
 from stream_app.hosts.collector import calm_garbage_collector, collector_at_rest
-from stream_app.hosts.partition_host import PartitionHost, Store, nothing
-from stream_app.hosts.state_directory import StateDirectory
+from stream_app.hosts.joining import Waits, prepare_joins
+from stream_app.hosts.keeping_store import Keepable, KeepingStore
+from stream_app.hosts.partition_host import PartitionHost, nothing
+from stream_app.hosts.state_directory import StateDirectory, backfill_lineage
 from stream_app.hosts.work import Work
 from stream_app.outputs import Evaluation
 from stream_app.records import Place
+from stream_app.storage.kept_directory import KeptDirectory
 from stream_app.storage.rocksdb_store import RocksdbStore
 from stream_app.web.figures import WorkFigures
 
@@ -72,7 +76,15 @@ class Stopped(msgspec.Struct, frozen=True):
 Word = Progress | Notice | Owned | Stopped
 
 
-def open_rocksdb(path: Path, _partition: int) -> Store:
+class OpenStore(Protocol):
+    """Opens a partition's state, of the live lineage or of a version's backfill."""
+
+    def __call__(self, path: Path, partition: int, backfill: str | None) -> Keepable:
+        """Open what lies at `path`."""
+        ...
+
+
+def open_rocksdb(path: Path, partition: int, backfill: str | None) -> Keepable:  # noqa: ARG001
     """Open a partition's state on this machine."""
     return RocksdbStore.open(path)
 
@@ -87,11 +99,13 @@ def open_hosts(
     versions: Collection[str] | None = None,
     reached: Callable[[str], None] = nothing,
     publisher: Callable[[], Executor] | None = None,
-    open_store: Callable[[Path, int], Store] = open_rocksdb,
+    open_store: OpenStore = open_rocksdb,
+    left_out: Callable[[int, Waits], None] = lambda _partition, _waits: None,
 ) -> list[PartitionHost]:
     """Open partitions, all or none.
 
-    `publisher` makes what each publishes with, `open_store` opens a partition's state.
+    `publisher` makes what each publishes with, `open_store` opens a partition's state. Versions
+    that a backfill has built join; `left_out` hears of those that cannot, now or later.
     """
     seal = state.seal()
     hosts: list[PartitionHost] = []
@@ -99,13 +113,16 @@ def open_hosts(
         for partition in partitions:
             path = state.partition(manifest.log_id, pipeline.name, partition)
             _refuse_lost_log(log, manifest, partition, state)
+            kept = KeptDirectory(state.kept(manifest.log_id, pipeline.name, partition), reached)
             with collector_at_rest():
                 host = PartitionHost(
                     log,
                     pipeline,
                     manifest,
                     partition,
-                    open_store=partial(open_store, path, partition),
+                    open_store=partial(
+                        _keeping, kept, pipeline, manifest, open_store, path, partition, None
+                    ),
                     seal=seal,
                     versions=versions,
                     reached=reached,
@@ -113,11 +130,73 @@ def open_hosts(
                     publisher=None if publisher is None else publisher(),
                 )
             hosts.append(host)
+            built = partial(
+                open_backfill,
+                log,
+                pipeline,
+                manifest,
+                state,
+                partition,
+                reached=reached,
+                open_store=open_store,
+            )
+            prepare_joins(host, log, pipeline, versions, built, partial(left_out, partition))
     except BaseException:
         for host in hosts:
             host.close()
         raise
     return hosts
+
+
+def open_backfill(
+    log: Log,
+    pipeline: Pipeline,
+    manifest: Manifest,
+    state: StateDirectory,
+    partition: int,
+    version: str,
+    *,
+    reached: Callable[[str], None] = nothing,
+    publisher: Executor | None = None,
+    open_store: OpenStore = open_rocksdb,
+    since: int = 0,
+) -> PartitionHost:
+    """Open a version's backfill of one partition; it is ours until it is closed.
+
+    One that begins puts out what events from `since` on cause.
+    Raises `VersionHosted` when the live lineage runs the version.
+    """
+    lineage = backfill_lineage(version)
+    path = state.partition(manifest.log_id, pipeline.name, partition, lineage)
+    kept = KeptDirectory(state.kept(manifest.log_id, pipeline.name, partition, lineage), reached)
+    return PartitionHost(
+        log,
+        pipeline,
+        manifest,
+        partition,
+        open_store=partial(
+            _keeping, kept, pipeline, manifest, open_store, path, partition, version
+        ),
+        seal=state.seal(),
+        reached=reached,
+        work=Work(path),
+        publisher=publisher,
+        backfill=version,
+        since=since,
+    )
+
+
+def _keeping(
+    kept: KeptDirectory,
+    pipeline: Pipeline,
+    manifest: Manifest,
+    open_store: OpenStore,
+    path: Path,
+    partition: int,
+    backfill: str | None,
+) -> KeepingStore:
+    store = open_store(path, partition, backfill)
+    return KeepingStore(store, kept, pipeline.checkpoints, manifest.origins[partition])
 
 
 def _refuse_lost_log(log: Log, manifest: Manifest, partition: int, state: StateDirectory) -> None:
@@ -146,17 +225,17 @@ def notices(host: PartitionHost) -> list[Notice]:
     if host.rolled_back:
         rows.append("the state came back older than it was left; the log makes up for it")
     rows += [
-        f"version {name} leaves at offset {recovery.start.left[name]} and can never come back: "
-        f"{why}. Until the first new record is committed, a start that runs it undoes that"
+        f"version {name} leaves at offset {recovery.start.left[name]}: {why}. It comes back by "
+        "stream-app backfill alone; until the first new record is committed, a start that runs it "
+        "undoes that"
         for name, why in recovery.leaving.items()
     ]
-    if recovery.not_hosted:
-        names = ", ".join(recovery.not_hosted)
-        rows.append(
-            f"declared after the pipeline began, so not run: {names}. "
-            "A version joins a pipeline at its first start only, in this release"
-        )
     return [Notice(host.partition, text) for text in rows]
+
+
+def left_out_notice(partition: int, waits: Waits) -> Notice:
+    """Return what is worth saying of a declared version that a start does not host."""
+    return Notice(partition, f"version {waits.version} is declared and not run: {waits.why}")
 
 
 def run_hosts(

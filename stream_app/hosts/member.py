@@ -15,6 +15,7 @@ from stream_app.core.topics import Topics
 from stream_app.hosts.collector import calm_garbage_collector
 from stream_app.hosts.embedded import (
     Word,
+    left_out_notice,
     notices,
     open_hosts,
     progress_of,
@@ -22,7 +23,7 @@ from stream_app.hosts.embedded import (
 from stream_app.hosts.group_share import IDLE_WAIT_S, GroupShare
 from stream_app.hosts.manifests import require_own_partitions
 from stream_app.hosts.partition_host import PartitionHost
-from stream_app.hosts.replicated_store import ReplicatedStore
+from stream_app.hosts.replicated_store import ReplicatedStore, open_replicated
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.hosts.worker_name import worker_name
 from stream_app.kafka.group import group_of
@@ -95,16 +96,16 @@ class Member:
             versions=self._versions,
             publisher=partial(ThreadPoolExecutor, 1, f"publisher-{partition}"),
             open_store=self._open_store,
+            left_out=lambda number, waits: self._share.say(left_out_notice(number, waits)),
         )
         for notice in notices(host):
             self._share.say(notice)
         self._report(host)
         return host
 
-    def _open_store(self, path: Path, partition: int) -> ReplicatedStore:
-        topic = Topics(self._pipeline.name).checkpoints
+    def _open_store(self, path: Path, partition: int, backfill: str | None) -> ReplicatedStore:
         key_id = self._state.seal().key_id
-        return ReplicatedStore(path, lambda: self._log.checkpoints(topic, partition, key_id))
+        return open_replicated(self._log, self._pipeline.name, key_id, path, partition, backfill)
 
     def _serve(self, host: PartitionHost) -> bool:
         until = None if self._until is None else self._until[host.partition]

@@ -20,17 +20,25 @@ from msgspec import UNSET
 from stream_app.codec.blobs import BlobSeal
 from stream_app.core.batch import Batch
 from stream_app.core.commit import Commit, Manifest, decode_commit, encode_commit
+from stream_app.core.joining import (
+    built_before,
+    listing,
+    take_family,
+    with_version,
+)
 from stream_app.core.log import Claim, Log
 from stream_app.core.memory import Memory
 from stream_app.core.pipeline import Pipeline
-from stream_app.core.position import POSITION, read_position
+from stream_app.core.position import POSITION, Position, read_position
 from stream_app.core.processor import PartitionProcessor
-from stream_app.core.recovery import Recovery, recover, require_unbroken
+from stream_app.core.recovery import Recovery, recover, recover_backfill, require_unbroken
 from stream_app.core.store import Image, StateStore
 from stream_app.core.topics import Topics
 from stream_app.errors import LogUntrusted, PositionMissing, StateUntrusted
 from stream_app.hosts.checkpoint_pace import Pace
-from stream_app.hosts.published import published_topic
+from stream_app.hosts.environments import accepted_environment, carried
+from stream_app.hosts.manifests import committed
+from stream_app.hosts.published import has_records, published_topic
 from stream_app.hosts.work import Work
 from stream_app.records import Record
 
@@ -69,11 +77,25 @@ def nothing(_step: str) -> None:
     """Watch no steps."""
 
 
-class PartitionHost:
-    """One partition of the live lineage. Any exception leaves it unusable: close it.
+class Joining(Protocol):
+    """Versions that are to be hosted from the committed position on."""
 
-    `reached` is called with the name of every step as it is reached; crash tests die there.
-    `work` is told of every batch, for operators.
+    def step(self, host: PartitionHost) -> bool:
+        """Bring one of them nearer, or in; tells whether anything is left to do."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what is not joined yet."""
+        ...
+
+
+class PartitionHost:
+    """One partition of the live lineage, or of a `backfill`'s, which builds that version.
+
+    A backfill that begins puts out what events from `since` on cause; all before is learned, too.
+    Any exception leaves it unusable: close it. `reached` is called with the name of every step as
+    it is reached; crash tests die there. `work` is told of every batch, for operators. `joining`
+    has the versions that come in once all is learned again.
     """
 
     def __init__(
@@ -91,9 +113,16 @@ class PartitionHost:
         memory: Memory = Memory(),  # noqa: B008 - frozen
         publisher: Executor | None = None,
         work: Work | None = None,
+        backfill: str | None = None,
+        since: int = 0,
     ) -> None:
         self.partition = partition
         self.work = work if work is not None else Work()
+        self.joining: Joining | None = None
+        self._pipeline = pipeline
+        self._seal = seal
+        self._backfill = backfill
+        self._since = since
         self._log = log
         self._manifest = manifest
         self._topics = Topics(pipeline.name)
@@ -107,46 +136,32 @@ class PartitionHost:
         self._held: tuple[Image, float] | None = None
         self.idle = False
         self._store: Store | None = None
-        self._claim: Claim = log.claim(self._topics.ledger, partition)
+        ledger = self._topics.ledger if backfill is None else self._topics.ledger_of(backfill)
+        self._claim: Claim = log.claim(ledger, partition)
         try:
             reached("claimed")
-            self._open(pipeline, open_store, seal, versions)
+            self._open(open_store, versions)
         except BaseException:
             self.close()
             raise
 
-    def _open(
-        self,
-        pipeline: Pipeline,
-        open_store: Callable[[], Store],
-        seal: BlobSeal,
-        versions: Collection[str] | None,
-    ) -> None:
-        log, manifest, partition = self._log, self._manifest, self.partition
+    def _open(self, open_store: Callable[[], Store], versions: Collection[str] | None) -> None:
+        log, pipeline = self._log, self._pipeline
         found = self._claim.committed()
-        where = f"{pipeline.name}/{partition} in {log.url}"
-        self.commit: Commit | None = None if found is None else decode_commit(found, where)
+        where = f"{pipeline.name}/{self.partition} in {log.url}"
+        accepted = accepted_environment(log, self._manifest)
+        self.commit: Commit | None = None
+        if found is not None:
+            self.commit = carried(decode_commit(found, where), accepted)
+        published = self._published_by_live()
         self._store = open_store()
         self._reached("state opened")
         saved = read_position(self._store)
-        start, end = log.bounds(self._topics.events, partition)
-        self._require_position(saved is not None, pipeline.definitions(), end, where)
-        self.recovery: Recovery = recover(
-            manifest, partition, pipeline, self.commit, saved, start, versions
-        )
-        if self.recovery.start.position is not saved:
-            self._empty(self._store)
-        self.processor = PartitionProcessor(
-            manifest,
-            partition,
-            self.recovery.start,
-            pipeline.plans(self.recovery.start.versions),
-            self._store,
-            seal=seal,
-            known=pipeline.known,
-            memory=self._memory,
-        )
-        self._reached("state restored")
+        if saved is not None:
+            saved = carried(saved, accepted)
+        start, end = log.bounds(self._topics.events, self.partition)
+        self._require_position(saved is not None, published, end, where)
+        self._restore(self._recovery(saved, start, published, versions), saved)
         self.work.opened(
             self.next_offset, behind=self.relearning, rebuilt=self.recovery.rebuild is not None
         )
@@ -154,15 +169,55 @@ class PartitionHost:
             # The checkpoint stands at C: what it was made of is compared all the same.
             self._verify_chain()
 
+    def _published_by_live(self) -> int:
+        """Return up to where the live lineage has put out what a backfill is to build.
+
+        Asked once the backfill's claim is ours: a join holds that until the version is live.
+        """
+        if self._backfill is None:
+            return 0
+        live = committed(self._log, self._manifest.pipeline, self.partition)
+        return built_before(live, self._backfill, self._manifest, self._pipeline)
+
+    def _recovery(
+        self,
+        saved: Position | None,
+        log_start: int,
+        published: int,
+        versions: Collection[str] | None,
+    ) -> Recovery:
+        place = (self._manifest, self.partition, self._pipeline)
+        if self._backfill is None:
+            return recover(*place, self.commit, saved, log_start, versions)
+        return recover_backfill(
+            *place, self._backfill, self.commit, saved, log_start, published, self._since
+        )
+
+    def _restore(self, recovery: Recovery, saved: Position | None) -> None:
+        """Make the processor that goes on from `saved`, or from the origin."""
+        assert self._store is not None  # noqa: S101 - nothing is restored once it is closed
+        self.recovery = recovery
+        if recovery.start.position is not saved:
+            self._empty(self._store)
+        self.processor = PartitionProcessor(
+            self._manifest,
+            self.partition,
+            recovery.start,
+            self._pipeline.plans(recovery.start.versions),
+            self._store,
+            seal=self._seal,
+            known=self._pipeline.known,
+            memory=self._memory,
+        )
+        self._reached("state restored")
+
     def _empty(self, store: Store) -> None:
         """Drop an image that is not to be used; its position first, for all else hangs on that."""
         for family in sorted(store.families(), key=lambda name: name != POSITION):
             store.drop(family)
             self._reached("family dropped")
 
-    def _require_position(
-        self, saved: bool, versions: Collection[str], end: int, where: str
-    ) -> None:
+    def _require_position(self, saved: bool, published_to: int, end: int, where: str) -> None:
         """Refuse to begin at the origin where something was published or saved before."""
         if self.commit is not None:
             if self.commit.next_offset > end:
@@ -172,7 +227,7 @@ class PartitionHost:
                     attempt="restore the log from a backup",
                 )
             return
-        published = published_topic(self._log, self._manifest.pipeline, versions, self.partition)
+        published = None if published_to else self._published_topic()
         if saved or published is not None:
             what = "a checkpoint" if saved else "outputs"
             attempt = "restore the log from a backup, or give the pipeline a new name"
@@ -186,6 +241,13 @@ class PartitionHost:
                 attempt=attempt,
             )
 
+    def _published_topic(self) -> str | None:
+        name = self._manifest.pipeline
+        if self._backfill is None:
+            return published_topic(self._log, name, self._pipeline.definitions(), self.partition)
+        shadow = self._topics.shadow(self._backfill)
+        return shadow if has_records(self._log, shadow, self.partition) else None
+
     @property
     def next_offset(self) -> int:
         """First offset not yet processed."""
@@ -194,7 +256,7 @@ class PartitionHost:
     @property
     def committed(self) -> int:
         """The committed position; below it everything is learned again in silence."""
-        return self.recovery.start.publish_from
+        return self.recovery.start.committed
 
     @property
     def rolled_back(self) -> bool:
@@ -214,6 +276,9 @@ class PartitionHost:
         """
         if self.relearning:
             return self._relearn(records_max or RELEARN_MAX)
+        if self.joining is not None:
+            self._join(self.joining)
+            return 0
         records = self._read(records_max or BATCH_MAX, until)
         self.idle = not records
         if not records:
@@ -224,6 +289,44 @@ class PartitionHost:
         before = self.processor.acceptance.counters.records
         self._live(records)
         return self.processor.acceptance.counters.records - before
+
+    def _join(self, joining: Joining) -> None:
+        self.idle = False
+        if not joining.step(self):
+            joining.close()
+            self.joining = None
+
+    def adopt(self, version: str, built: PartitionHost) -> None:
+        """Host a version from here on, as its backfill has built it up to this very position.
+
+        The state goes first: what the commit does not list is not used, and taken anew at the next
+        try.
+        """
+        assert self._store is not None  # noqa: S101 - it is open
+        assert self.commit is not None  # noqa: S101 - what never began has all versions
+        self.checkpoint()
+        take_family(self._store, built.store, f"version.{version}", self.next_offset)
+        self._reached("family taken")
+        listed = built.recovery.start.versions[version]
+        position = with_version(self.processor.position(), version, listed.definition)
+        writes: dict[bytes, bytes | None] = {b"position": position.encode()}
+        self._store.save(Image(self.next_offset, {POSITION: writes}))
+        self._reached("version saved")
+        commit = listing(self.commit, self.recovery.start, version, listed, built.processor)
+        self._claim.publish(
+            [], encode_commit(commit), expected=self.next_offset, next_offset=self.next_offset
+        )
+        self._reached("version joined")
+        self.commit = commit
+        start = self._log.bounds(self._topics.events, self.partition)[0]
+        saved = read_position(self._store)
+        self._restore(self._recovery(saved, start, 0, commit.versions), saved)
+
+    @property
+    def store(self) -> Store:
+        """The saved state, which only this host writes."""
+        assert self._store is not None  # noqa: S101 - asked of an open host
+        return self._store
 
     def _live(self, records: list[Record]) -> None:
         began = time.monotonic()
@@ -358,7 +461,10 @@ class PartitionHost:
         if self._in_flight is not None:
             wait([self._in_flight.published])
         store, self._store = self._store, None
+        joining, self.joining = self.joining, None
         try:
+            if joining is not None:
+                joining.close()
             if store is not None:
                 store.close()
         finally:

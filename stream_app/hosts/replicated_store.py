@@ -7,9 +7,12 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+from stream_app.core.log import Log
 from stream_app.core.position import POSITION
 from stream_app.core.store import Image
+from stream_app.core.topics import Topics
 from stream_app.kafka.checkpoints import CheckpointTopic
+from stream_app.kafka.log import KafkaLog
 from stream_app.storage.partition_lock import PartitionLock
 from stream_app.storage.private_files import make_private_directory
 from stream_app.storage.rocksdb_store import RocksdbStore
@@ -114,6 +117,10 @@ class ReplicatedStore:
         self._whole = True
         self._store.drop(family)
 
+    def keep(self, path: Path) -> None:
+        """Make a whole copy of what is saved here in a directory."""
+        self._store.keep(path)
+
     def close(self) -> None:
         """Send what is saved and not sent yet, and let go of both."""
         try:
@@ -126,6 +133,16 @@ class ReplicatedStore:
             self._sender.shutdown()
             self._store.close()
             self._topic.close()
+
+
+def open_replicated(
+    log: Log, pipeline: str, key_id: bytes, path: Path, partition: int, backfill: str | None
+) -> ReplicatedStore:
+    """Open a partition's state that can move to other machines; `log` is one on Kafka."""
+    assert isinstance(log, KafkaLog)  # noqa: S101 - a kafka:// URL opens no other
+    topics, there = Topics(pipeline), log
+    topic = topics.checkpoints if backfill is None else topics.checkpoints_of(backfill)
+    return ReplicatedStore(path, lambda: there.checkpoints(topic, partition, key_id))
 
 
 def _restored(path: Path, topic: CheckpointTopic, next_offset: int) -> RocksdbStore:

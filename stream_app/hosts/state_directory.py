@@ -21,11 +21,17 @@ _FIRST_FILE = "control.key"
 SHARED_SEAL_KEY = "STREAM_APP_SEAL_KEY_FILE"
 
 
+def backfill_lineage(version: str) -> str:
+    """Return the name of a version's backfill, which the live lineage never has."""
+    return f"backfill-{version}"
+
+
 class StateDirectory(msgspec.Struct, frozen=True):
     """The directory that `--state` names.
 
-    `<root>/<log id>/<pipeline>/<lineage>/<partition>/` holds a partition, `<root>/keys/` the key
-    that seals state and the one that signs controls.
+    `<root>/<log id>/<pipeline>/<lineage>/<partition>/` holds a partition, `<partition>.kept/` the
+    checkpoints of it that are kept, `<root>/keys/` the key that seals state and the one that signs
+    controls.
     """
 
     root: Path
@@ -33,6 +39,11 @@ class StateDirectory(msgspec.Struct, frozen=True):
     def partition(self, log_id: str, pipeline: str, partition: int, lineage: str = LIVE) -> Path:
         """Return a partition's directory."""
         return self.root / log_id / pipeline / lineage / str(partition)
+
+    def kept(self, log_id: str, pipeline: str, partition: int, lineage: str = LIVE) -> Path:
+        """Return the directory of a partition's kept checkpoints."""
+        live = self.partition(log_id, pipeline, partition, lineage)
+        return live.with_name(f"{live.name}.kept")
 
     def logs_of(self, pipeline: str) -> list[str]:
         """Return the ids of the logs that this directory has state of a pipeline from."""

@@ -9,17 +9,30 @@ import msgspec
 
 from stream_app.core.commit import Commit, Manifest
 from stream_app.core.log import Log, Owner
+from stream_app.core.seats import SeatChange
 from stream_app.core.topics import Topics
 from stream_app.hosts.checkpoints import Checkpoint, look_at
+from stream_app.hosts.joining import JOIN_RECORDS_MAX, built
 from stream_app.hosts.manifests import committed, read_manifest, settings_in_force
 from stream_app.hosts.source_status import SourceStatus, source_statuses
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.near_names import did_you_mean
 
+SEATS_SHOWN_MAX = 10
+
+
+class Built(msgspec.Struct, frozen=True):
+    """A version that a backfill builds: where it stands, and how much its model has learned."""
+
+    next_offset: int
+    learned: int
+    owner: Owner | None
+
 
 class PartitionStatus(msgspec.Struct, frozen=True):
     """One partition: where it stands, how far behind the log, and who owns it.
 
+    `seats` is how its champion came to be, `backfills` where versions stand that are being built.
     `versions` are learned counts; `not_run` maps versions that left to the offset where they did.
     `undeclared` counts features that came and are not declared. `owner` is the process that holds
     the partition, as the kernel knows it.
@@ -30,6 +43,7 @@ class PartitionStatus(msgspec.Struct, frozen=True):
     next_offset: int
     lag: int
     champion: str
+    seats: list[SeatChange]
     versions: dict[str, int]
     failed: dict[str, str]
     not_run: dict[str, int]
@@ -41,6 +55,7 @@ class PartitionStatus(msgspec.Struct, frozen=True):
     owner: Owner | None
     checkpoint: Checkpoint
     checkpoint_problem: str | None
+    backfills: dict[str, Built]
 
 
 class TopicStatus(msgspec.Struct, frozen=True):
@@ -118,6 +133,7 @@ def _partition(
         next_offset=next_offset,
         lag=lag(log, topics.events, partition, next_offset),
         champion=manifest.initial_champion if commit is None else commit.seat.champion,
+        seats=[] if commit is None else commit.seats,
         versions={} if commit is None else commit.learned,
         failed={} if commit is None else commit.failed,
         not_run={} if commit is None else commit.left,
@@ -129,7 +145,24 @@ def _partition(
         owner=log.owner(topics.ledger, partition),
         checkpoint=seen.checkpoint,
         checkpoint_problem=None if seen.error is None else seen.error.problem,
+        backfills=_backfills(log, manifest.pipeline, partition, commit),
     )
+
+
+def _backfills(log: Log, name: str, partition: int, live: Commit | None) -> dict[str, Built]:
+    """Return every version that is being built and not run: each has a shadow topic."""
+    topics = Topics(name)
+    hosted = set() if live is None else set(live.versions)
+    rows = {}
+    for topic in sorted(log.topics()):
+        version = topic.removeprefix(topics.shadow(""))
+        if version == topic or version in hosted:
+            continue
+        commit = built(log, name, version, partition)
+        if commit is not None:
+            owner = log.owner(topics.ledger_of(version), partition)
+            rows[version] = Built(commit.next_offset, commit.learned.get(version, 0), owner)
+    return rows
 
 
 def lag(log: Log, topic: str, partition: int, next_offset: int) -> int:
@@ -168,6 +201,18 @@ def _notes(rows: list[PartitionStatus], pending: bool, declared: Mapping[str, ob
             notes.append(f"{where}: {row.checkpoint_problem}")
         notes += [f"{where}: version {v} has failed: {why}" for v, why in row.failed.items()]
         notes += [f"{where}: version {v} is not run since {o}" for v, o in row.not_run.items()]
+        notes += [
+            f"{where}: the backfill of {v} is {row.next_offset - b.next_offset} records behind: "
+            "run does not wait for it; stream-app backfill goes on with it"
+            for v, b in row.backfills.items()
+            if row.next_offset - b.next_offset > JOIN_RECORDS_MAX
+        ]
+        notes += [
+            f"{where}: it did not make {change.champion} its champion at {change.since}: "
+            f"{change.refused}"
+            for change in row.seats[-SEATS_SHOWN_MAX:]
+            if change.refused
+        ]
         if misplaced := row.counters.get("misplaced"):
             notes.append(
                 f"{where}: {misplaced} records belong into another partition by their key: their "

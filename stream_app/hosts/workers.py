@@ -12,7 +12,16 @@ from stream_app.core.lineage import versions_to_host
 from stream_app.core.log import Log
 from stream_app.core.recovery import require_fit
 from stream_app.core.topics import Topics
-from stream_app.hosts.embedded import Notice, Owned, Word, notices, open_hosts, run_hosts
+from stream_app.hosts.embedded import (
+    Notice,
+    Owned,
+    Word,
+    left_out_notice,
+    notices,
+    open_hosts,
+    run_hosts,
+)
+from stream_app.hosts.environments import accepted_environment, carried
 from stream_app.hosts.log_url import is_kafka, open_broker
 from stream_app.hosts.pipeline_file import load_pipeline
 from stream_app.hosts.registration import register, require_settings
@@ -56,8 +65,9 @@ def run(plan: RunPlan, say: Say, stopped: StopFlag) -> None:
         plan = msgspec.structs.replace(plan, versions=hosted)
         manifest = register(log, pipeline, state.public_keys, partitions=plan.partitions)
         require_settings(log, manifest, pipeline)
+        accepted = accepted_environment(log, manifest)
         for commit in commits:
-            require_fit(pipeline, commit, hosted)
+            require_fit(pipeline, carried(commit, accepted), hosted)
         state.seal()
         events = Topics(pipeline.name).events
         until = {p: log.bounds(events, p)[1] for p in range(manifest.partitions)}
@@ -103,7 +113,15 @@ def _work(
 
             work_as_member(log, pipeline, manifest, state, plan.versions, until, say, stopped)
             return
-        hosts = open_hosts(log, pipeline, manifest, state, partitions, versions=plan.versions)
+        hosts = open_hosts(
+            log,
+            pipeline,
+            manifest,
+            state,
+            partitions,
+            versions=plan.versions,
+            left_out=lambda partition, waits: say(left_out_notice(partition, waits)),
+        )
         try:
             for host in hosts:
                 for notice in notices(host):

@@ -21,7 +21,7 @@ from stream_app.core.log_rules import (
     require_same_counts,
     unknown_topic,
 )
-from stream_app.core.topics import Topics
+from stream_app.core.topics import Topics, outputs_of
 from stream_app.errors import Fenced, LogBusy, UsageError
 from stream_app.kafka.batches import BATCH_BYTES_MAX, offsets_of, send_records
 from stream_app.kafka.checkpoints import CheckpointTopic
@@ -202,7 +202,7 @@ class KafkaLog:
 
     def _written_by(self, ledger: str, partition: int) -> list[str]:
         """Return the topics that the owner of a ledger's partition writes to."""
-        outputs = Topics(ledger.removesuffix(".ledger")).outputs(self._counts)
+        outputs = outputs_of(ledger, self._counts)
         return [ledger, *(topic for topic in outputs if partition < self._counts[topic])]
 
     def ledger_get(self, ledger: str, partition: int, key: str) -> bytes | None:
@@ -285,6 +285,8 @@ class KafkaLog:
 
     def owner(self, ledger: str, partition: int) -> Owner | None:
         """Return the member of the pipeline's group that the partition is assigned to."""
+        if not ledger.endswith(".ledger"):  # a backfill is no member of a group
+            return None
         pipeline = ledger.removesuffix(".ledger")
         group, topic = group_of(self._connection, pipeline), Topics(pipeline).events
         owners = self._run(

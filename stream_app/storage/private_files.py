@@ -91,7 +91,7 @@ def write_new(path: Path, data: bytes) -> bool:
         finally:
             draft.unlink()
         # Also by the one who came second: it must not build on a name that a power cut undoes.
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     return made
 
 
@@ -104,7 +104,7 @@ def replace(path: Path, data: bytes) -> None:
         except OSError:
             draft.unlink()
             raise
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
 
 
 def _draft(path: Path, data: bytes) -> Path:
@@ -122,7 +122,8 @@ def _draft(path: Path, data: bytes) -> Path:
     return draft
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

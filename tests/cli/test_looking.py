@@ -239,9 +239,7 @@ def test_a_definition_that_changed_under_its_name_needs_a_person(
     shop: Path, terminal: Terminal
 ) -> None:
     (shop / "shop.py").write_text(DECLARATION.replace("l2=0.1", "l2=0.2"))
-    assert_error(
-        terminal.run(shop, "run", "shop.py", "--until-end"), 5, "v1", "a pipeline of its own"
-    )
+    assert_error(terminal.run(shop, "run", "shop.py", "--until-end"), 5, "v1", "under a new")
 
 
 def test_a_log_that_may_not_be_written_is_a_matter_of_surroundings(

@@ -239,10 +239,10 @@ def test_settings_that_need_code_of_another_file_end_the_process_instead(name: s
 
 def test_an_unknown_action_is_a_dead_letter() -> None:
     history = History(declare())
-    history.add(Control("c", 5, "promote", version="v2"))
+    history.add(Control("c", 5, "retire", version="v2"))
     [letter] = values(history.fold(), "dead-letters")
     assert (letter["reason"], letter["field"]) == ("unknown_action", "action")
-    assert "'promote'" in letter["detail"]
+    assert "'retire'" in letter["detail"]
 
 
 def test_settings_travel_as_json_and_come_back_equal() -> None:

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from stream_app.core.commit import decode_commit, encode_commit
+from stream_app.core.environment import this_environment
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.position import POSITION, read_position
 from stream_app.core.store import Image
@@ -30,6 +31,7 @@ from stream_app.errors import (
 )
 from stream_app.hosts.controls import Signer, append_settings
 from stream_app.hosts.embedded import Notice, Word
+from stream_app.hosts.environments import accept
 from stream_app.hosts.manifests import read_manifest
 from stream_app.hosts.state_directory import KEY_NAME
 from stream_app.hosts.stop_flag import StopFlag
@@ -356,7 +358,7 @@ def test_other_settings_are_refused_and_shown_until_they_are_applied(machine: Ma
 def test_an_added_version_is_said_and_not_run(machine: Machine, undisturbed: Outcome) -> None:
     machine.run(small(), until=HALF)
     [notice] = _run(machine, 'small(others=("t1",))')
-    assert "not run: t1" in notice
+    assert "version t1 is declared and not run: stream-app backfill FILE t1 builds it" in notice
     outcome = machine.outcome(small())
     assert outcome.published.pop("small.shadow.t1") == []
     assert first_difference(undisturbed, outcome) is None
@@ -371,7 +373,7 @@ def test_a_version_that_is_left_out_leaves_and_does_not_come_back(
     machine.run(small(), until=2 * HALF)
     assert machine.commit(small()).left == {"t1": HALF}
     [notice] = _run(machine, 'small(others=("t1",))')
-    assert "not run: t1" in notice
+    assert f"version t1 is declared and not run: it left at offset {HALF}" in notice
     published = machine.outcome(both).published
     assert len(published.pop("small.shadow.t1")) == shadow
     assert machine.commit(small()).left == {"t1": HALF}
@@ -398,14 +400,14 @@ def test_a_start_names_the_versions_it_ends_and_why_before_it_commits(machine: M
     _run(machine, 'small(others=("t1", "t2"))')
     end = machine.commit(small()).next_offset
     [t1, t2] = _run(machine, 'small(others=("t2",))', drop=("t2",))
-    assert t1.startswith(f"version t1 leaves at offset {end} and can never come back: the file")
-    assert t2.startswith(f"version t2 leaves at offset {end} and can never come back: it is not")
+    assert t1.startswith(f"version t1 leaves at offset {end}: the file")
+    assert t2.startswith(f"version t2 leaves at offset {end}: it is not")
     assert machine.commit(small()).left == {}  # there was nothing to commit
     machine.append(small(), records(20, seed=9))
     assert len(_run(machine, 'small(others=("t2",))', drop=("t2",))) == 2
     assert machine.commit(small()).left == {"t1": end, "t2": end}
     # The same command at a restart is no mistake.
-    assert len(_run(machine, 'small(others=("t2",))', drop=("t2",))) == 1
+    assert _run(machine, 'small(others=("t2",))', drop=("t2",)) == []
 
 
 def test_no_version_ends_by_being_left_unsaid(machine: Machine) -> None:
@@ -428,11 +430,13 @@ def test_no_version_ends_by_being_left_unsaid(machine: Machine) -> None:
     assert machine.commit(small()).versions.keys() == {"v1", "t1"}
 
 
-def test_a_first_start_says_which_versions_can_never_join(machine: Machine) -> None:
+def test_a_first_start_says_which_versions_it_leaves_out_and_a_later_one_how_they_come_in(
+    machine: Machine,
+) -> None:
     [notice] = _run(machine, 'small(others=("t1",))', versions=("v1",))
-    assert "version t1 leaves at offset 0 and can never come back" in notice
+    assert "version t1 leaves at offset 0: it is not among" in notice
     [notice] = _run(machine, 'small(others=("t1",))')
-    assert "not run: t1" in notice
+    assert "version t1 is declared and not run: it left at offset 0" in notice
 
 
 def test_a_feature_that_a_version_names_and_nobody_declares_is_said_at_start(
@@ -455,7 +459,7 @@ def test_the_champion_cannot_be_left_out(machine: Machine) -> None:
 def test_a_version_changed_under_its_name_is_refused(machine: Machine) -> None:
     machine.run(small(), until=HALF)
     text = _refused(machine, small(l2=0.5), DefinitionDiffers)
-    assert "a changed model needs a pipeline of its own" in text
+    assert "stream-app backfill builds from the log" in text
     shutil.rmtree(machine.state_path(small()))
     _refused(machine, small(l2=0.5), DefinitionDiffers)
 
@@ -506,6 +510,45 @@ def test_another_river_is_refused_by_name(machine: Machine) -> None:
     text = _refused(machine, small(), EnvironmentDiffers)
     assert "river 0.1.0" in text
     assert "install river 0.1.0" in text
+
+
+def test_another_river_goes_on_once_a_person_has_accepted_it(machine: Machine) -> None:
+    machine.run(small(), until=HALF)
+    _learned_under_another_river(machine)
+    with closing(machine.log()) as log:
+        [(_, offset)] = accept(log, "small", machine.state, "tested on a copy", "ana")
+    machine.run(small())
+    commit = machine.commit(small())
+    assert commit.environment == this_environment()
+    assert commit.next_offset == offset + 1
+    assert commit.counters["controls"] == 1
+    with closing(machine.log()) as log, pytest.raises(UsageError, match="nothing to accept"):
+        accept(log, "small", machine.state, None, None)
+
+
+def test_an_accepted_environment_that_nobody_signed_is_refused(machine: Machine) -> None:
+    machine.run(small(), until=HALF)
+    _learned_under_another_river(machine)
+    with closing(machine.log()) as log:
+        accept(log, "small", machine.state, None, None)
+        value = log.ledger_get("small.ledger", 0, "environment")
+        assert value is not None
+    forged = value.replace(b'"by"', b'"BY"') if b'"by"' in value else value[:-3] + b'x"}'
+    _sql(machine, "UPDATE ledger SET value = ? WHERE key = 'environment'", forged)
+    _refused(machine, small(), LogUntrusted)
+
+
+def _learned_under_another_river(machine: Machine) -> None:
+    """Let commit and checkpoint say that another River has made them."""
+    commit = machine.commit(small())
+    environment = msgspec.structs.replace(commit.environment, river="0.1.0")
+    value = encode_commit(msgspec.structs.replace(commit, environment=environment))
+    _sql(machine, "UPDATE ledger SET value = ? WHERE key = 'commit'", value)
+    with closing(RocksdbStore.open(machine.state_path(small()))) as store:
+        position = read_position(store)
+        assert position is not None
+        older = msgspec.structs.replace(position, environment=environment)
+        store.save(Image(HALF, {POSITION: {b"position": older.encode()}}))
 
 
 def test_another_cpu_goes_on_and_is_recorded(machine: Machine) -> None:

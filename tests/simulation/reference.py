@@ -6,8 +6,10 @@ with an undisturbed run of the core itself.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Collection, Sequence
 from copy import deepcopy
-from typing import Any
+from typing import Any, NamedTuple
 
 from stream_app.events import Control, Label, Observation
 from tests.core.reference import Reference
@@ -15,6 +17,7 @@ from tests.simulation.models import Brittle, Curious, Fingerprint
 
 MODELS = {"plain": Fingerprint, "curious": Curious, "brittle": Brittle}
 Row = tuple[Any, ...]
+NAME = re.compile("[a-z0-9-]+")
 
 
 class Garbage:
@@ -49,6 +52,60 @@ class By:
     def __init__(self, signer: str, event: Control | Settings | KeyChange) -> None:
         self.signer = signer
         self.event = event
+
+
+class SeatRow(NamedTuple):
+    """A change of the seat; no `control` stands for one that a person made at the committed place.
+
+    A refused one is remembered and changes nothing.
+    """
+
+    since: int
+    champion: str
+    control: str | None = None
+    refused: bool = False
+
+
+class Promote(NamedTuple):
+    """A promote control that acted: an order, whether it can be obeyed or not."""
+
+    at: int
+    version: str
+    control: str
+
+
+class Seating:
+    """Who is champion where; `hosted` tells who runs beside the record at an offset."""
+
+    def __init__(
+        self, first: str, seated: Sequence[SeatRow], hosted: Callable[[int], Collection[str]]
+    ) -> None:
+        self.champion = first
+        self.rows: list[SeatRow] = []
+        self._first = first
+        self._seated = list(seated)
+        self._hosted = hosted
+
+    def reach(self, at: int) -> None:
+        """Let those be seated who are to be before the record at `at`."""
+        while self._seated and self._seated[0].since <= at:
+            self.rows.append(self._seated.pop(0))
+            self.champion = self.rows[-1].champion
+
+    def promote(self, order: Promote, failed: Collection[str]) -> None:
+        """Obey, unless the version is not there or has failed; the next record is the first."""
+        name = order.version
+        if name == self.champion:
+            return
+        refused = name in failed or name not in self._hosted(order.at)
+        self.rows.append(SeatRow(order.at + 1, name, order.control, refused))
+        if not refused:
+            self.champion = name
+
+    def champion_at(self, at: int) -> str:
+        """Return whose the record at `at` is."""
+        reached = [row.champion for row in self.rows if row.since <= at and not row.refused]
+        return [self._first, *reached][-1]
 
 
 class _Version:
@@ -126,10 +183,13 @@ class ReferenceFold(Reference):
         failures_max: int,
         by_key: bool,
         evaluate_every: int,
+        seated: Sequence[SeatRow],
         **bounds: int,
     ) -> None:
         super().__init__(**bounds)
-        self.champion = champion
+        self.seating = Seating(champion, seated, lambda _at: versions)
+        self.promotes: list[Promote] = []
+        self.failed_at: dict[str, int] = {}
         self.versions = [_Version(name, failures_max) for name in versions]
         self.by_key = by_key
         self.every = evaluate_every
@@ -140,10 +200,15 @@ class ReferenceFold(Reference):
 
     def fold(self, at: int, event: Observation | Label | Garbage | By) -> bool:
         """Take the record at offset `at`; tells whether the champion goes on."""
-        before = deepcopy(self.__dict__) if MODELS[self.champion] is Brittle else {}
+        self.seating.reach(at)
+        champion = self.seating.champion
+        before = deepcopy(self.__dict__) if MODELS[champion] is Brittle else {}
         self.at = at
         self._fold(at, event)
-        if any(version.failed and version.name == self.champion for version in self.versions):
+        for version in self.versions:
+            if version.failed:
+                self.failed_at.setdefault(version.name, at)
+        if champion in self.failed_at:
             self.__dict__ = before  # nothing of that record is published
             return False
         return True
@@ -164,7 +229,9 @@ class ReferenceFold(Reference):
         self.refusals.append((self.at, reason))
 
     def _signed(self, signer: str, event: Control | Settings | KeyChange) -> None:
-        if signer not in self.signs:
+        if not signer:
+            self._refuse("unsigned")
+        elif signer not in self.signs:
             self._refuse("unknown_key")
         elif not self.signs[signer] and event.id not in self.acted:
             self._refuse("revoked_key")
@@ -172,8 +239,22 @@ class ReferenceFold(Reference):
             self._settings(event)
         elif isinstance(event, KeyChange):
             self._keys(event)
+        elif event.action == "promote":
+            self._promote(event)
         else:
             self.take(event)
+
+    def _promote(self, event: Control) -> None:
+        name = event.version
+        if event.id not in self.acted:
+            if name is None or not NAME.fullmatch(name):
+                self._refuse("bad_promote")
+                return
+            self.acted.add(event.id)
+            self.count["controls"] += 1
+            self.promotes.append(Promote(self.at, name, event.id))
+            self.seating.promote(self.promotes[-1], self.failed_at)
+        self.count["records"] += 1
 
     def _keys(self, event: KeyChange) -> None:
         signs = dict(self.signs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,7 @@ from tests.simulation.doubles import (
     SimPace,
     SimStore,
 )
+from tests.simulation.reference import ReferenceFold, Row, Seating, SeatRow
 from tests.simulation.world import EVENTS, NAME, SEGMENT, World, world_of
 
 LIVES_MAX = 40  # after which nothing more befalls it
@@ -58,6 +60,7 @@ class Outcome:
     commit: bytes | None
     failed: bool
     digests: dict[str, bytes]
+    seated: Sequence[SeatRow] = ()
 
 
 class Simulation:
@@ -342,21 +345,51 @@ def check_same(calm: Outcome, storm: Outcome) -> None:
         raise Wrong(f"state digests differ: {storm.digests} in place of {calm.digests}")
 
 
-def check_reference(world: World, calm: Outcome) -> None:
-    """Raise `Wrong` where an undisturbed run is not what the simple fold says."""
-    reference = world.reference()
-    names = Topics(NAME)
+def check_reference(world: World, calm: Outcome) -> ReferenceFold:
+    """Raise `Wrong` where an undisturbed run is not what the simple fold says; return that."""
+    reference = world.reference(calm.seated)
+    told = [row for rows in calm.topics.values() for row in map(_told, rows)]
+    said = sorted((row for row in told if row), key=lambda row: row[1][0])
     for version in reference.versions:
-        topics = [names.shadow(version.name)]
-        if version.name == world.champion:
-            topics = [names.predictions, names.evaluations, names.dead_letters]
-        said = [row for topic in topics for row in map(_plain, calm.topics[topic]) if row]
+        own = [row for name, row in said if name == version.name]
         for kind in ("prediction", "model_failure", "evaluation"):
             expected = [row for row in version.rows if row[1] == kind]
-            _require_equal([row for row in said if row[1] == kind], expected, version.name)
-    letters = [row for row in map(_plain, calm.topics[names.dead_letters]) if row]
-    refused = [(row[0], row[2]) for row in letters if row[1] == "dead_letter"]
+            _require_equal([row for row in own if row[1] == kind], expected, version.name)
+    refused = [(row[0], row[2]) for _, row in said if row[1] == "dead_letter"]
     _require_equal(refused, reference.refusals, "dead letters")
+    _require_equal(seats_of(calm.commit), reference.seating.rows, "seats")
+    check_places(calm.topics, reference.seating)
+    return reference
+
+
+def check_places(topics: Mapping[str, Rows], seating: Seating) -> None:
+    """Raise `Wrong` for what a version put out where it has no place."""
+    for topic, rows in topics.items():
+        for _, value, headers in rows:
+            version, at = version_of(headers), offset_of(headers)
+            own = topic == Topics(NAME).shadow(version)
+            if version and own == (seating.champion_at(at) == version):
+                raise Wrong(f"{topic} has {value!r}, and {seating.rows} is who was champion")
+
+
+def version_of(headers: Headers) -> str:
+    """Return the version that caused an output, or nothing for what acceptance has caused."""
+    return dict(headers).get("version", b"").decode()
+
+
+def offset_of(headers: Headers) -> int:
+    """Return the offset of the record that caused an output."""
+    return int(dict(headers)["source"].partition(b"@")[2])
+
+
+def seats_of(commit: bytes | None) -> list[SeatRow]:
+    """Return how a committed position says that the seat came to be who it is."""
+    if commit is None:
+        return []
+    return [
+        SeatRow(row.since, row.champion, None if row.sig else row.control, bool(row.refused))
+        for row in decode_commit(commit, NAME).seats
+    ]
 
 
 def _require_equal(said: list[Any], expected: list[Any], what: str) -> None:
@@ -367,9 +400,14 @@ def _require_equal(said: list[Any], expected: list[Any], what: str) -> None:
         raise Wrong(f"{what}: {len(said)} rows in place of {len(expected)}")
 
 
-def _plain(row: tuple[bytes | None, bytes, Headers]) -> tuple[Any, ...] | None:
-    """Return what the simple fold knows of an output; None for what it does not."""
+def _told(row: tuple[bytes | None, bytes, Headers]) -> tuple[str, Row] | None:
+    """Return (version, what the simple fold knows of an output); None for what it does not."""
     found = msgspec.json.decode(row[1])
+    plain = _plain(found)
+    return None if plain is None else (found.get("version", ""), plain)
+
+
+def _plain(found: dict[str, Any]) -> Row | None:
     at, kind = found["source"]["offset"], found["kind"]
     if kind == "prediction":
         said, why = found["prediction"], found.get("null_reason")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
@@ -27,7 +27,7 @@ from stream_app.hosts.state_directory import KEY_NAME
 from stream_app.learning.tasks import Regression
 from stream_app.storage.memory_log import MemoryLog
 from tests.simulation.models import Brittle, Curious, Fingerprint
-from tests.simulation.reference import By, Garbage, KeyChange, ReferenceFold, Settings
+from tests.simulation.reference import By, Garbage, KeyChange, ReferenceFold, SeatRow, Settings
 
 WAIT_MS = 50
 FAILURES_MAX = 3
@@ -35,6 +35,8 @@ EVALUATE_EVERY = 4
 SEGMENT = 4  # what the ids' segments of 1,024 are set to meanwhile
 PRIVATE_KEYS = {f"k{n}": bytes([n] * 32) for n in range(1, 6)}
 NAME = "world"
+VERSIONS = ["plain", "curious", "brittle"]
+UNSIGNED = ""  # who signs nothing
 EVENTS = Topics(NAME).events
 # State digests cover one key in 64; the first two are among them.
 KEYS = ["k116", "k148", "k3", "k4"]
@@ -110,10 +112,13 @@ class World:
             log.append_at(EVENTS, 0, row.offset, row.append_ms, row.key, row.value)
         return log, manifest
 
-    def reference(self) -> ReferenceFold:
-        """Return what the simple fold makes of the records, up to where the champion fails."""
+    def reference(self, seated: Sequence[SeatRow] = ()) -> ReferenceFold:
+        """Return what the simple fold makes of the records, up to where the champion fails.
+
+        `seated` are the changes of the seat that no record stands for.
+        """
         reference = ReferenceFold(
-            versions=["plain", "curious", "brittle"],
+            versions=VERSIONS,
             champion=self.champion,
             failures_max=FAILURES_MAX,
             by_key=self.by_key,
@@ -122,6 +127,7 @@ class World:
             ids_max=self.ids_max,
             early_max=self.early_max,
             segment=SEGMENT,
+            seated=seated,
         )
         for row in self.entries:
             if not reference.fold(row.offset, row.event):
@@ -143,8 +149,9 @@ def world_of(seed: int, length: int = 150) -> World:
     manifest = _registered(MemoryLog(log_id=f"world-{seed}"), world.pipeline)
     # A stream of chance of their own: worlds without key controls are what they were before.
     chance = random.Random(f"keys {seed}")
+    rows = _signed(chance, draw, draw.randint(length // 3, length))
     offset = 0
-    for event, dice in _signed(chance, draw, draw.randint(length // 3, length)):
+    for event, dice in _with_promotes(random.Random(f"promotes {seed}"), rows):
         offset += dice.choice([0] * 8 + [1, 3])
         new = _encoded(event, manifest, world.pipeline)
         # Clocks of producers and brokers jump; only what is far ahead of the append is refused.
@@ -168,7 +175,9 @@ def _encoded(event: Event, manifest: Manifest, pipeline: Pipeline) -> tuple[byte
             control = _settings_control(control, pipeline)
         if isinstance(control, KeyChange):
             control = _key_control(control)
-        new = encode_event(signed(control, manifest, PRIVATE_KEYS[event.signer], event.signer))
+        if event.signer != UNSIGNED:
+            control = signed(control, manifest, PRIVATE_KEYS[event.signer], event.signer)
+        new = encode_event(control)
     else:
         new = encode_event(event)
     return new.key, new.value
@@ -210,6 +219,29 @@ def _signed(
         event = By(_signer(chance, signs) if rate else "k1", row)
         before.append(event)
         yield event, draw
+
+
+def _with_promotes(
+    chance: random.Random, rows: Iterator[tuple[Event, random.Random]]
+) -> Iterator[tuple[Event, random.Random]]:
+    """Give the events, in every second world with promotes among them."""
+    rate = chance.choice([0.0, 0.0, 0.04, 0.12])
+    before = list[Event]()
+    for row in rows:
+        if chance.random() < rate:
+            again = before and chance.random() < 0.15
+            before.append(chance.choice(before) if again else _promote(chance))
+            yield before[-1], chance
+        yield row
+
+
+def _promote(chance: random.Random) -> By:
+    names = [*VERSIONS * 4, "gone", "No Name", "", None]
+    signer = chance.choice(["k1"] * 12 + ["k2", "k5", UNSIGNED])
+    control = Control(
+        f"promote-{chance.randrange(40)}", 1000, "promote", version=chance.choice(names)
+    )
+    return By(signer, control)
 
 
 def _signer(chance: random.Random, signs: list[str]) -> str:

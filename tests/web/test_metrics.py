@@ -11,8 +11,9 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from stream_app.core.commit import Commit, Seat, VersionCommit
+from stream_app.core.commit import Commit, VersionCommit
 from stream_app.core.environment import this_environment
+from stream_app.core.seats import Seat
 from stream_app.hosts.embedded import Progress
 from stream_app.hosts.source_copying import SourceProgress
 from stream_app.hosts.work import Work

@@ -1,0 +1,184 @@
+"""`stream-app backfill`: a version built from history, beside the live ones."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from stream_app.cli import options
+from stream_app.cli.backfill_file import require_no_more, write_outputs
+from stream_app.cli.pipeline_argument import declared, pipeline_file
+from stream_app.cli.stdout import emit, emit_json
+from stream_app.cli.table import count, duration, table_lines
+from stream_app.core.topics import Topics
+from stream_app.records import format_position
+
+if TYPE_CHECKING:
+    from stream_app.hosts.backfills import BackfillPlan, Part
+    from stream_app.hosts.embedded import Word
+    from stream_app.hosts.stop_flag import StopFlag
+
+INTERRUPTED = 130
+_HEAD = ("PARTITION", "FROM", "TO", "RECORDS", "PUBLISHED TO", "CHECKPOINT")
+
+
+@click.command()
+@pipeline_file
+@click.argument("version")
+@click.option("--follow", is_flag=True, help="Go on right behind live until stopped.")
+@options.bounds
+@click.option(
+    "--out",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Write the outputs there, as JSON lines, and change neither log nor state.",
+)
+@click.option("--dry-run", is_flag=True, help="Only show what there is to do.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    help="Processes that share the partitions.  [default: as many as there are cores]",
+)
+@options.as_json
+@options.broker
+@options.state
+@options.logs
+def backfill(
+    pipeline: str,
+    version: str,
+    follow: bool,
+    begin: str,
+    end: str,
+    out: Path | None,
+    dry_run: bool,
+    workers: int | None,
+    as_json: bool,
+    broker: str,
+    state: str,
+) -> int:
+    """Build VERSION of PIPELINE from the log's history, as if it had run from the beginning.
+
+    Its predictions and evaluations go to PIPELINE.shadow.VERSION, its state into a lineage of its
+    own, up to where live stands now. The next start of `run` takes it in beside the champion. What
+    is interrupted, kill -9 too, goes on where it was; what is done already is not done again.
+    """
+    from stream_app.storage.address_space import require_room
+
+    require_room()
+    from stream_app.hosts.backfills import BackfillPlan
+    from stream_app.hosts.backfills import backfill as build
+    from stream_app.hosts.stop_flag import StopFlag
+
+    plan = BackfillPlan(
+        spec=pipeline,
+        broker=broker,
+        state=state,
+        workers=workers or os.cpu_count() or 1,
+        version=version,
+        follow=follow,
+        begin=begin,
+        end=end,
+    )
+    name = declared(pipeline).name
+    if out is not None:
+        require_no_more(follow=follow, dry_run=dry_run, out=out)
+    if dry_run:
+        _show_plan(plan, as_json=as_json)
+        return 0
+    flag = StopFlag()
+    flag.install()
+    if out is not None:
+        return write_outputs(plan, out, flag)
+    began = time.monotonic()
+    with _view(flag, name, version) as say:
+        build(plan, say, flag)
+    _report(plan, name, time.monotonic() - began, as_json=as_json)
+    return INTERRUPTED if flag.signal == signal.SIGINT and not follow else 0
+
+
+@contextmanager
+def _view(flag: StopFlag, name: str, version: str) -> Iterator[Callable[[Word], None]]:
+    from stream_app.cli.logs import fact
+    from stream_app.cli.run_view import run_view
+
+    with run_view(flag) as view:
+        fact("backfill_started", pipeline=name, version=version)
+        yield view.say
+
+
+def _todo(plan: BackfillPlan) -> list[Part]:
+    from stream_app.hosts.backfills import planned
+    from stream_app.hosts.log_url import open_broker
+
+    log = open_broker(plan.broker, read_only=True)
+    try:
+        return planned(log, declared(plan.spec), plan)
+    finally:
+        log.close()
+
+
+def _show_plan(plan: BackfillPlan, *, as_json: bool) -> None:
+    """Say what a backfill would do."""
+    from stream_app.hosts.backfills import outlook
+    from stream_app.hosts.log_url import open_broker
+
+    pipeline = declared(plan.spec)
+    log = open_broker(plan.broker, read_only=True)
+    try:
+        found = outlook(log, pipeline, plan)
+    finally:
+        log.close()
+    if as_json:
+        emit_json(found)
+        return
+    _table(pipeline.name, found.parts)
+    if found.seconds is not None:
+        emit(
+            f"It would take about {duration(found.seconds)} with {min(plan.workers, len(found.parts))} processes."
+        )
+    emit(
+        f"Outputs would go to {Topics(pipeline.name).shadow(plan.version)}, state to {plan.state}. "
+        "Nothing was done (--dry-run)."
+    )
+
+
+def _table(name: str, todo: Sequence[Part]) -> None:
+    events = Topics(name).events
+    rows = [
+        (
+            str(part.partition),
+            format_position(events, part.partition, part.next_offset),
+            format_position(events, part.partition, part.end),
+            count(max(0, part.end - part.next_offset)),
+            format_position(events, part.partition, part.published),
+            "none" if part.checkpoint is None else f"at {count(part.checkpoint)}",
+        )
+        for part in todo
+    ]
+    for line in table_lines(_HEAD, rows, right=(0, 3)):
+        emit(line)
+
+
+def _report(plan: BackfillPlan, name: str, seconds: float, *, as_json: bool) -> None:
+    todo, version = _todo(plan), plan.version
+    if as_json:
+        for part in todo:
+            emit_json(part)
+        return
+    behind = sum(part.end - part.next_offset for part in todo)
+    emit(
+        f"{version} of {name} is built up to "
+        + ", ".join(
+            format_position(Topics(name).events, part.partition, part.next_offset) for part in todo
+        )
+        + f" ({duration(seconds)}); {count(behind)} records behind live."
+    )
+    emit(f"Its outputs are in {Topics(name).shadow(version)}.")
+    emit(f"Next: restart stream-app run {plan.spec}, which takes {version} in beside the champion.")

@@ -1,0 +1,99 @@
+"""How a version that a backfill has built comes into the live lineage: what has to be equal there.
+
+A backfill never goes beyond the live committed position, so a join has only to bring it there.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from stream_app.core.batch import Start
+from stream_app.core.commit import Commit, Manifest, VersionCommit
+from stream_app.core.declaration import Declaration
+from stream_app.core.position import Position
+from stream_app.core.processor import PartitionProcessor
+from stream_app.core.store import Image, StateStore
+from stream_app.errors import DefinitionDiffers, StateUntrusted, VersionHosted
+
+KEYS_PER_SAVE = 10_000
+
+
+def built_before(
+    live: Commit | None, version: str, manifest: Manifest, pipeline: Declaration
+) -> int:
+    """Return the offset up to which the live lineage has put out a version that left it, or 0.
+
+    Raises `VersionHosted` when it is part of the live lineage, and `DefinitionDiffers` when
+    what left under its name was another model.
+    """
+    if live is None:
+        return 0
+    if version in live.versions:
+        raise VersionHosted(
+            f"{manifest.pipeline} runs {version} already: it is part of the live lineage.",
+            attempt=f"stream-app status {manifest.pipeline} to see how it does",
+        )
+    before = live.left_definitions.get(version)
+    declared = pipeline.definitions()[version]
+    if before not in (None, declared):
+        raise DefinitionDiffers(
+            f"version {version} of {manifest.pipeline} is declared as {declared[:12]}, but ran as "
+            f"{before[:12]} until it left: a version's definition never changes.",
+            attempt="give the changed model a new version name",
+        )
+    return live.left.get(version, 0)
+
+
+def require_same_fold(live: PartitionProcessor, built: PartitionProcessor, version: str) -> None:
+    """Raise `StateUntrusted` unless both stand at one position and accepted the same there."""
+    for what, ours, theirs in (
+        ("position", live.next_offset, built.next_offset),
+        ("chain digest", live.chain, built.chain),
+        ("state of acceptance", _accepted(live), _accepted(built)),
+    ):
+        if ours != theirs:
+            raise StateUntrusted(
+                f"version {version} cannot join: the {what} of its backfill is not the live one, "
+                "so they have not folded the same records in the same way.",
+                attempt="delete the state directory of the backfill, then stream-app backfill FILE "
+                f"{version} again: what it has published stays",
+            )
+
+
+def _accepted(processor: PartitionProcessor) -> bytes:
+    return processor.authority.covered(processor.acceptance.digest())
+
+
+def take_family(to: StateStore, source: StateStore, family: str, next_offset: int) -> None:
+    """Copy a family in place of what is there under its name; nothing lists it yet."""
+    if family in to.families():
+        to.drop(family)
+    start = b""
+    while rows := source.scan(family, start, None, KEYS_PER_SAVE):
+        part: dict[bytes, bytes | None] = dict(rows)
+        to.save(Image(next_offset, {family: part}))
+        start = rows[-1][0] + b"\0"
+
+
+def with_version(position: Position, version: str, definition: str) -> Position:
+    """Return a position that also has a version."""
+    return msgspec.structs.replace(position, versions={**position.versions, version: definition})
+
+
+def listing(
+    commit: Commit, start: Start, version: str, listed: VersionCommit, built: PartitionProcessor
+) -> Commit:
+    """Return the live commit record that also lists a version, from its position on."""
+    left = {name: offset for name, offset in start.left.items() if name != version}
+    [fold] = built.versions
+    failed = {} if fold.failed is None else {version: fold.failed}
+    return msgspec.structs.replace(
+        commit,
+        versions={**start.versions, version: listed},
+        left=left,
+        left_definitions={
+            name: commit.left_definitions[name] for name in left if name in commit.left_definitions
+        },
+        learned={**commit.learned, version: fold.learned},
+        failed={**commit.failed, **failed},
+    )

@@ -1,0 +1,179 @@
+"""Gives the seat to another version: by a record in the log, or where the log cannot go on."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from stream_app.core.authority import seat_control
+from stream_app.core.commit import Commit, Manifest, decode_commit, encode_commit
+from stream_app.core.log import Log
+from stream_app.core.seats import REASON_CHARS_MAX, Seat, SeatChange
+from stream_app.core.topics import Topics
+from stream_app.errors import SeatRefused, UsageError
+from stream_app.hosts.controls import append_promote
+from stream_app.hosts.joining import built
+from stream_app.hosts.manifests import committed
+from stream_app.hosts.signing_keys import signer_here
+from stream_app.hosts.state_directory import StateDirectory
+from stream_app.near_names import did_you_mean
+
+LOOK_EVERY_S = 0.1
+
+
+class CutOver(msgspec.Struct, frozen=True):
+    """What became of a promotion in one partition.
+
+    From `since` on the version's predictions are the pipeline's, if `state` is "champion"; it may
+    also be "not reached yet".
+    """
+
+    partition: int
+    since: int
+    state: str
+
+
+def champions(log: Log, manifest: Manifest) -> list[str]:
+    """Return each partition's champion as of its committed position."""
+    commits = (committed(log, manifest.pipeline, p) for p in range(manifest.partitions))
+    return [manifest.initial_champion if c is None else c.seat.champion for c in commits]
+
+
+def require_promotable(log: Log, manifest: Manifest, version: str) -> None:
+    """Raise `UsageError` unless every partition that has begun runs the version, and it is sound.
+
+    All versions of a partition stand at one position, so one that is run is caught up.
+    """
+    for partition in range(manifest.partitions):
+        commit = committed(log, manifest.pipeline, partition)
+        if commit is not None:
+            _require_sound(log, manifest.pipeline, partition, commit, version)
+
+
+def _require_sound(log: Log, name: str, partition: int, commit: Commit, version: str) -> None:
+    where = f"{name}/{partition}"
+    if version in commit.failed:
+        raise UsageError(
+            f"{version} cannot be champion of {where}, for it has failed there: "
+            f"{commit.failed[version]}",
+            attempt=f"stream-app dead-letters {name} --version {version} for the failed calls",
+        )
+    if version in commit.versions:
+        return
+    backfill = built(log, name, version, partition)
+    if backfill is not None:
+        raise UsageError(
+            f"{where} does not run {version} yet: its backfill stands at {backfill.next_offset}, "
+            f"and live at {commit.next_offset}",
+            attempt="restart stream-app run, whose start joins it; then promote again",
+        )
+    known = sorted({*commit.versions, *commit.left})
+    raise UsageError(
+        f"{where} does not run {version}{did_you_mean(version, known)}; it runs "
+        + ", ".join(sorted(commit.versions)),
+        attempt=f"stream-app backfill FILE {version}, then restart stream-app run",
+    )
+
+
+def promote(
+    log: Log, manifest: Manifest, state: StateDirectory, version: str, reason: str, by: str | None
+) -> list[tuple[int, int]]:
+    """Append the signed order to every partition as one step; returns (partition, offset) places.
+
+    Raises `UsageError` where `require_promotable` does.
+    """
+    require_promotable(log, manifest, version)
+    signer = signer_here(log, manifest, state)
+    return append_promote(log, manifest, signer, version, reason, by)
+
+
+def cut_overs(
+    log: Log,
+    manifest: Manifest,
+    version: str,
+    places: Sequence[tuple[int, int]],
+    *,
+    wait_s: float,
+    stopped: Callable[[], bool] = lambda: False,
+) -> list[CutOver]:
+    """Return what became of an order, waiting for those who are at work on its partitions.
+
+    Raises `SeatRefused` where a partition has read it and not obeyed.
+    """
+    deadline = time.monotonic() + wait_s
+    while True:
+        rows = [_cut_over(log, manifest, version, *place) for place in places]
+        waiting = any(row.state != "champion" for row in rows)
+        if not waiting or stopped() or time.monotonic() > deadline:
+            return rows
+        time.sleep(LOOK_EVERY_S)
+
+
+def _cut_over(log: Log, manifest: Manifest, version: str, partition: int, offset: int) -> CutOver:
+    commit = committed(log, manifest.pipeline, partition)
+    since = offset + 1
+    if commit is None or commit.next_offset < since:
+        return CutOver(partition, since, "not reached yet")
+    for change in commit.seats:
+        if change.since == since and change.refused:
+            raise SeatRefused(
+                f"{manifest.pipeline}/{partition} did not make {version} its champion: "
+                f"{change.refused}.",
+                attempt=f"stream-app status {manifest.pipeline}; other partitions may have obeyed: "
+                "promote what all of them run",
+            )
+        if change.since >= since:
+            return CutOver(partition, since, "champion")
+    if commit.seat.champion == version:
+        return CutOver(partition, commit.seat.since, "champion")
+    raise SeatRefused(
+        f"{manifest.pipeline}/{partition} has read the order and not obeyed it: its worker is of "
+        "a release that does not know it.",
+        attempt="stop that worker, start one of this release, and promote again",
+    )
+
+
+def seat_at_committed(
+    log: Log, manifest: Manifest, state: StateDirectory, version: str, reason: str, by: str | None
+) -> list[CutOver]:
+    """Make a version champion from every partition's committed position on, in the ledger.
+
+    For a champion that is stuck: a record in the log would come after the one that it fails on.
+    Fences whoever works on the partitions. Raises `UsageError` where `require_promotable` does,
+    and `LogBusy` while a process of this machine holds a partition.
+    """
+    require_promotable(log, manifest, version)
+    signer = signer_here(log, manifest, state)
+    ledger, rows = Topics(manifest.pipeline).ledger, []
+    for partition in range(manifest.partitions):
+        claim = log.claim(ledger, partition)
+        try:
+            found = claim.committed()
+            if found is None:
+                continue
+            commit = decode_commit(found, f"{manifest.pipeline}/{partition}")
+            if commit.seat.champion != version:
+                _require_sound(log, manifest.pipeline, partition, commit, version)
+                since = commit.next_offset
+                change = SeatChange(
+                    since=since,
+                    champion=version,
+                    control=f"seat-{uuid.uuid4().hex[:12]}-{partition}@{since}",
+                    reason=reason[:REASON_CHARS_MAX],
+                    by=(by or "")[:REASON_CHARS_MAX],
+                    ts_ms=time.time_ns() // 1_000_000,
+                )
+                sig = signer.signed(seat_control(change), manifest).sig
+                change = msgspec.structs.replace(change, sig=sig or "")
+                seated = msgspec.structs.replace(
+                    commit, seat=Seat(version, since), seats=[*commit.seats, change]
+                )
+                claim.publish([], encode_commit(seated), expected=since, next_offset=since)
+                commit = seated
+            rows.append(CutOver(partition, commit.seat.since, "champion"))
+        finally:
+            claim.release()
+    return rows

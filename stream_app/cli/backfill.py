@@ -140,9 +140,8 @@ def _show_plan(plan: BackfillPlan, *, as_json: bool) -> None:
         return
     _table(pipeline.name, found.parts)
     if found.seconds is not None:
-        emit(
-            f"It would take about {duration(found.seconds)} with {min(plan.workers, len(found.parts))} processes."
-        )
+        processes = min(plan.workers, len(found.parts))
+        emit(f"It would take about {duration(found.seconds)} with {processes} processes.")
     emit(
         f"Outputs would go to {Topics(pipeline.name).shadow(plan.version)}, state to {plan.state}. "
         "Nothing was done (--dry-run)."

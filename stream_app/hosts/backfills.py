@@ -21,10 +21,10 @@ from stream_app.core.topics import Topics
 from stream_app.errors import UsageError
 from stream_app.hosts.bounds import Bounds, Range, parse_bounds, ranges_of
 from stream_app.hosts.checkpoints import look_at
+from stream_app.hosts.collector import calm_garbage_collector
 from stream_app.hosts.embedded import (
     OpenStore,
     Word,
-    calm_garbage_collector,
     open_backfill,
     open_rocksdb,
     progress_of,

@@ -17,7 +17,7 @@ from stream_app.core.recovery import recover_backfill
 from stream_app.core.store import NothingSaved
 from stream_app.core.topics import Topics
 from stream_app.hosts.bounds import Range
-from stream_app.hosts.embedded import calm_garbage_collector
+from stream_app.hosts.collector import calm_garbage_collector
 from stream_app.hosts.overlay_store import Overlay
 from stream_app.hosts.rebuilding import temporary_store
 from stream_app.records import Output

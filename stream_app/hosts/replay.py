@@ -29,7 +29,7 @@ from stream_app.errors import (
     StateUntrusted,
     UsageError,
 )
-from stream_app.hosts.embedded import calm_garbage_collector
+from stream_app.hosts.collector import calm_garbage_collector
 from stream_app.hosts.joining import built
 from stream_app.hosts.manifests import committed
 from stream_app.hosts.overlay_store import Overlay

@@ -26,6 +26,7 @@ from rocksdict import (
 from stream_app.core.store import Image
 from stream_app.errors import StateUnavailable, StateUntrusted, StreamAppError
 from stream_app.storage.address_space import require_room_once
+from stream_app.storage.allocator import keep_large_blocks_apart
 from stream_app.storage.private_files import (
     make_private_directory,
     named_os_errors,
@@ -122,6 +123,7 @@ class RocksdbStore:
         refuse_writers(path)
         refuse_writers(directory)
         require_room_once()
+        keep_large_blocks_apart()
         # Read before RocksDB: a writer that saves between the two must not look rolled back.
         saves = SaveCount(path / "saves").read()
         attempts = _READER_ATTEMPTS_MAX if read_only else 1

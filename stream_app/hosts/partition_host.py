@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from concurrent.futures import Executor, Future, wait
+from concurrent.futures import Executor, Future
 from typing import Any, NamedTuple, Protocol
 
 from msgspec import UNSET
@@ -22,6 +22,7 @@ from stream_app.core.batch import Batch
 from stream_app.core.commit import Commit, Manifest, decode_commit, encode_commit
 from stream_app.core.joining import (
     built_before,
+    hosted_already,
     listing,
     take_family,
     with_version,
@@ -146,7 +147,7 @@ class PartitionHost:
         found = self._claim.committed()
         where = f"{pipeline.name}/{self.partition} in {log.url}"
         self.commit: Commit | None = None if found is None else decode_commit(found, where)
-        published = self._published_by_live()
+        published = self._published = self._published_by_live()
         self._store = open_store()
         self._reached("state opened")
         saved = read_position(self._store)
@@ -169,6 +170,18 @@ class PartitionHost:
             return 0
         live = committed(self._log, self._manifest.pipeline, self.partition)
         return built_before(live, self._backfill, self._manifest, self._pipeline)
+
+    def live_position(self) -> int:
+        """Return how far a backfill may go: to where the live lineage has committed.
+
+        Raises `VersionHosted` once live has taken the version over, were it for a while only: what
+        live has put out since is not for a backfill that was opened before to put out again.
+        """
+        live = committed(self._log, self._manifest.pipeline, self.partition)
+        assert self._backfill is not None  # noqa: S101 - asked of backfills alone
+        if built_before(live, self._backfill, self._manifest, self._pipeline) != self._published:
+            raise hosted_already(self._manifest.pipeline, self._backfill)
+        return self.next_offset if live is None else live.next_offset
 
     def _recovery(
         self,
@@ -448,7 +461,7 @@ class PartitionHost:
     def close(self) -> None:
         """Let go of state and claim; saves nothing."""
         if self._in_flight is not None:
-            wait([self._in_flight.published])
+            self._in_flight.published.exception()  # waits for it, whatever comes of it
         store, self._store = self._store, None
         joining, self.joining = self.joining, None
         try:

@@ -15,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 import pytest
 
 from tests.simulation.mutants import MUTANTS
-from tests.simulation.simulation import simulate
+from tests.simulation.seeds import simulate
 
 REPORT_EVERY_S = 10.0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from tests.simulation.mutants import MUTANTS
-from tests.simulation.simulation import simulate
+from tests.simulation.seeds import simulate
 from tests.simulation.storms import storms, survivals
 
 SEEDS = 2000

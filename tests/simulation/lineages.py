@@ -62,6 +62,7 @@ class Lineages(Simulation):
         self._building: dict[str, tuple[Life, PartitionHost]] = {}
         self._opened_now: set[str] = set()
         self._behind: list[Life] = []
+        self._left_building: list[tuple[str, Life, PartitionHost]] = []
         if draw is not None:
             self._wanted = {name for name in VERSIONS if draw.random() < 0.4}
 
@@ -215,12 +216,14 @@ class Lineages(Simulation):
         if not self._storm or commit is None or self._draw.random() > 0.4:
             return
         absent = sorted({*self._building, *set(VERSIONS) - commit.versions.keys()})
+        if not absent and self._draw.random() < 0.9:
+            return
         name = self._draw.choice(absent or VERSIONS)
         if name not in self._building:
             self._begin(name)
             return
         life, host = self._building[name]
-        with self._mishaps(name, life):
+        with self._mishaps(name, life, host):
             with turn_of(life):
                 until = host.live_position()
                 host.step(self._draw.choice([1, 2, 5, 20]), until=until)
@@ -229,7 +232,7 @@ class Lineages(Simulation):
                     host.finish()
                     self._end(name)
             if 0.05 <= dice < 0.1:
-                self._frozen.append(self._building.pop(name))
+                self._left_building.append((name, *self._building.pop(name)))
                 self.tally["backfills frozen"] += 1
 
     def _begin(self, name: str) -> None:
@@ -246,7 +249,9 @@ class Lineages(Simulation):
         life.dead = True
 
     @contextmanager
-    def _mishaps(self, name: str, life: Life) -> Iterator[None]:
+    def _mishaps(
+        self, name: str, life: Life, host: PartitionHost | None = None
+    ) -> Iterator[None]:
         """Let a backfill die and fail as it may; raises `Wrong` for what has no cause."""
         try:
             yield
@@ -256,17 +261,17 @@ class Lineages(Simulation):
             if not any(left < 0 for left in life.fails_after.values()):
                 raise Wrong(f"without a cause: {error.problem}") from error
         except (Fenced, VersionHosted) as error:
-            if isinstance(error, Fenced) and not self._succeeded(name):
+            if isinstance(error, Fenced) and not self._succeeded(name, host):
                 raise Wrong(f"without a cause: {error.problem}") from error
             self.tally["backfills that had to end"] += 1
         else:
             return
-        self._building.pop(name, None)
+        if self._building.get(name) == (life, host):
+            del self._building[name]
         life.dead = True
 
-    def _succeeded(self, name: str) -> bool:
-        _, host = self._building[name]
-        return self._log._standings[f"{_LEDGER}.{name}", 0].epoch > host._claim.epoch
+    def _succeeded(self, name: str, host: PartitionHost | None) -> bool:
+        return host is not None and self._log._standings[f"{_LEDGER}.{name}", 0].epoch > host._claim.epoch
 
     def _open_built(self, life: Life, name: str) -> PartitionHost:
         """Open a version's backfill on its disk, or an older copy while that is in use."""
@@ -303,19 +308,29 @@ class Lineages(Simulation):
         lengths = {t: len(rows) for t, rows in self._published().items() if shadow not in t}
         return self._log._ledger.get((_LEDGER, 0, "commit")), lengths
 
+    def _thaw(self) -> None:
+        """Let backfills that were frozen go on, too: as far as they may, if nobody came after."""
+        super()._thaw()
+        left, self._left_building = self._left_building, []
+        for row in left:
+            self._go_on(*row)
+
     def _drain(self) -> None:
         """Let all backfills that are still there go on as far as they may."""
-        for name in list(self._building):
-            life, host = self._building[name]
-            life.dies_after_calls, life.fails_after = None, {}
-            life.tracer = None
-            with self._mishaps(name, life):
-                for _ in range(STEPS_MAX):
-                    host.step(until=host.live_position())
-                    if host.idle and not host.relearning:
-                        break
-                host.finish()
-                self._end(name)
+        for name, (life, host) in list(self._building.items()):
+            self._go_on(name, life, host)
+        self._building.clear()
+
+    def _go_on(self, name: str, life: Life, host: PartitionHost) -> None:
+        life.dies_after_calls, life.fails_after, life.tracer = None, {}, None
+        with self._mishaps(name, life, host):
+            for _ in range(STEPS_MAX):
+                host.step(until=host.live_position())
+                if host.idle and not host.relearning:
+                    break
+            host.finish()
+            host.close()
+        life.dead = True
 
     # --- what must be noticed -------------------------------------------------------------------
 
@@ -323,6 +338,7 @@ class Lineages(Simulation):
         for life, _ in self._building.values():
             life.dead = True
         self._building.clear()
+        self._left_building.clear()
         if self._draw.random() < 0.3:
             self._forged_seat()
         else:

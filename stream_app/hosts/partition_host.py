@@ -306,6 +306,9 @@ class PartitionHost:
         """
         assert self._store is not None  # noqa: S101 - it is open
         assert self.commit is not None  # noqa: S101 - what never began has all versions
+        # An earlier try may have come as far as a position that lists it, and this state may come
+        # back once the commit does so: no position may list a family that is in pieces.
+        self._changed = True
         self.checkpoint()
         take_family(self._store, built.store, f"version.{version}", self.next_offset)
         self._reached("family taken")

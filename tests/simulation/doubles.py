@@ -217,7 +217,9 @@ class SimStore(MemoryStore):
 class SimClaim:
     """A claim whose publish dies or fails before or after it took effect."""
 
-    def __init__(self, life: Life, claim: Claim, witness: Callable[[bytes, int | None], None]) -> None:
+    def __init__(
+        self, life: Life, claim: Claim, witness: Callable[[bytes, int | None], None]
+    ) -> None:
         self._life = life
         self._claim = claim
         self._witness = witness

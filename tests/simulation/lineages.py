@@ -93,6 +93,11 @@ class Lineages(Simulation):
         assert commit is not None
         return commit
 
+    def saved_keys(self) -> dict[str, list[bytes]]:
+        """Return the keys of what the live state has saved of versions."""
+        families = self._disk.families
+        return {f: sorted(rows) for f, rows in families.items() if f.startswith("version.")}
+
     def published_to(self, version: str) -> int:
         """Return up to where a version's outputs are out."""
         live, built = self.live(), self._log._ledger.get((f"{_LEDGER}.{version}", 0, "commit"))
@@ -128,10 +133,11 @@ class Lineages(Simulation):
 
     def _host(self, life: Life, disk: Disk | None = None, lost_below: int = 0) -> PartitionHost:
         wanted = self._versions()
-        file, told = self.world.pipeline, sorted(wanted)
+        file = self.world.pipeline
+        told: list[str] | None = sorted(wanted)
         if self._storm and self._draw.random() < 0.3:
             # Not told, but in a file that declares no others; whom it begins with is of no account.
-            file, told = self.world.file(wanted, self._draw.choice(told)), None
+            file, told = self.world.file(wanted, self._draw.choice(sorted(wanted))), None
         log: Any = SimLog(life, self._log, lost_below, self._take_note)
         self._opened_now.clear()
         host = self._opened(life, self._disk if disk is None else disk, log, file, versions=told)
@@ -162,7 +168,12 @@ class Lineages(Simulation):
             self.tally["joined"] += 1
 
     def _left_out(self, life: Life, row: Waits) -> None:
-        if life.dead or life in self._behind or "cannot join" not in row.why or row.version in self._opened_now:
+        if (
+            life.dead
+            or life in self._behind
+            or "cannot join" not in row.why
+            or row.version in self._opened_now
+        ):
             return
         if not any(left < 0 for left in life.fails_after.values()):
             raise Wrong(f"{row.version} is left out without a cause: {row.why}")
@@ -181,7 +192,7 @@ class Lineages(Simulation):
         self._build(name)
 
     def _seat(self) -> None:
-        """Seat a version at the committed position; to others than live, sound ones it is refused."""
+        """Seat a version at the committed position; who is not live and sound is refused."""
         commit = self._live_or_none()
         if commit is None:
             return
@@ -249,9 +260,7 @@ class Lineages(Simulation):
         life.dead = True
 
     @contextmanager
-    def _mishaps(
-        self, name: str, life: Life, host: PartitionHost | None = None
-    ) -> Iterator[None]:
+    def _mishaps(self, name: str, life: Life, host: PartitionHost | None = None) -> Iterator[None]:
         """Let a backfill die and fail as it may; raises `Wrong` for what has no cause."""
         try:
             yield
@@ -271,13 +280,16 @@ class Lineages(Simulation):
         life.dead = True
 
     def _succeeded(self, name: str, host: PartitionHost | None) -> bool:
-        return host is not None and self._log._standings[f"{_LEDGER}.{name}", 0].epoch > host._claim.epoch
+        return (
+            host is not None
+            and self._log._standings[f"{_LEDGER}.{name}", 0].epoch > host._claim.epoch
+        )
 
     def _open_built(self, life: Life, name: str) -> PartitionHost:
         """Open a version's backfill on its disk, or an older copy while that is in use."""
         holder = self._holders.get(name)
         lost = self._draw.random() if self._storm else 1.0
-        if holder not in (None, life) and not holder.dead or lost < 0.15:
+        if (holder not in (None, life) and not holder.dead) or lost < 0.15:
             self._disks[name] = self._disks[name].rolled_back(self._draw)
         elif lost < 0.2:
             self._disks[name] = Disk()

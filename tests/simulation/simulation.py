@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from stream_app.core import identities
 from stream_app.core.commit import decode_commit
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.position import POSITION, read_position
@@ -41,7 +40,7 @@ from tests.simulation.doubles import (
     SimStore,
 )
 from tests.simulation.reference import ReferenceFold, Row, Seating, SeatRow
-from tests.simulation.world import EVENTS, NAME, SEGMENT, World, world_of
+from tests.simulation.world import EVENTS, NAME, World
 
 LIVES_MAX = 40  # after which nothing more befalls it
 STEPS_MAX = 5000

@@ -308,12 +308,12 @@ class _Builder:
         hosts = [self._open(part) for part in todo]
         try:
             while not self._stopped():
-                moved = sum(self._step(host, self._live(host)) for host in hosts)
+                moved = sum(self._step(host, host.live_position()) for host in hosts)
                 if not moved and not any(host.relearning for host in hosts):
                     self._pause()
             for host in hosts:
                 host.finish()
-                self._report(host, self._live(host))
+                self._report(host, host.live_position())
         finally:
             for host in hosts:
                 host.close()
@@ -322,10 +322,6 @@ class _Builder:
         deadline = time.monotonic() + LOOK_EVERY_S
         while time.monotonic() < deadline and not self._stopped():
             time.sleep(0.05)
-
-    def _live(self, host: PartitionHost) -> int:
-        commit = committed(self._log, self._name, host.partition)
-        return host.next_offset if commit is None else commit.next_offset
 
     def _step(self, host: PartitionHost, until: int) -> int:
         moved = host.step(BATCH, until=until)

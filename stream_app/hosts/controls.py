@@ -185,6 +185,12 @@ def _append_noted(
     return done
 
 
+def newest_order(log: Log, pipeline: str) -> Control | None:
+    """Return the newest promote control that was sent, read by its partitions or not."""
+    found = log.ledger_get(Topics(pipeline).ledger, 0, "promotion")
+    return None if found is None else msgspec.json.decode(found, type=Control)
+
+
 def _control(action: str, by: str | None, **fields: Any) -> Control:
     """Return a control of this moment, with an id that no other one has."""
     control_id = f"{action}-{uuid.uuid4().hex[:12]}"

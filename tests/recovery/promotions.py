@@ -53,7 +53,7 @@ class Promotions:
         self._random = random.Random(plan.seed)
         self._machine = Machine(plan.directory)
         self._file = plan.directory / "stormy_contest.py"
-        self._hosted = BEFORE
+        self._hosted: tuple[str, ...] = BEFORE
         self._ordered = "v1"
         self._sent = 0
         self.joins_killed = 0

@@ -154,7 +154,8 @@ class Promotions:
 
     def _verdict(self) -> int:
         """Catch up, replay and compare; returns the exit code."""
-        for words in (("run", "--until-end"), ("replay",)):
+        commands: list[tuple[str, ...]] = [("run", "--until-end"), ("replay",)]
+        for words in commands:
             process = Fork(self._command(*words))
             code = process.wait(MOVES_WITHIN_S * 10)
             if code != 0:

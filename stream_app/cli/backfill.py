@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from stream_app.hosts.stop_flag import StopFlag
 
 INTERRUPTED = 130
-_HEAD = ("PARTITION", "FROM", "TO", "RECORDS", "PUBLISHED TO")
+_HEAD = ("PARTITION", "FROM", "TO", "RECORDS", "PUBLISHED TO", "CHECKPOINT")
 
 
 @click.command()
@@ -126,16 +126,25 @@ def _todo(plan: BackfillPlan) -> list[Part]:
 
 def _show_plan(plan: BackfillPlan, *, as_json: bool) -> None:
     """Say what a backfill would do."""
-    name = declared(plan.spec).name
-    todo = _todo(plan)
+    from stream_app.hosts.backfills import outlook
+    from stream_app.hosts.log_url import open_broker
+
+    pipeline = declared(plan.spec)
+    log = open_broker(plan.broker, read_only=True)
+    try:
+        found = outlook(log, pipeline, plan)
+    finally:
+        log.close()
     if as_json:
-        for part in todo:
-            emit_json(part)
+        emit_json(found)
         return
-    _table(name, todo)
+    _table(pipeline.name, found.parts)
+    if found.seconds is not None:
+        processes = min(plan.workers, len(found.parts))
+        emit(f"It would take about {duration(found.seconds)} with {processes} processes.")
     emit(
-        f"Outputs would go to {Topics(name).shadow(plan.version)}, state to {plan.state}. Nothing "
-        "was done (--dry-run)."
+        f"Outputs would go to {Topics(pipeline.name).shadow(plan.version)}, state to {plan.state}. "
+        "Nothing was done (--dry-run)."
     )
 
 
@@ -148,6 +157,7 @@ def _table(name: str, todo: Sequence[Part]) -> None:
             format_position(events, part.partition, part.end),
             count(max(0, part.end - part.next_offset)),
             format_position(events, part.partition, part.published),
+            "none" if part.checkpoint is None else f"at {count(part.checkpoint)}",
         )
         for part in todo
     ]

@@ -9,6 +9,7 @@ from stream_app.cli.sparkline import sparkline
 from stream_app.cli.stdout import styled
 from stream_app.cli.table import count, table_lines
 from stream_app.hosts.comparison import Comparison, better_version, shown
+from stream_app.hosts.pipeline_names import is_spec
 from stream_app.learning.paired import MetricFigures
 
 SLICES_SHOWN = 20
@@ -137,7 +138,14 @@ def _disagreements(found: Comparison, name: str, width: int | None) -> Iterator[
         for row in rows
     ]
     yield from table_lines(head, cells, width=width)
-    yield f"  Try: stream-app explain {name} {rows[0].position}"
+    yield f"  Try: {explain(found, name)}"
+
+
+def explain(found: Comparison, name: str) -> str:
+    """Return the command that shows what both knew at the first event; it takes the file."""
+    file = name if is_spec(name) else "FILE"
+    place = found.disagreements[0].position
+    return f"stream-app explain {file} {place} --version {found.b}"
 
 
 def word(value: object) -> str:

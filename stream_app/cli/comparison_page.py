@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
-from stream_app.cli.comparison_lines import interval, moment, said, word
+from stream_app.cli.comparison_lines import explain, interval, moment, said, word
 from stream_app.cli.svg_charts import Bar, Point, differences_over_time, intervals
 from stream_app.cli.table import count
 from stream_app.errors import SurroundingsError
@@ -146,8 +146,8 @@ def _disagreements(found: Comparison, name: str) -> Iterator[str]:
         for row in found.disagreements
     ]
     yield _table(head, rows, ())
-    what = escape(f"stream-app explain {name} {found.disagreements[0].position}")
-    yield f"<p>What the models knew then: <code>{what}</code></p>"
+    what = escape(explain(found, name))
+    yield f"<p>What a model knew then: <code>{what}</code></p>"
 
 
 def _rests_on(found: Comparison) -> Iterator[str]:

@@ -73,7 +73,7 @@ def promote(
     log = open_broker(broker)
     try:
         manifest = named(log, name)
-        if set(promoting.champions(log, manifest)) == {version}:
+        if promoting.is_champion(log, manifest, version):
             _say_same(manifest.pipeline, version, as_json=as_json)
             return
         if not from_committed:
@@ -84,9 +84,10 @@ def promote(
             places = promoting.promote(log, manifest, directory, version, reason, by)
             wait_s = wait_s if _at_work(log, manifest) else 0.0
             rows = promoting.cut_overs(log, manifest, version, places, wait_s=wait_s)
+        at_work = _at_work(log, manifest)
     finally:
         log.close()
-    _print(manifest.pipeline, version, rows, as_json=as_json)
+    _print(manifest.pipeline, version, rows, at_work=at_work, as_json=as_json)
 
 
 def _ask_gate(log: Log, manifest: Manifest, name: str, version: str, *, as_json: bool) -> None:
@@ -117,7 +118,9 @@ def _say_same(pipeline: str, version: str, *, as_json: bool) -> None:
         emit(f"{version} is the champion of {pipeline} already; nothing was changed")
 
 
-def _print(pipeline: str, version: str, rows: Sequence[CutOver], *, as_json: bool) -> None:
+def _print(
+    pipeline: str, version: str, rows: Sequence[CutOver], *, at_work: bool, as_json: bool
+) -> None:
     if as_json:
         emit_json({"pipeline": pipeline, "version": version, "changed": True, "partitions": rows})
         return
@@ -132,5 +135,9 @@ def _print(pipeline: str, version: str, rows: Sequence[CutOver], *, as_json: boo
     if waiting:
         emit(
             f"The order is in the log; {count(waiting)} of {count(len(rows))} partitions have not "
-            f"read it yet. stream-app status {pipeline} shows when they have."
+            "read it yet."
         )
+        if at_work:
+            emit(f"Next: stream-app status {pipeline} shows when they have.")
+        else:
+            emit("Nobody is at work on them. Next: the next start of stream-app run reads it.")

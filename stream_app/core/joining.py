@@ -29,10 +29,7 @@ def built_before(
     if live is None:
         return 0
     if version in live.versions:
-        raise VersionHosted(
-            f"{manifest.pipeline} runs {version} already: it is part of the live lineage.",
-            attempt=f"stream-app status {manifest.pipeline} to see how it does",
-        )
+        raise hosted_already(manifest.pipeline, version)
     before = live.left_definitions.get(version)
     declared = pipeline.definitions()[version]
     if before not in (None, declared):
@@ -42,6 +39,14 @@ def built_before(
             attempt="give the changed model a new version name",
         )
     return live.left.get(version, 0)
+
+
+def hosted_already(pipeline: str, version: str) -> VersionHosted:
+    """Return the error for a backfill of what the live lineage runs, or ran in the meantime."""
+    return VersionHosted(
+        f"{pipeline} runs {version} already: it is part of the live lineage.",
+        attempt=f"stream-app status {pipeline} to see how it does",
+    )
 
 
 def require_same_fold(live: PartitionProcessor, built: PartitionProcessor, version: str) -> None:
@@ -91,8 +96,9 @@ def listing(
         commit,
         versions={**start.versions, version: listed},
         left=left,
+        # The start's, which also knows what leaves with this very commit.
         left_definitions={
-            name: commit.left_definitions[name] for name in left if name in commit.left_definitions
+            name: start.left_definitions[name] for name in left if name in start.left_definitions
         },
         learned={**commit.learned, version: fold.learned},
         failed={**commit.failed, **failed},

@@ -16,6 +16,7 @@ from stream_app.core.authority import Authority, Keys
 from stream_app.core.commit import Commit, Manifest
 from stream_app.core.settings import Settings, read_settings
 from stream_app.core.store import NothingSaved
+from stream_app.core.topics import is_name
 from stream_app.errors import StreamAppError
 from stream_app.events import Feature, LabelValue, Refusal
 from stream_app.learning.definition import OtherCode, build
@@ -25,6 +26,7 @@ from stream_app.records import Record
 
 # What waits for a label needs no features here: whoever wants them takes them when it is observed.
 _NO_FEATURES: dict[str, Feature] = {}
+_OF_NO_CONCERN = ("promote", "environment")
 COMPARED = (
     "observations",
     "labels_joined",
@@ -127,6 +129,10 @@ class Joins:
             self.expired.extend(self.acceptance.set_time(event.ts_ms))
         elif event.action == "key":
             self._authority.change(event)
+        elif event.action == "promote" and (event.version is None or not is_name(event.version)):
+            raise Refusal("bad_promote", "version", "a promote control names a version")
+        elif event.action not in _OF_NO_CONCERN:
+            raise Refusal("unknown_action", "action", f"there is no action {event.action[:64]!r}")
         self._controls.add(event.id)
 
     def _change_settings(self, event: IncomingControl, record: Record) -> None:

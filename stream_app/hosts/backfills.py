@@ -20,10 +20,11 @@ from stream_app.core.pipeline import Pipeline
 from stream_app.core.topics import Topics
 from stream_app.errors import UsageError
 from stream_app.hosts.bounds import Bounds, Range, parse_bounds, ranges_of
+from stream_app.hosts.checkpoints import look_at
+from stream_app.hosts.collector import calm_garbage_collector
 from stream_app.hosts.embedded import (
     OpenStore,
     Word,
-    calm_garbage_collector,
     open_backfill,
     open_rocksdb,
     progress_of,
@@ -31,10 +32,11 @@ from stream_app.hosts.embedded import (
 from stream_app.hosts.joining import built
 from stream_app.hosts.log_url import is_kafka, open_broker
 from stream_app.hosts.manifests import committed, read_manifest, require_same_events
+from stream_app.hosts.offline import seconds_of
 from stream_app.hosts.partition_host import PartitionHost
 from stream_app.hosts.pipeline_file import load_pipeline
 from stream_app.hosts.registration import require_settings
-from stream_app.hosts.state_directory import StateDirectory
+from stream_app.hosts.state_directory import StateDirectory, backfill_lineage
 from stream_app.hosts.stop_flag import StopFlag
 from stream_app.hosts.supervision import supervise
 from stream_app.hosts.worker_plan import WorkerPlan
@@ -65,7 +67,7 @@ class Part(msgspec.Struct, frozen=True):
     """One partition of a backfill: from where it goes on, and up to where live has come.
 
     `published` is how far outputs are out already, by this backfill or by live before; `begin` is
-    where they begin.
+    where they begin, `checkpoint` where its saved state here stands.
     """
 
     partition: int
@@ -73,6 +75,36 @@ class Part(msgspec.Struct, frozen=True):
     end: int
     published: int
     begin: int
+    checkpoint: int | None = None
+
+
+class Outlook(msgspec.Struct, frozen=True):
+    """What a backfill would do: its parts, and about how long it would take; None: unknown."""
+
+    parts: list[Part]
+    seconds: float | None
+
+
+def outlook(log: Log, pipeline: Pipeline, plan: BackfillPlan) -> Outlook:
+    """Return what there is to do, with the checkpoints that it would go on from.
+
+    Folds some records to see how fast this machine is; changes nothing.
+    """
+    manifest = read_manifest(log, pipeline.name)
+    todo = [_with_checkpoint(part, manifest, plan) for part in planned(log, pipeline, plan)]
+    begins = [part.checkpoint or manifest.origins[part.partition] for part in todo]
+    records = [max(0, part.end - at) for part, at in zip(todo, begins, strict=True)]
+    seconds = seconds_of(log, pipeline, manifest, plan.version, sum(records))
+    share = max(records, default=0) / (sum(records) or 1)
+    workers = max(1, min(plan.workers, len(todo)))
+    return Outlook(todo, None if seconds is None else seconds * max(share, 1 / workers))
+
+
+def _with_checkpoint(part: Part, manifest: Manifest, plan: BackfillPlan) -> Part:
+    lineage = backfill_lineage(plan.version)
+    place = (manifest.log_id, manifest.pipeline, part.partition, lineage)
+    seen = look_at(StateDirectory(Path(plan.state)).partition(*place), manifest, part.partition)
+    return msgspec.structs.replace(part, checkpoint=seen.checkpoint.next_offset)
 
 
 def parts(
@@ -276,12 +308,12 @@ class _Builder:
         hosts = [self._open(part) for part in todo]
         try:
             while not self._stopped():
-                moved = sum(self._step(host, self._live(host)) for host in hosts)
+                moved = sum(self._step(host, host.live_position()) for host in hosts)
                 if not moved and not any(host.relearning for host in hosts):
                     self._pause()
             for host in hosts:
                 host.finish()
-                self._report(host, self._live(host))
+                self._report(host, host.live_position())
         finally:
             for host in hosts:
                 host.close()
@@ -290,10 +322,6 @@ class _Builder:
         deadline = time.monotonic() + LOOK_EVERY_S
         while time.monotonic() < deadline and not self._stopped():
             time.sleep(0.05)
-
-    def _live(self, host: PartitionHost) -> int:
-        commit = committed(self._log, self._name, host.partition)
-        return host.next_offset if commit is None else commit.next_offset
 
     def _step(self, host: PartitionHost, until: int) -> int:
         moved = host.step(BATCH, until=until)

@@ -13,8 +13,9 @@ from stream_app.core.joins import joins_from
 from stream_app.core.log import Log
 from stream_app.core.topics import Topics
 from stream_app.errors import UsageError
+from stream_app.hosts.first_where import first_where
 from stream_app.hosts.manifests import committed
-from stream_app.records import Record, format_position
+from stream_app.records import format_position
 
 BATCH = 5000
 # Hears what is being done, how many records of it are, and of how many.
@@ -170,25 +171,6 @@ def _require_own(
                 f"{option} {text}: {topic} has no partition {partition}",
                 attempt=f"a partition from 0 to {count - 1}",
             )
-
-
-def first_where(log: Log, topic: str, partition: int, reached: Callable[[Record], bool]) -> int:
-    """Return the first offset whose record has `reached` what later ones all have; else the end.
-
-    A bisection: about log2 of the offsets in reads of one record.
-    """
-    low, high = log.bounds(topic, partition)
-    first = high
-    while low < high:
-        middle = (low + high) // 2
-        # Where offsets have holes the record is a later one than was asked for.
-        found = log.read(topic, partition, middle, records_max=1)
-        if found and not reached(found[0]):
-            low = found[0].offset + 1
-        else:
-            high = middle
-            first = found[0].offset if found else first
-    return first
 
 
 def ranges_of(

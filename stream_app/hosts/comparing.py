@@ -135,15 +135,16 @@ class _Run:
         """Raise `UsageError` for a version that has no prediction from the range's begin on."""
         name = self._manifest.pipeline
         for version in self._versions:
-            if not any(self._rows(p, version, r.begin).found for p, r in ranges.items()):
+            if not any(self._rows(p, version, chosen).found for p, chosen in ranges.items()):
                 raise UsageError(
                     f"{version} has no predictions in this range of {name}: there is nothing to "
                     "compare",
-                    attempt=f"stream-app backfill {name} {version}, which makes them from history",
+                    attempt=f"stream-app backfill FILE {version}, which makes them from history",
                 )
 
-    def _rows(self, partition: int, version: str, begin: int) -> VersionRows:
-        return VersionRows(self._log, self._topics, partition, version, begin)
+    def _rows(self, partition: int, version: str, chosen: Range) -> VersionRows:
+        commit = committed(self._log, self._manifest.pipeline, partition)
+        return VersionRows(self._log, self._manifest, partition, version, chosen.begin, commit)
 
     def all(self, ranges: Mapping[int, Range], progress: Progress | None) -> None:
         """Go through every partition's events."""
@@ -181,7 +182,7 @@ class _Run:
         self, partition: int, chosen: Range, start: int, commit: Commit, told: Callable[[int], None]
     ) -> None:
         joins = joins_from(self._manifest, partition, start, commit, self._known)
-        a, b = (self._rows(partition, version, chosen.begin) for version in self._versions)
+        a, b = (self._rows(partition, version, chosen) for version in self._versions)
         for removed in sorted({*a.removed, *b.removed}):
             self._note(f"the oldest outputs of {removed} are gone by retention")
         pairing = Pairing(joins, a, b, chosen, self._pairs.begin_partition(partition))
@@ -257,5 +258,5 @@ def _nothing(a: str, b: str, name: str, pairs: ScoredPairs) -> UsageError:
         f"{counted.only_a:,} were predicted by {a} alone, {counted.only_b:,} by {b} alone, "
         f"{counted.unlabelled:,} by both and have no label yet, and of "
         f"{counted.unscored_a + counted.unscored_b:,} a prediction was null",
-        attempt=f"a wider range; or stream-app backfill {name} VERSION for what one of them lacks",
+        attempt="a wider range; or stream-app backfill FILE VERSION for what one of them lacks",
     )

@@ -116,11 +116,22 @@ class Driver:
             raise _no_time(by)
         if by < timedelta(0):
             raise _no_time(by)
-        self._controls += 1
         watermark = self._host.processor.acceptance.watermark.now_ms
         ts_ms = watermark + by // timedelta(milliseconds=1)
         self._now_ms = max(self._now_ms, ts_ms)
-        control = Control(f"time-{self._controls}", ts_ms, "time")
+        return self._order("time", ts_ms)
+
+    def promote(self, version: str) -> list[AnyOutput]:
+        """Make another version the champion, from the next event on."""
+        if version not in self.pipeline.versions:
+            raise UsageError(
+                f"{version!r} is no version", attempt=", ".join(self.pipeline.versions)
+            )
+        return self._order("promote", self._now_ms, version=version)
+
+    def _order(self, action: str, ts_ms: int, **fields: Any) -> list[AnyOutput]:
+        self._controls += 1
+        control = Control(f"{action}-{self._controls}", ts_ms, action, **fields)
         records = to_every_partition(signed(control, self._manifest, _TEST_KEY), self._manifest)
         self.log.append(self._topics.events, records)
         return self._process()
@@ -141,13 +152,19 @@ class Driver:
         return self._host.processor.acceptance.counters
 
     @property
+    def champion(self) -> str:
+        """The version whose predictions downstream would read now."""
+        commit = self._host.commit
+        return self.pipeline.initial_champion if commit is None else commit.seat.champion
+
+    @property
     def waiting(self) -> int:
         """How many observations wait for their label."""
         return self._host.processor.acceptance.ids.waiting
 
     def model(self, version: str | None = None, *, key: str = "") -> Any:
         """Return a version's live River model, by default the champion's; do not change it."""
-        name = version if version is not None else self.pipeline.initial_champion
+        name = version if version is not None else self.champion
         for fold in self._host.processor.versions:
             if fold.name == name:
                 return fold.models.peek(key).model

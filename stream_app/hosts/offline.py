@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 
@@ -16,12 +17,13 @@ from stream_app.core.recovery import recover_backfill
 from stream_app.core.store import NothingSaved
 from stream_app.core.topics import Topics
 from stream_app.hosts.bounds import Range
-from stream_app.hosts.embedded import calm_garbage_collector
+from stream_app.hosts.collector import calm_garbage_collector
 from stream_app.hosts.overlay_store import Overlay
 from stream_app.hosts.rebuilding import temporary_store
 from stream_app.records import Output
 
 BATCH = 5000
+SAMPLE = 3000
 
 
 def fold_outputs(
@@ -68,6 +70,30 @@ def fold_outputs(
                 progress(done_before + processor.next_offset)
             done_before += processor.next_offset
     return written
+
+
+def seconds_of(
+    log: Log, pipeline: Pipeline, manifest: Manifest, version: str, records: int
+) -> float | None:
+    """Return about how long folding so many records takes here; None where there are none to try.
+
+    Folds the first ones in memory and measures. A model that grows is slower later on.
+    """
+    for partition in range(manifest.partitions):
+        origin = manifest.origins[partition]
+        end = min(log.bounds(Topics(pipeline.name).events, partition)[1], origin + SAMPLE)
+        if end <= origin:
+            continue
+        began = time.perf_counter()
+        ranges = {partition: Range(origin, end)}
+        place = (log, pipeline, manifest, version, ranges)
+        fold_outputs(*place, _nowhere, progress=_nowhere, stopped=lambda: False)
+        return (time.perf_counter() - began) * records / (end - origin)
+    return None
+
+
+def _nowhere(_what: object) -> None:
+    """Let go of it."""
 
 
 def _processor(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from concurrent.futures import Executor, Future, wait
+from concurrent.futures import Executor, Future
 from typing import Any, NamedTuple, Protocol
 
 from msgspec import UNSET
@@ -22,6 +22,7 @@ from stream_app.core.batch import Batch
 from stream_app.core.commit import Commit, Manifest, decode_commit, encode_commit
 from stream_app.core.joining import (
     built_before,
+    hosted_already,
     listing,
     take_family,
     with_version,
@@ -36,6 +37,7 @@ from stream_app.core.store import Image, StateStore
 from stream_app.core.topics import Topics
 from stream_app.errors import LogUntrusted, PositionMissing, StateUntrusted
 from stream_app.hosts.checkpoint_pace import Pace
+from stream_app.hosts.environments import accepted_environment, carried
 from stream_app.hosts.manifests import committed
 from stream_app.hosts.published import has_records, published_topic
 from stream_app.hosts.work import Work
@@ -148,11 +150,16 @@ class PartitionHost:
         log, pipeline = self._log, self._pipeline
         found = self._claim.committed()
         where = f"{pipeline.name}/{self.partition} in {log.url}"
-        self.commit: Commit | None = None if found is None else decode_commit(found, where)
-        published = self._published_by_live()
+        accepted = accepted_environment(log, self._manifest)
+        self.commit: Commit | None = None
+        if found is not None:
+            self.commit = carried(decode_commit(found, where), accepted)
+        published = self._published = self._published_by_live()
         self._store = open_store()
         self._reached("state opened")
         saved = read_position(self._store)
+        if saved is not None:
+            saved = carried(saved, accepted)
         start, end = log.bounds(self._topics.events, self.partition)
         self._require_position(saved is not None, published, end, where)
         self._restore(self._recovery(saved, start, published, versions), saved)
@@ -172,6 +179,18 @@ class PartitionHost:
             return 0
         live = committed(self._log, self._manifest.pipeline, self.partition)
         return built_before(live, self._backfill, self._manifest, self._pipeline)
+
+    def live_position(self) -> int:
+        """Return how far a backfill may go: to where the live lineage has committed.
+
+        Raises `VersionHosted` once live has taken the version over, were it for a while only: what
+        live has put out since is not for a backfill that was opened before to put out again.
+        """
+        live = committed(self._log, self._manifest.pipeline, self.partition)
+        assert self._backfill is not None  # noqa: S101 - asked of backfills alone
+        if built_before(live, self._backfill, self._manifest, self._pipeline) != self._published:
+            raise hosted_already(self._manifest.pipeline, self._backfill)
+        return self.next_offset if live is None else live.next_offset
 
     def _recovery(
         self,
@@ -298,6 +317,9 @@ class PartitionHost:
         """
         assert self._store is not None  # noqa: S101 - it is open
         assert self.commit is not None  # noqa: S101 - what never began has all versions
+        # An earlier try may have come as far as a position that lists it, and this state may come
+        # back once the commit does so: no position may list a family that is in pieces.
+        self._changed = True
         self.checkpoint()
         take_family(self._store, built.store, f"version.{version}", self.next_offset)
         self._reached("family taken")
@@ -453,7 +475,7 @@ class PartitionHost:
     def close(self) -> None:
         """Let go of state and claim; saves nothing."""
         if self._in_flight is not None:
-            wait([self._in_flight.published])
+            self._in_flight.published.exception()  # waits for it, whatever comes of it
         store, self._store = self._store, None
         joining, self.joining = self.joining, None
         try:

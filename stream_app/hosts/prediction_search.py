@@ -10,6 +10,7 @@ from stream_app.core.commit import Manifest
 from stream_app.core.log import Log
 from stream_app.core.topics import Topics
 from stream_app.errors import UsageError
+from stream_app.hosts.first_where import first_where
 from stream_app.near_names import did_you_mean
 from stream_app.records import Record, format_position
 
@@ -133,15 +134,8 @@ def published_at(log: Log, topic: str, partition: int, offset: int) -> list[Reco
     """
     if topic not in log.topics():
         return []
-    start, end = log.bounds(topic, partition)
-    low, high = start, end
-    while low < high:
-        middle = (low + high) // 2
-        record = next(iter(log.read(topic, partition, middle, records_max=1)), None)
-        if record is None or cause(record) >= offset:
-            high = middle
-        else:
-            low = record.offset + 1
+    start = log.bounds(topic, partition)[0]
+    low = first_where(log, topic, partition, lambda record: cause(record) >= offset)
     rows: list[Record] = []
     while records := log.read(topic, partition, low, records_max=64):
         rows += [record for record in records if cause(record) == offset]

@@ -29,7 +29,7 @@ from stream_app.errors import (
     StateUntrusted,
     UsageError,
 )
-from stream_app.hosts.embedded import calm_garbage_collector
+from stream_app.hosts.collector import calm_garbage_collector
 from stream_app.hosts.joining import built
 from stream_app.hosts.manifests import committed
 from stream_app.hosts.overlay_store import Overlay
@@ -133,8 +133,13 @@ def replay(
     """
     found = whole(log, pipeline, manifest, partition, version)
     if found is None:
-        return ReplayReport(partition, 0, manifest.origins[partition], {}, 0, 0, [], None)
+        return nothing_replayed(manifest, partition)
     return replay_segment(log, pipeline, manifest, *found, progress=progress, stopped=stopped)
+
+
+def nothing_replayed(manifest: Manifest, partition: int) -> ReplayReport:
+    """Return the report of a partition in which nothing was ever committed."""
+    return ReplayReport(partition, 0, manifest.origins[partition], {}, 0, 0, [], None)
 
 
 def replay_segment(

@@ -21,7 +21,14 @@ from stream_app.hosts.bounds import Range
 from stream_app.hosts.log_url import open_broker
 from stream_app.hosts.manifests import read_manifest
 from stream_app.hosts.pipeline_file import load_pipeline
-from stream_app.hosts.replay import Folded, ReplayReport, Segment, replay_segment, whole
+from stream_app.hosts.replay import (
+    Folded,
+    ReplayReport,
+    Segment,
+    nothing_replayed,
+    replay_segment,
+    whole,
+)
 from stream_app.hosts.state_directory import StateDirectory, backfill_lineage
 from stream_app.hosts.stop_flag import StopFlag
 from stream_app.hosts.supervision import supervise
@@ -59,14 +66,16 @@ def segments_of(
     pieces: list[Segment] = []
     for partition in range(manifest.partitions):
         found = whole(log, pipeline, manifest, partition, version)
-        if found is None or (ranges is not None and partition not in ranges):
+        if ranges is not None and partition not in ranges:
+            continue
+        if found is None:  # nothing is committed, and that is what there is to say of it
+            origin = manifest.origins[partition]
+            pieces.append(Segment(partition, origin, origin))
             continue
         folded, segment = found
         if ranges is not None:
             begin, end = ranges[partition]
             segment = Segment(partition, begin, min(end, segment.end))
-        if segment.first >= segment.end:
-            continue
         kept = [] if state is None else _kept(state, manifest, partition, folded)
         pieces += _cut(segment, kept)
     return pieces
@@ -153,8 +162,11 @@ def _work(
         for piece in pieces:
             segment = plan.segments[piece]
             found = whole(log, pipeline, manifest, segment.partition, plan.version)
-            if found is None or stopped():
+            if stopped():
                 return
+            if found is None:
+                say(nothing_replayed(manifest, segment.partition))
+                continue
             say(
                 replay_segment(
                     log,

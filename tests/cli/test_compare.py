@@ -12,7 +12,7 @@ import pytest
 
 from stream_app.codec.encode import encode_event
 from stream_app.datasets.flights import flights
-from tests.cli.conftest import EVENTS
+from tests.cli.conftest import EVENTS, json_lines, observation
 from tests.cli.terminal import Terminal, assert_error
 
 
@@ -52,9 +52,7 @@ def test_the_verdict_comes_first_and_what_to_type_next_is_said(
     first, *rest = shown.out.splitlines()
     assert "labelled events" in first
     assert "is better by" in first or first.startswith("No difference")
-    assert any(
-        line.startswith("  Try: stream-app explain flights flights.events/0@") for line in rest
-    )
+    assert any(line.startswith("  Try: stream-app explain FILE flights.events/0@") for line in rest)
     assert sum(line.lstrip().startswith(("below", "-")) for line in rest) >= 1
     assert "\x1b" not in shown.out
     assert max(map(len, rest)) < 110
@@ -135,3 +133,28 @@ def test_json_is_one_line_with_all_that_the_page_has(shop: Path, terminal: Termi
     assert found["by"] == "items"
     assert {part["value"] for part in found["slices"]} == {"0", "1", "2", "3", "4"}
     assert len(found["disagreements"]) == 10
+
+
+def test_a_backfilled_and_then_promoted_version_is_compared_over_all_events(
+    shop: Path, terminal: Terminal
+) -> None:
+    text = (shop / "shop.py").read_text()
+    third = '        "v3": Version(linear_model.LogisticRegression(), features=["price"]),\n    },'
+    (shop / "shop.py").write_text(text.replace("    },\n    initial", f"{third}\n    initial"))
+    lacks = terminal.run(shop, "compare", "shop.py", "v1", "v3")
+    assert_error(lacks, 2, "v3 has no predictions", "stream-app backfill FILE v3")
+    more = [json_lines(observation(i, label=i % 3 == 0)) for i in range(EVENTS, EVENTS + 60)]
+    for arguments, stdin in (
+        (("backfill", "shop.py", "v3"), ""),
+        (("run", "shop.py", "--until-end"), ""),
+        (("promote", "shop", "v3", "--reason", "to compare"), ""),
+        (("produce", "shop.py"), "".join(more)),
+        (("run", "shop.py", "--until-end"), ""),
+    ):
+        done = terminal.run(shop, *arguments, stdin=stdin)
+        assert done.code == 0, done
+    last = terminal.run(shop, "consume", "shop.predictions").json()[-1]
+    assert (last["version"], last["observation_id"]) == ("v3", f"o{EVENTS + 59}")
+    [found] = terminal.run(shop, "compare", "shop", "v1", "v3", "--json").json()
+    assert found["counted"]["compared"] == EVENTS + 60
+    assert found["counted"]["only_a"] == found["counted"]["only_b"] == 0

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from contextlib import closing
 
-from stream_app.core.commit import Manifest, decode_commit
+import msgspec
+
+from stream_app.core.commit import Manifest, decode_commit, encode_commit
 from stream_app.core.rehearsal import SEAL
+from stream_app.core.seats import Seat, SeatChange
 from stream_app.core.topics import Topics
 from stream_app.hosts.partition_host import PartitionHost
 from stream_app.records import Record
@@ -44,8 +47,10 @@ def with_seat_changed(log: MemoryLog, manifest: Manifest, at: int, new: str) -> 
     changed.create_topics(dict(log.topics()))
     commit = log.ledger_get(topics.ledger, 0, "commit")
     assert commit is not None
-    next_offset = decode_commit(commit, "the copy").next_offset
-    changed.claim(topics.ledger, 0).publish([], commit, expected=None, next_offset=next_offset)
+    was = decode_commit(commit, "the copy")
+    seats = [SeatChange(at, new, "order"), SeatChange(at, "nobody", "order", refused="gone")]
+    now = encode_commit(msgspec.structs.replace(was, seat=Seat(new, at), seats=seats))
+    changed.claim(topics.ledger, 0).publish([], now, expected=None, next_offset=was.next_offset)
     for topic in log.topics():
         for record in rows(log, topic):
             after = topic != topics.events and _cause(record) >= at

@@ -14,12 +14,14 @@ from river import dummy, linear_model, metrics, preprocessing
 
 from stream_app.codec.limits import Limits
 from stream_app.core.pipeline import Labels, Pipeline, Version
+from stream_app.core.seats import NEVER, SeatChange
 from stream_app.core.topics import Topics
 from stream_app.errors import LogUntrusted, UsageError
 from stream_app.events import Label, Observation
 from stream_app.hosts.bounds import parse_bounds
 from stream_app.hosts.comparing import compare
 from stream_app.hosts.comparison import better_version
+from stream_app.hosts.version_rows import reigns
 from stream_app.learning.tasks import Binary
 from tests.core.history import History
 from tests.golden.cases import CASES
@@ -153,6 +155,19 @@ def test_a_promotion_in_between_changes_nothing_of_what_is_compared() -> None:
     assert compare(changed, None, manifest, "v1", "v2") == before
 
 
+def test_a_version_reigns_from_each_order_that_was_obeyed_to_the_next_one() -> None:
+    orders = [
+        SeatChange(50, "v2", "a"),
+        SeatChange(60, "v3", "b", refused="it has failed"),
+        SeatChange(80, "v1", "c"),
+        SeatChange(90, "v2", "d"),
+        SeatChange(90, "v1", "e"),
+    ]
+    assert reigns("v1", orders, "v1") == [(0, 50), (80, 90), (90, NEVER)]
+    assert reigns("v1", orders, "v2") == [(50, 80)]
+    assert reigns("v1", orders, "v3") == []
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_labels_join_as_they_joined_live_whatever_the_log_holds(name: str) -> None:
     """The golden logs have every kind of record; a wrong count of any kind would be an error."""
@@ -264,4 +279,4 @@ def test_a_version_without_predictions_is_to_be_built_first() -> None:
     more = _pipeline(versions={"v1": _linear(0.0), "v2": _linear(0.3), "v3": _linear(1.0)})
     with pytest.raises(UsageError, match="v3 has no predictions") as raised:
         compare(log, more, manifest, "v1", "v3")
-    assert "stream-app backfill trains v3" in raised.value.attempt
+    assert "stream-app backfill FILE v3" in raised.value.attempt

@@ -11,7 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from stream_app.core.commit import encode_commit
 from stream_app.core.pipeline import Pipeline
+from stream_app.core.topics import Topics
 from stream_app.errors import UsageError
 from stream_app.hosts.explaining import Explanation, RefusedRecord, explain
 from stream_app.hosts.manifests import read_manifest
@@ -157,6 +159,28 @@ def test_what_is_not_processed_yet_is_no_prediction(ran: tuple[KeepingMachine, P
     end = machine.commit(pipeline).next_offset
     with pytest.raises(UsageError, match=f"committed position is {end}"):
         _explained(machine, pipeline, f"0@{end}")
+
+
+def test_a_version_that_came_in_later_hides_no_older_checkpoint(
+    ran: tuple[KeepingMachine, Pipeline], tmp_path: Path
+) -> None:
+    """What is kept from before a version came in is as good as ever for all the others."""
+    whole, pipeline = ran
+    machine = whole.copy(tmp_path / "machine")
+    row = _published(machine, f"{pipeline.name}.predictions")[-1]
+    commit = machine.commit(pipeline)
+    later = commit.versions[pipeline.initial_champion]
+    more = msgspec.structs.replace(commit, versions={**commit.versions, "later": later})
+    at = commit.next_offset
+    with closing(machine.log()) as log:
+        claim = log.claim(Topics(pipeline.name).ledger, 0)
+        claim.publish([], encode_commit(more), expected=at, next_offset=at)
+        claim.release()
+    found = _explained(machine, pipeline, row["observation_id"])
+    assert isinstance(found, Explanation)
+    assert found.same == "equal"
+    assert found.began > 0
+    assert found.notes == []
 
 
 def test_sealed_state_of_another_key_is_not_used(

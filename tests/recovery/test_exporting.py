@@ -450,7 +450,7 @@ def test_what_cannot_be_packed_exactly_is_refused(tmp_path: Path) -> None:
         (holding, Binary(), "cannot be saved exactly"),
         (neighbors.KNNClassifier(engine=neighbors.SWINN()), Binary(), "SWINN is refused"),
         (linear_model.LogisticRegression, Binary(), "is a class"),
-        (linear_model.LinearRegression(), Binary(), ""),
+        (linear_model.LinearRegression(), Binary(), "is no classifier"),
         (linear_model.LogisticRegression(), "binary", "expected a task"),
     ]
     for model, task, words in cases:

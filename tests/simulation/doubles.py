@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
+from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -37,6 +39,8 @@ class Life:
         self.dead = False
         self.calls: list[str] = []
         self.in_flight: list[Lazy] = []
+        # What watches its lines of code while it is not its turn.
+        self.tracer: Any = None
         # Where it dies: so many calls of doubles from here, and lines of code from there on.
         self.dies_after_calls: int | None = None
         self.dies_after_lines = 0
@@ -70,11 +74,24 @@ class Life:
         return self.fails_after[call] < 0
 
 
+@contextmanager
+def turn_of(life: Life) -> Iterator[None]:
+    """Let one process go on while another one, which may be at any line of code, stands still."""
+    before = sys.gettrace()
+    sys.settrace(life.tracer)
+    try:
+        yield
+    finally:
+        life.tracer = sys.gettrace()
+        sys.settrace(before)
+
+
 class Lazy(Future[Any]):
     """A call that is made some time before its result is asked for, as by another thread."""
 
-    def __init__(self, call: Callable[[], Any]) -> None:
+    def __init__(self, life: Life, call: Callable[[], Any]) -> None:
         super().__init__()
+        self._life = life
         self._call: Callable[[], Any] | None = call
 
     def arrive(self) -> None:
@@ -92,6 +109,13 @@ class Lazy(Future[Any]):
         self.arrive()
         return super().result(timeout)
 
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return what went wrong; whoever is dead does not wait for it."""
+        if self._life.dead:
+            return None
+        self.arrive()
+        return super().exception(timeout)
+
 
 class Publisher(Executor):
     """Publishes at once, or not before the result is asked for."""
@@ -101,7 +125,7 @@ class Publisher(Executor):
 
     def submit(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Take a call."""
-        lazy = Lazy(lambda: call(*args, **kwargs))
+        lazy = Lazy(self._life, lambda: call(*args, **kwargs))
         self._life.in_flight = [lazy]
         if self._life.draw.random() < 0.3:
             lazy.arrive()
@@ -157,6 +181,13 @@ class SimStore(MemoryStore):
             raise StateUnavailable("input/output error", attempt="another disk")
         return super().get(family, key)
 
+    def scan(
+        self, family: str, start: bytes, stop: bytes | None, limit: int
+    ) -> list[tuple[bytes, bytes]]:
+        """Return saved entries."""
+        self._life.reached("scan")
+        return super().scan(family, start, stop, limit)
+
     def save(self, image: Image) -> None:
         """Write an image; an fsync that fails leaves open whether it is there."""
         self._life.reached("before save")
@@ -186,9 +217,12 @@ class SimStore(MemoryStore):
 class SimClaim:
     """A claim whose publish dies or fails before or after it took effect."""
 
-    def __init__(self, life: Life, claim: Claim) -> None:
+    def __init__(
+        self, life: Life, claim: Claim, witness: Callable[[bytes, int | None], None]
+    ) -> None:
         self._life = life
         self._claim = claim
+        self._witness = witness
 
     @property
     def epoch(self) -> int:
@@ -211,6 +245,7 @@ class SimClaim:
         if failing and life.draw.random() < 0.5:
             raise LogUnavailable("connection refused", attempt="look at the broker")
         self._claim.publish(outputs, commit, expected=expected, next_offset=next_offset)
+        self._witness(commit, expected)
         if failing:
             raise LogUnavailable("connection lost", attempt="look at the broker")
         if not life.dead:
@@ -223,12 +258,22 @@ class SimClaim:
 
 
 class SimLog:
-    """The log as one process sees it: it reads as few records as it likes, and fails."""
+    """The log as one process sees it: it reads as few records as it likes, and fails.
 
-    def __init__(self, life: Life, log: MemoryLog, lost_below: int = 0) -> None:
+    `witness` hears of (ledger, commit, expected) whenever something has been published.
+    """
+
+    def __init__(
+        self,
+        life: Life,
+        log: MemoryLog,
+        lost_below: int = 0,
+        witness: Callable[[str, bytes, int | None], None] = lambda *_: None,
+    ) -> None:
         self._life = life
         self._log = log
         self._lost_below = lost_below
+        self._witness = witness
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._log, name)
@@ -236,7 +281,8 @@ class SimLog:
     def claim(self, ledger: str, partition: int) -> SimClaim:
         """Fence any previous owner."""
         self._life.reached("claim")
-        return SimClaim(self._life, self._log.claim(ledger, partition))
+        claim = self._log.claim(ledger, partition)
+        return SimClaim(self._life, claim, partial(self._witness, ledger))
 
     def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         """Return the bounds; retention may have been quicker than we are."""

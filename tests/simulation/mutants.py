@@ -38,20 +38,28 @@ Mutant = Callable[[Patch], None]
 MUTANTS: dict[str, Mutant] = {}
 
 
-def mutant(change: Mutant) -> Mutant:
-    """Name a mutant by its function."""
-    MUTANTS[change.__name__.replace("_", " ")] = change
-    return change
+def named(mutants: dict[str, Mutant]) -> Callable[[Mutant], Mutant]:
+    """Return what puts a mutant among others, by its function's name."""
+
+    def add(change: Mutant) -> Mutant:
+        mutants[change.__name__.replace("_", " ")] = change
+        return change
+
+    return add
 
 
-def _after(patch: Patch, owner: Any, name: str, then: Callable[..., Any]) -> None:
+mutant = named(MUTANTS)
+
+
+def after(patch: Patch, owner: Any, name: str, then: Callable[..., Any]) -> None:
     """Call the method, then `then(result, *its arguments)`, whose value is returned."""
     real = getattr(owner, name)
     patch.setattr(owner, name, lambda *args, **kw: then(real(*args, **kw), *args, **kw))
 
 
-def _nothing(*_args: Any, **_kw: Any) -> None:
-    return None
+def nothing(*_args: Any, **_kw: Any) -> None:
+    """Do nothing in place of something."""
+    return
 
 
 # --- the order of steps ---------------------------------------------------------------------------
@@ -133,7 +141,7 @@ def outputs_published_again_while_learning_again(patch: Patch) -> None:
         return msgspec.structs.replace(found, start=start)
 
     patch.setattr(partition_host, "recover", recover)
-    patch.setattr(PartitionHost, "_verify_chain", _nothing)
+    patch.setattr(PartitionHost, "_verify_chain", nothing)
 
 
 @mutant
@@ -146,7 +154,7 @@ def a_fenced_owner_may_publish(patch: Patch) -> None:
 
 @mutant
 def nobody_is_fenced_and_any_position_is_taken(patch: Patch) -> None:
-    patch.setattr(memory_log, "require_current", _nothing)
+    patch.setattr(memory_log, "require_current", nothing)
 
 
 @mutant
@@ -178,7 +186,7 @@ def a_checkpoint_ahead_of_the_commit_is_accepted(patch: Patch) -> None:
 
 @mutant
 def a_missing_position_is_taken_as_zero(patch: Patch) -> None:
-    patch.setattr(PartitionHost, "_require_position", _nothing)
+    patch.setattr(PartitionHost, "_require_position", nothing)
 
 
 @mutant
@@ -194,13 +202,13 @@ def another_partitions_state_is_taken(patch: Patch) -> None:
 
 @mutant
 def the_chain_is_not_compared(patch: Patch) -> None:
-    patch.setattr(PartitionHost, "_verify_chain", _nothing)
+    patch.setattr(PartitionHost, "_verify_chain", nothing)
 
 
 @mutant
 def records_that_are_gone_are_passed_over(patch: Patch) -> None:
-    patch.setattr(partition_host, "require_unbroken", _nothing)
-    patch.setattr(recovery, "require_unbroken", _nothing)
+    patch.setattr(partition_host, "require_unbroken", nothing)
+    patch.setattr(recovery, "require_unbroken", nothing)
 
 
 @mutant
@@ -213,7 +221,7 @@ def a_rebuild_begins_on_top_of_the_old_state(patch: Patch) -> None:
         return real(manifest, partition, saved, hosted, committed)
 
     patch.setattr(recovery, "_position", position)
-    patch.setattr(PartitionHost, "_empty", _nothing)
+    patch.setattr(PartitionHost, "_empty", nothing)
 
 
 @mutant
@@ -228,7 +236,7 @@ def learning_again_ends_one_record_early(patch: Patch) -> None:
         return records
 
     patch.setattr(PartitionHost, "_read", read)
-    patch.setattr(PartitionHost, "_verify_chain", _nothing)
+    patch.setattr(PartitionHost, "_verify_chain", nothing)
 
 
 # --- the fold -------------------------------------------------------------------------------------
@@ -398,7 +406,7 @@ def _is_prediction(label: object) -> bool:
 
 @mutant
 def a_failed_call_leaves_its_traces(patch: Patch) -> None:
-    patch.setattr(UndoableModel, "_undo", _nothing)
+    patch.setattr(UndoableModel, "_undo", nothing)
 
 
 @mutant
@@ -440,7 +448,7 @@ def eviction_writes_early(patch: Patch) -> None:
 
 @mutant
 def an_evicted_model_is_forgotten(patch: Patch) -> None:
-    _after(patch, Models, "_evict", lambda _, self, key: self._evicted.pop(key, None))
+    after(patch, Models, "_evict", lambda _, self, key: self._evicted.pop(key, None))
 
 
 @mutant
@@ -456,7 +464,7 @@ def deleted_rows_stay_in_the_store(patch: Patch) -> None:
 
 @mutant
 def rows_are_taken_for_saved_once_they_are_collected(patch: Patch) -> None:
-    _after(patch, Table, "collect", lambda _, self, _writes: self._unsaved.clear())
+    after(patch, Table, "collect", lambda _, self, _writes: self._unsaved.clear())
     real = Table.collect
 
     def collect(self: Any, writes: Any) -> None:
@@ -481,12 +489,12 @@ def _without(patch: Patch, owner: Any, change: Callable[[Any], Any]) -> None:
         state = msgspec.msgpack.decode(writes[b"s"])
         writes[b"s"] = msgspec.msgpack.encode(change(state))
 
-    _after(patch, owner, "collect", changed)
+    after(patch, owner, "collect", changed)
 
 
 @mutant
 def early_labels_are_not_saved(patch: Patch) -> None:
-    patch.setattr(EarlyLabels, "collect", _nothing)
+    patch.setattr(EarlyLabels, "collect", nothing)
 
 
 @mutant
@@ -501,7 +509,7 @@ def what_has_failed_is_not_saved(patch: Patch) -> None:
 
 @mutant
 def feature_monitors_are_not_saved(patch: Patch) -> None:
-    patch.setattr(Reporting, "collect", _nothing)
+    patch.setattr(Reporting, "collect", nothing)
 
 
 @mutant
@@ -516,12 +524,12 @@ def metrics_are_not_saved(patch: Patch) -> None:
         blob = self.plan.pickles.dumps(watching)
         writes[b"r"] = self._seal.seal(self._context + b"r", blob)
 
-    _after(patch, VersionFold, "collect", changed)
+    after(patch, VersionFold, "collect", changed)
 
 
 @mutant
 def controls_that_acted_are_not_saved(patch: Patch) -> None:
-    _after(
+    after(
         patch,
         PartitionProcessor,
         "position",
@@ -531,14 +539,14 @@ def controls_that_acted_are_not_saved(patch: Patch) -> None:
 
 @mutant
 def keys_in_force_are_not_saved(patch: Patch) -> None:
-    _after(
+    after(
         patch,
         PartitionProcessor,
         "position",
         lambda found, _self: msgspec.structs.replace(found, keys=None),
     )
     # As long as nobody compares them: how much later would it show?
-    patch.setattr(PartitionHost, "_verify_keys", _nothing)
+    patch.setattr(PartitionHost, "_verify_keys", nothing)
 
 
 @mutant
@@ -547,8 +555,8 @@ def keys_of_checkpoint_and_commit_are_not_compared_nor_revoked_ones_saved(patch:
         keys = found.keys and Keys(found.keys.in_force, {})
         return msgspec.structs.replace(found, keys=keys)
 
-    _after(patch, PartitionProcessor, "position", forgetful)
-    patch.setattr(PartitionHost, "_verify_keys", _nothing)
+    after(patch, PartitionProcessor, "position", forgetful)
+    patch.setattr(PartitionHost, "_verify_keys", nothing)
 
 
 @mutant
@@ -561,7 +569,7 @@ def a_revoked_key_goes_on_signing(patch: Patch) -> None:
 
 @mutant
 def the_last_key_can_be_revoked(patch: Patch) -> None:
-    patch.setattr(authority, "_require_usable", _nothing)
+    patch.setattr(authority, "_require_usable", nothing)
 
 
 @mutant
@@ -586,7 +594,7 @@ def settings_in_force_are_not_saved(patch: Patch) -> None:
     def first(found: Any, self: Any) -> Any:
         return msgspec.structs.replace(found, settings=self._manifest.settings)
 
-    _after(patch, PartitionProcessor, "position", first)
+    after(patch, PartitionProcessor, "position", first)
 
 
 @mutant

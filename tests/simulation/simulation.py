@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from stream_app.core import identities
 from stream_app.core.commit import decode_commit
+from stream_app.core.pipeline import Pipeline
 from stream_app.core.position import POSITION, read_position
 from stream_app.core.rehearsal import SEAL
 from stream_app.core.topics import Topics
@@ -40,7 +40,7 @@ from tests.simulation.doubles import (
     SimStore,
 )
 from tests.simulation.reference import ReferenceFold, Row, Seating, SeatRow
-from tests.simulation.world import EVENTS, NAME, SEGMENT, World, world_of
+from tests.simulation.world import EVENTS, NAME, World
 
 LIVES_MAX = 40  # after which nothing more befalls it
 STEPS_MAX = 5000
@@ -63,6 +63,14 @@ class Outcome:
     seated: Sequence[SeatRow] = ()
 
 
+@dataclass(frozen=True)
+class Backup:
+    """A log at some time: by ledger (commit, position), and how long each topic was."""
+
+    commits: dict[str, tuple[bytes, int | None]]
+    lengths: dict[str, int]
+
+
 class Simulation:
     """One seed's lives; `tally` counts what befell them."""
 
@@ -74,12 +82,19 @@ class Simulation:
         self._log, self._manifest = world.log()
         self._disk = Disk()
         self._frozen: list[tuple[Life, PartitionHost]] = []
-        self._backups: list[tuple[bytes | None, int | None, dict[str, int]]] = []
+        self._backups: list[Backup] = []
         self._digests: dict[str, bytes] = {}
         self._failed = False
 
     def run(self) -> Outcome:
         """Live until all is processed; raises `Wrong`."""
+        self._weather()
+        if self._storm:  # what was saved at last has to be worth going on with
+            self._storm = False
+            self._live()
+        return self.standing()
+
+    def _weather(self) -> None:
         lives = 0
         while not self._live():
             lives += 1
@@ -87,9 +102,9 @@ class Simulation:
             if self._draw.random() < 0.3:
                 self._thaw()
         self._thaw()
-        if self._storm:  # what was saved at last has to be worth going on with
-            self._storm = False
-            self._live()
+
+    def standing(self) -> Outcome:
+        """Return what has come of it until now."""
         commit = self._log._ledger.get(_COMMIT)
         return Outcome(self._published(), commit, self._failed, self._digests)
 
@@ -138,18 +153,24 @@ class Simulation:
 
     def _host(self, life: Life, disk: Disk | None = None, lost_below: int = 0) -> PartitionHost:
         store = self._disk if disk is None else disk
-        overlaps = self._storm and self._draw.random() < 0.5
         log: Any = SimLog(life, self._log, lost_below)
+        return self._opened(life, store, log, self.world.pipeline)
+
+    def _opened(
+        self, life: Life, disk: Disk, log: Any, pipeline: Pipeline, **how: Any
+    ) -> PartitionHost:
+        overlaps = self._storm and self._draw.random() < 0.5
         return PartitionHost(
             log,
-            self.world.pipeline,
+            pipeline,
             self._manifest,
             0,
-            open_store=lambda: SimStore(life, store),
+            open_store=lambda: SimStore(life, disk),
             seal=SEAL,
             pace=SimPace(life, 0.2 if self._storm else 0.0),
             memory=self.world.memory,
             publisher=Publisher(life) if overlaps else None,
+            **how,
         )
 
     def _work(self, host: PartitionHost, life: Life) -> bool:
@@ -169,21 +190,28 @@ class Simulation:
                 host.close()
                 return True
             if self._storm and dice < 0.03:
-                # Another machine goes on, with a disk of its own.
-                self._frozen.append((life, host))
-                self._disk = self._disk.rolled_back(self._draw)
-                self.tally["frozen"] += 1
+                self._freeze(life, host)
                 return False
             if self._storm and dice < 0.06:
                 host.finish()
                 host.close()
                 self.tally["ended in order"] += 1
                 return False
+            self._beside()
         raise Wrong("it makes no progress")
+
+    def _beside(self) -> None:
+        """Let others go on meanwhile."""
+
+    def _freeze(self, life: Life, host: PartitionHost) -> None:
+        """Let another machine go on, with a disk of its own."""
+        self._frozen.append((life, host))
+        self._disk = self._disk.rolled_back(self._draw)
+        self.tally["frozen"] += 1
 
     def _thaw(self) -> None:
         """Let those go on that were frozen while others took over: none may publish any more."""
-        before = self._backup()
+        before = self._owned()
         newest = self._log._standings[_COMMIT[:2]].epoch if self._frozen else 0
         # Whom nobody has succeeded yet may go on.
         fenced = [row for row in self._frozen if row[1]._claim.epoch < newest]
@@ -196,7 +224,7 @@ class Simulation:
                 host.finish()
             except (Fenced, VersionFailed, LogUnavailable, StateUnavailable, Crash):
                 self.tally["fenced"] += 1
-        if self._backup() != before:
+        if self._owned() != before:
             raise Wrong("a frozen owner went on to publish")
 
     # --- what must be noticed -----------------------------------------------------------------
@@ -228,21 +256,28 @@ class Simulation:
         raise Wrong(f"{what} was not noticed")
 
     def _older_log(self) -> None:
-        commit, standing, lengths = self._draw.choice(self._backups)
-        if commit is None:
+        backup = self._draw.choice(self._backups)
+        if _COMMIT[0] not in backup.commits:
             return
-        self._log._ledger[_COMMIT] = commit
-        self._log._standings[_COMMIT[:2]].next_offset = standing
-        for topic, length in lengths.items():
-            [held] = self._log._topics[topic]
-            del held.records[length:]
-            held.next_offset = length
+        self._restore(backup)
         saved = self._saved()
-        if saved is not None and saved > decode_commit(commit, NAME).next_offset:
+        if saved is not None and saved > self._committed():
             self._expect(StateUntrusted, "a state ahead of the log", self._host)
             self._disk = Disk()
         # What was backed up later is of a time that never was.
         self._backups = [self._backup()]
+
+    def _restore(self, backup: Backup) -> None:
+        for ledger, partition in self._log._standings:
+            self._log._ledger.pop((ledger, partition, "commit"), None)
+            commit, at = backup.commits.get(ledger, (None, None))
+            if commit is not None:
+                self._log._ledger[ledger, partition, "commit"] = commit
+            self._log._standings[ledger, partition].next_offset = at
+        for topic, length in backup.lengths.items():
+            [held] = self._log._topics[topic]
+            del held.records[length:]
+            held.next_offset = length
 
     def _position_lost(self) -> None:
         commit = self._log._ledger.pop(_COMMIT, None)
@@ -302,11 +337,17 @@ class Simulation:
             for name in Topics(NAME).all(self.world.pipeline.versions)[1:]
         }
 
-    def _backup(self) -> tuple[bytes | None, int | None, dict[str, int]]:
-        standing = self._log._standings.get(_COMMIT[:2])
-        lengths = {topic: len(rows) for topic, rows in self._published().items()}
-        at = None if standing is None else standing.next_offset
-        return self._log._ledger.get(_COMMIT), at, lengths
+    def _backup(self) -> Backup:
+        commits = {
+            ledger: (self._log._ledger[ledger, partition, "commit"], standing.next_offset)
+            for (ledger, partition), standing in self._log._standings.items()
+            if (ledger, partition, "commit") in self._log._ledger
+        }
+        return Backup(commits, {topic: len(rows) for topic, rows in self._published().items()})
+
+    def _owned(self) -> Any:
+        """Return what nobody but the newest owner may change."""
+        return self._backup()
 
 
 def _digests(host: PartitionHost) -> dict[str, bytes]:
@@ -314,20 +355,6 @@ def _digests(host: PartitionHost) -> dict[str, bytes]:
     digests = {version.name: version.digest() for version in processor.versions}
     acceptance = processor.authority.covered(processor.acceptance.digest())
     return {"chain": processor.chain, "acceptance": acceptance, **digests}
-
-
-def simulate(seed: int) -> Counter[str]:
-    """Let a seed's world go through its storm; raises `Wrong`, else returns what befell it."""
-    with pytest.MonkeyPatch.context() as patch:
-        # Short histories are to fill many segments of ids.
-        patch.setattr(identities, "SIZE", SEGMENT)
-        patch.setattr(identities, "_SHIFT", SEGMENT.bit_length() - 1)
-        world = world_of(seed)
-        calm = Simulation(world, None).run()
-        check_reference(world, calm)
-        storm = Simulation(world, random.Random(~seed))
-        check_same(calm, storm.run())
-        return storm.tally
 
 
 def check_same(calm: Outcome, storm: Outcome) -> None:

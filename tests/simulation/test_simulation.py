@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from tests.simulation.mutants import MUTANTS
-from tests.simulation.simulation import simulate
+from tests.simulation.seeds import simulate
 from tests.simulation.storms import storms, survivals
+from tests.simulation.version_mutants import MUTANTS
 
 SEEDS = 2000
 MUTANT_SEEDS = 400

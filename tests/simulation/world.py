@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
@@ -52,8 +52,15 @@ _GARBAGE = [
 
 
 @cache
-def pipeline_of(champion: str, by_key: bool, ids_max: int, early_max: int) -> Pipeline:
-    """Return the pipeline of some worlds."""
+def pipeline_of(
+    champion: str,
+    by_key: bool,
+    ids_max: int,
+    early_max: int,
+    versions: tuple[str, ...] = tuple(VERSIONS),
+) -> Pipeline:
+    """Return the pipeline of some worlds, as a file with some of its versions declares it."""
+    models = {"plain": Fingerprint(), "curious": Curious(), "brittle": Brittle()}
     return Pipeline(
         NAME,
         task=Regression(),
@@ -61,11 +68,7 @@ def pipeline_of(champion: str, by_key: bool, ids_max: int, early_max: int) -> Pi
         limits=Limits(ids_max=ids_max, early_max=early_max, failures_max=FAILURES_MAX),
         metrics=metrics.MAE(),
         model_per="key" if by_key else "pipeline",
-        versions={
-            "plain": Version(Fingerprint()),
-            "curious": Version(Curious()),
-            "brittle": Version(Brittle()),
-        },
+        versions={name: Version(models[name]) for name in versions},
         initial_champion=champion,
         drift=[
             DriftMonitor("error", drift.PageHinkley(min_instances=3, threshold=0.5)),
@@ -103,6 +106,11 @@ class World:
     def pipeline(self) -> Pipeline:
         """The pipeline whose history this is."""
         return pipeline_of(self.champion, self.by_key, self.ids_max, self.early_max)
+
+    def file(self, versions: Collection[str], champion: str) -> Pipeline:
+        """Return what another file says that declares these versions alone."""
+        named = tuple(name for name in VERSIONS if name in versions)
+        return pipeline_of(champion, self.by_key, self.ids_max, self.early_max, named)
 
     def log(self) -> tuple[MemoryLog, Manifest]:
         """Return a log that has the records, and the pipeline's manifest in it."""

@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from river import linear_model, naive_bayes, preprocessing, tree
+from river import linear_model, naive_bayes, neighbors, preprocessing, tree
 
-from stream_app import load_model
+from stream_app import load_model, pack_model
 from stream_app.codec.encode import encode_event
 from stream_app.core.model_file import Entry, encode_entry, encode_head
 from stream_app.core.pipeline import Pipeline, Version
@@ -31,7 +31,7 @@ from stream_app.hosts.explaining import Explanation, explain
 from stream_app.hosts.exporting import Exported, export
 from stream_app.hosts.manifests import read_manifest
 from stream_app.hosts.model_files import opened_model_file
-from stream_app.learning.tasks import Multiclass, Regression
+from stream_app.learning.tasks import Binary, Multiclass, Regression
 from tests.recovery.brittle import Gusty
 from tests.recovery.keeping import KeepingMachine
 from tests.recovery.machine import EveryNth, Machine
@@ -408,3 +408,52 @@ def test_what_says_nothing_about_a_file_is_refused(made: Path, storm: KeepingMac
         _load(storm, made, key="EWR")
     with pytest.raises(UsageError, match="go with a file"):
         load_model("storm", public_key="0" * 64)
+
+
+# --- models that were trained elsewhere ---------------------------------------------------------
+
+
+def test_a_model_trained_elsewhere_is_packed_and_says_the_same(tmp_path: Path) -> None:
+    model = preprocessing.StandardScaler() | linear_model.LogisticRegression()
+    chance = random.Random(3)
+    for _ in range(200):
+        x = {"a": chance.gauss(0, 1), "b": chance.gauss(1, 2)}
+        model.learn_one(x, x["a"] > x["b"])
+    path, state = tmp_path / "mine.stream-model", str(tmp_path / "state")
+    pack_model(model, path, task=Binary(), features=["b", "a"], learned=200, state=state)
+    with opened_model_file(path) as (header, _):
+        assert (header.origin, header.features, header.learned) == (None, ["a", "b"], 200)
+    loaded = load_model(path, state=state)
+    for _ in range(20):
+        x = {"a": chance.gauss(0, 1), "b": chance.gauss(1, 2)}
+        assert loaded.predict_proba_one(x) == model.predict_proba_one(x)
+    with pytest.raises(StateUntrusted, match="signed by the key"):
+        load_model(path, state=str(tmp_path / "other"))
+
+
+def test_a_packed_model_of_the_users_own_class_is_loaded_with_its_file(tmp_path: Path) -> None:
+    path, state = tmp_path / "mine.stream-model", str(tmp_path / "state")
+    gusty = Gusty()
+    gusty.total = 0.7
+    pack_model(gusty, path, task=Binary(), state=state)
+    with pytest.raises(UsageError, match="code of yours"):
+        load_model(path, state=state)
+    loaded = load_model(path, state=state, pipeline="tests.recovery.pipelines:by_key")
+    assert loaded.total == 0.7
+
+
+def test_what_cannot_be_packed_exactly_is_refused(tmp_path: Path) -> None:
+    path, state = tmp_path / "mine.stream-model", str(tmp_path / "state")
+    holding: Any = linear_model.LogisticRegression()
+    holding.notes = (line for line in "ab")
+    cases: list[tuple[Any, Any, str]] = [
+        (holding, Binary(), "cannot be saved exactly"),
+        (neighbors.KNNClassifier(engine=neighbors.SWINN()), Binary(), "SWINN is refused"),
+        (linear_model.LogisticRegression, Binary(), "is a class"),
+        (linear_model.LinearRegression(), Binary(), "is no classifier"),
+        (linear_model.LogisticRegression(), "binary", "expected a task"),
+    ]
+    for model, task, words in cases:
+        with pytest.raises(UsageError, match=words):
+            pack_model(model, path, task=task, state=state)
+    assert not path.exists()

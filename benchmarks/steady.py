@@ -13,12 +13,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from on_one_machine import checkpoints, keys, restart, workers
+from on_one_machine import checkpoints, kept, keys, restart, workers
 
 ROWS: dict[str, tuple[str, Callable[[], bool]]] = {
     "checkpoints": ("what checkpoints cost", lambda: checkpoints.main(rounds=5)),
     "keys": ("a model for each of a million keys", lambda: keys.main(keys=1_000_000, rounds=3)),
     "restart": ("from kill -9 to the first new prediction", lambda: restart.main(kills=6)),
+    "kept": ("what kept checkpoints cost on disk", lambda: kept.main(megabytes=1000)),
     "workers": ("two workers on two partitions", lambda: workers.main(rounds=3)),
 }
 

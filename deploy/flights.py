@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from river import drift, linear_model, metrics, preprocessing, tree
 
-from stream_app import Binary, DriftMonitor, Labels, Pipeline, Version
+from stream_app import Binary, DriftMonitor, Labels, Limits, Pipeline, Version
 from stream_app.datasets.flights import FLIGHTS_FEATURES
 
 pipeline = Pipeline(
@@ -16,6 +16,8 @@ pipeline = Pipeline(
     task=Binary(),
     features=FLIGHTS_FEATURES,
     labels=Labels(wait=timedelta(days=1)),  # a flight that lands elsewhere never gets a label
+    # No flight is longer in miles or later in minutes; one huge value spoils a scaler for ever.
+    limits=Limits(magnitude_max=5000),
     metrics=metrics.ROCAUC(n_thresholds=100) + metrics.LogLoss(),
     versions={
         "v1": Version(

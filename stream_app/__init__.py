@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from stream_app.core.intake import Intake
     from stream_app.core.keeping import Keep
     from stream_app.core.pipeline import DriftMonitor, Labels, Pipeline, Version
+    from stream_app.core.promote_when import PromoteWhen
     from stream_app.events import Label, Observation
     from stream_app.hosts.client import open_log
     from stream_app.hosts.model_loading import load_model
@@ -30,6 +31,7 @@ __all__ = [
     "Multiclass",
     "Observation",
     "Pipeline",
+    "PromoteWhen",
     "RecordPart",
     "Regression",
     "Version",
@@ -48,6 +50,7 @@ _HOMES = {
     "Multiclass": "learning.tasks",
     "Observation": "events",
     "Pipeline": "core.pipeline",
+    "PromoteWhen": "core.promote_when",
     "RecordPart": "codec.mapping",
     "Regression": "learning.tasks",
     "Version": "core.pipeline",

@@ -22,6 +22,7 @@ StreamAppError
    |- EnvironmentDiffers                state of another River, Python or NumPy
    |- PositionMissing                   outputs or checkpoints exist but no committed position
    |- SourceUntrusted                   a source of intake lost records, or is another one
+   |- GateClosed                        a version has not shown to be good enough for champion
    |- SeatRefused                       a partition did not make a version its champion
    |- VersionFailed                     the champion's model failed for good
 """
@@ -174,6 +175,10 @@ class PositionMissing(NeedsPerson):
 
 class SourceUntrusted(NeedsPerson):
     """A source of intake lost records before they were copied, or is not the topic it was."""
+
+
+class GateClosed(NeedsPerson):
+    """A version has not shown what the pipeline's gate wants of a champion."""
 
 
 class SeatRefused(NeedsPerson):

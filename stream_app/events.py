@@ -38,6 +38,7 @@ class Control(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind",
     """A signed order to the fold itself; goes to every partition and acts once in each.
 
     `public_keys` is for the action `key`: names with a public key (hex) to add, null to revoke.
+    `environment` is for the action of that name: the libraries that state is carried over to.
     """
 
     id: str
@@ -48,6 +49,7 @@ class Control(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind",
     by: str | None = None
     settings: dict[str, object] | None = None
     public_keys: dict[str, str | None] | None = None
+    environment: dict[str, str] | None = None
     sig: str | None = None
 
 

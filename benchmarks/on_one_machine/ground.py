@@ -14,7 +14,8 @@ from stream_app.codec.encode import encode_event
 from stream_app.core.memory import Memory
 from stream_app.events import Event
 from stream_app.hosts.checkpoint_pace import Pace
-from stream_app.hosts.embedded import calm_garbage_collector, run_hosts
+from stream_app.hosts.collector import calm_garbage_collector
+from stream_app.hosts.embedded import run_hosts
 from stream_app.hosts.log_url import open_broker
 from stream_app.hosts.partition_host import PartitionHost
 from stream_app.hosts.registration import register

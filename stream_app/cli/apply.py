@@ -17,6 +17,12 @@ from stream_app.records import format_position
 
 @click.command()
 @pipeline_file
+@click.option(
+    "--accept-environment",
+    is_flag=True,
+    help="Carry the state over to this River, Python and NumPy.",
+)
+@click.option("--reason", help="Why, for the record.")
 @click.option("--dry-run", is_flag=True, help="Only show what would change.")
 @options.by
 @options.as_json
@@ -24,7 +30,14 @@ from stream_app.records import format_position
 @options.state
 @options.logs
 def apply(
-    pipeline: str, dry_run: bool, by: str | None, as_json: bool, broker: str, state: str
+    pipeline: str,
+    accept_environment: bool,
+    reason: str | None,
+    dry_run: bool,
+    by: str | None,
+    as_json: bool,
+    broker: str,
+    state: str,
 ) -> None:
     """Put PIPELINE's changed settings into its log, in force from there on.
 
@@ -32,6 +45,9 @@ def apply(
     cadences, alert-only monitors. A running `stream-app run` obeys at once.
     """
     plan = declared(pipeline)
+    if accept_environment:
+        _accept(plan.name, reason, by, broker, state, as_json=as_json)
+        return
     from stream_app.hosts.applying import changes, put_into_force
     from stream_app.hosts.state_directory import StateDirectory
 
@@ -58,3 +74,26 @@ def apply(
         emit("Nothing was changed (--dry-run).")
     else:
         emit(f"In force from {', '.join(since)} on.")
+
+
+def _accept(
+    name: str, reason: str | None, by: str | None, broker: str, state: str, *, as_json: bool
+) -> None:
+    """Accept this environment, and say from where on."""
+    from stream_app.hosts.environments import accept
+    from stream_app.hosts.state_directory import StateDirectory
+
+    log = open_broker(broker)
+    try:
+        places = accept(log, name, StateDirectory(Path(state)), reason, by)
+    finally:
+        log.close()
+    topic = Topics(name).events
+    rows = [format_position(topic, partition, offset) for partition, offset in places]
+    if as_json:
+        emit_json({"pipeline": name, "accepted_at": rows})
+        return
+    emit(
+        f"{name} goes on in this environment from its next start; the order is at "
+        f"{', '.join(rows)}. What was learned before may differ in bits from what a replay makes."
+    )

@@ -7,11 +7,13 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from stream_app.cli import options
+from stream_app.cli.backfill_file import require_no_more, write_outputs
 from stream_app.cli.pipeline_argument import declared, pipeline_file
 from stream_app.cli.stdout import emit, emit_json
 from stream_app.cli.table import count, duration, table_lines
@@ -19,18 +21,25 @@ from stream_app.core.topics import Topics
 from stream_app.records import format_position
 
 if TYPE_CHECKING:
-    from stream_app.hosts.backfills import Part
+    from stream_app.hosts.backfills import BackfillPlan, Part
     from stream_app.hosts.embedded import Word
     from stream_app.hosts.stop_flag import StopFlag
 
 INTERRUPTED = 130
-_HEAD = ("PARTITION", "FROM", "TO", "RECORDS", "PUBLISHED TO")
+_HEAD = ("PARTITION", "FROM", "TO", "RECORDS", "PUBLISHED TO", "CHECKPOINT")
 
 
 @click.command()
 @pipeline_file
 @click.argument("version")
 @click.option("--follow", is_flag=True, help="Go on right behind live until stopped.")
+@options.bounds
+@click.option(
+    "--out",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Write the outputs there, as JSON lines, and change neither log nor state.",
+)
 @click.option("--dry-run", is_flag=True, help="Only show what there is to do.")
 @click.option(
     "--workers",
@@ -45,6 +54,9 @@ def backfill(
     pipeline: str,
     version: str,
     follow: bool,
+    begin: str,
+    end: str,
+    out: Path | None,
     dry_run: bool,
     workers: int | None,
     as_json: bool,
@@ -71,17 +83,23 @@ def backfill(
         workers=workers or os.cpu_count() or 1,
         version=version,
         follow=follow,
+        begin=begin,
+        end=end,
     )
     name = declared(pipeline).name
+    if out is not None:
+        require_no_more(follow=follow, dry_run=dry_run, out=out)
     if dry_run:
-        _show_plan(plan.spec, broker, version, as_json=as_json)
+        _show_plan(plan, as_json=as_json)
         return 0
     flag = StopFlag()
     flag.install()
+    if out is not None:
+        return write_outputs(plan, out, flag)
     began = time.monotonic()
     with _view(flag, name, version) as say:
         build(plan, say, flag)
-    _report(plan.spec, broker, name, version, time.monotonic() - began, as_json=as_json)
+    _report(plan, name, time.monotonic() - began, as_json=as_json)
     return INTERRUPTED if flag.signal == signal.SIGINT and not follow else 0
 
 
@@ -95,29 +113,39 @@ def _view(flag: StopFlag, name: str, version: str) -> Iterator[Callable[[Word], 
         yield view.say
 
 
-def _todo(spec: str, broker: str, version: str) -> list[Part]:
-    from stream_app.hosts.backfills import parts
+def _todo(plan: BackfillPlan) -> list[Part]:
+    from stream_app.hosts.backfills import planned
     from stream_app.hosts.log_url import open_broker
-    from stream_app.hosts.manifests import read_manifest
 
-    plan = declared(spec)
-    log = open_broker(broker, read_only=True)
+    log = open_broker(plan.broker, read_only=True)
     try:
-        return parts(log, plan, read_manifest(log, plan.name), version)
+        return planned(log, declared(plan.spec), plan)
     finally:
         log.close()
 
 
-def _show_plan(spec: str, broker: str, version: str, *, as_json: bool) -> None:
+def _show_plan(plan: BackfillPlan, *, as_json: bool) -> None:
     """Say what a backfill would do."""
-    name = declared(spec).name
-    todo = _todo(spec, broker, version)
+    from stream_app.hosts.backfills import outlook
+    from stream_app.hosts.log_url import open_broker
+
+    pipeline = declared(plan.spec)
+    log = open_broker(plan.broker, read_only=True)
+    try:
+        found = outlook(log, pipeline, plan)
+    finally:
+        log.close()
     if as_json:
-        for part in todo:
-            emit_json(part)
+        emit_json(found)
         return
-    _table(name, todo)
-    emit(f"Outputs would go to {Topics(name).shadow(version)}. Nothing was done (--dry-run).")
+    _table(pipeline.name, found.parts)
+    if found.seconds is not None:
+        processes = min(plan.workers, len(found.parts))
+        emit(f"It would take about {duration(found.seconds)} with {processes} processes.")
+    emit(
+        f"Outputs would go to {Topics(pipeline.name).shadow(plan.version)}, state to {plan.state}. "
+        "Nothing was done (--dry-run)."
+    )
 
 
 def _table(name: str, todo: Sequence[Part]) -> None:
@@ -129,6 +157,7 @@ def _table(name: str, todo: Sequence[Part]) -> None:
             format_position(events, part.partition, part.end),
             count(max(0, part.end - part.next_offset)),
             format_position(events, part.partition, part.published),
+            "none" if part.checkpoint is None else f"at {count(part.checkpoint)}",
         )
         for part in todo
     ]
@@ -136,10 +165,8 @@ def _table(name: str, todo: Sequence[Part]) -> None:
         emit(line)
 
 
-def _report(
-    spec: str, broker: str, name: str, version: str, seconds: float, *, as_json: bool
-) -> None:
-    todo = _todo(spec, broker, version)
+def _report(plan: BackfillPlan, name: str, seconds: float, *, as_json: bool) -> None:
+    todo, version = _todo(plan), plan.version
     if as_json:
         for part in todo:
             emit_json(part)
@@ -153,4 +180,4 @@ def _report(
         + f" ({duration(seconds)}); {count(behind)} records behind live."
     )
     emit(f"Its outputs are in {Topics(name).shadow(version)}.")
-    emit(f"Next: restart stream-app run {spec}, which takes {version} in beside the champion.")
+    emit(f"Next: restart stream-app run {plan.spec}, which takes {version} in beside the champion.")

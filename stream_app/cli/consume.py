@@ -15,9 +15,10 @@ from stream_app.cli.stdout import emit, flush
 from stream_app.core.log import Log
 from stream_app.core.log_rules import unknown_topic
 from stream_app.errors import UsageError
+from stream_app.hosts.bounds import offsets_of, parse_bound
 from stream_app.hosts.client import read_records
 from stream_app.hosts.log_url import log_exists, open_broker
-from stream_app.records import Record, parse_position
+from stream_app.records import Record
 
 LOOK_AGAIN_S = 0.3
 
@@ -31,7 +32,8 @@ LOOK_AGAIN_S = 0.3
     metavar="X",
     default="earliest",
     show_default=True,
-    help="earliest, latest, an offset, or a position such as flights.events/0@1234.",
+    help="earliest, latest, an offset, a position (flights.events/0@1234), or a time of append "
+    "(2013-02-01T12:00, -2d).",
 )
 @click.option("--partition", type=click.IntRange(0), help="Of this partition only.")
 @click.option("--limit", "-n", type=click.IntRange(0), metavar="N", help="At most N records.")
@@ -95,31 +97,18 @@ def _offsets(log: Log, topic: str, begin: str, partition: int | None) -> dict[in
         # Raises as well, or else says that the topic is there and hidden from this user.
         log.bounds(topic, 0)
         raise unknown_topic(log.url, topic, log.topics())
-    if "@" in begin:
-        place, partition, offset = _position(begin)
-        if place != topic:
-            raise UsageError(f"{begin} is not in {topic}", attempt=f"--from {topic}/0@0")
-        begin = str(offset)
     if partition is not None and partition >= count:
         raise UsageError(
             f"{topic} has no partition {partition}", attempt=f"a partition from 0 to {count - 1}"
         )
-    chosen = range(count) if partition is None else [partition]
-    if begin in ("earliest", "latest"):
-        return {p: log.bounds(topic, p)[begin == "latest"] for p in chosen}
-    if not begin.isdigit():
+    bound = parse_bound(begin, "--from", time.time_ns() // 1_000_000)
+    offsets = offsets_of(log, topic, bound, option="--from", text=begin)
+    chosen = {p: at for p, at in offsets.items() if partition in (None, p)}
+    if not chosen:
         raise UsageError(
-            f"--from {begin}: no such place",
-            attempt=f"earliest, latest, an offset, or a position such as {topic}/0@1234",
+            f"--from {begin} is in another partition than {partition}", attempt="one of the two"
         )
-    return dict.fromkeys(chosen, int(begin))
-
-
-def _position(text: str) -> tuple[str, int, int]:
-    try:
-        return parse_position(text)
-    except ValueError as error:
-        raise UsageError(f"--from: {error}", attempt="a position as outputs name it") from None
+    return chosen
 
 
 def _line(record: Record) -> bytes:

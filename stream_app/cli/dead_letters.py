@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from stream_app.cli import options
-from stream_app.cli.pipeline_argument import named, pipeline_name
+from stream_app.cli.pipeline_argument import declared, named, pipeline_name
 from stream_app.cli.stdout import emit, flush, terminal_width
 from stream_app.cli.table import table_lines
 from stream_app.codec.feature_hints import refusal_hint
@@ -20,6 +20,7 @@ from stream_app.errors import UsageError
 from stream_app.hosts.client import read_records
 from stream_app.hosts.log_url import open_broker
 from stream_app.hosts.manifests import champion, settings_in_force
+from stream_app.hosts.pipeline_names import is_spec
 from stream_app.near_names import did_you_mean
 from stream_app.outputs import AnyOutput, DeadLetter, ModelFailure
 from stream_app.records import Record, format_position
@@ -35,6 +36,11 @@ _HEAD = ("POSITION", "REASON", "FIELD", "DETAIL", "ORIGINAL")
 @click.option("--reason", metavar="R", help="Only these, such as wrong_type or model_failure.")
 @click.option("--follow", "-f", is_flag=True, help="Wait for more.")
 @click.option("--limit", "-n", type=click.IntRange(0), metavar="N", help="At most N.")
+@click.option(
+    "--as-test",
+    is_flag=True,
+    help="Print a pytest that refuses these records again; PIPELINE must be a file.",
+)
 @options.as_json
 @options.broker
 @options.logs
@@ -44,6 +50,7 @@ def dead_letters(
     reason: str | None,
     follow: bool,
     limit: int | None,
+    as_test: bool,
     as_json: bool,
     broker: str,
 ) -> None:
@@ -52,6 +59,7 @@ def dead_letters(
     PIPELINE is a name in the log, or a file. The failed calls of another version are in that
     one's own topic: --version V. A table on a terminal is cut to its width; --json shows all of it.
     """
+    _require_consistent(name, follow=follow, as_test=as_test, as_json=as_json)
     log = open_broker(broker, read_only=True)
     try:
         manifest = named(log, name)
@@ -60,13 +68,15 @@ def dead_letters(
         seen: set[str] = set()
         records = _letters(read_records(log, topic, offsets, follow=follow), version)
         found = islice(_chosen(records, reason, seen), limit)
-        if as_json:
+        if as_test:
+            _print_tests(log, name, found)
+        elif as_json:
             for record, _ in found:
                 emit(record.value)
                 _flush_if(follow)
         else:
-            declared = settings_in_force(log, manifest).acceptance.features
-            _print_table(found, follow, declared)
+            known = settings_in_force(log, manifest).acceptance.features
+            _print_table(found, follow, known)
         if limit != 0 and (reason not in seen if reason else not seen):
             there = f"; there are {', '.join(sorted(seen))}" if seen else ""
             which = f" with the reason {reason!r}" if reason else ""
@@ -74,6 +84,33 @@ def dead_letters(
             click.echo(f"{manifest.pipeline} has no {what}{which}{there}.", err=True)
     finally:
         log.close()
+
+
+def _require_consistent(name: str, *, follow: bool, as_test: bool, as_json: bool) -> None:
+    if as_test and (follow or as_json):
+        raise UsageError(
+            f"--as-test and {'--follow' if follow else '--json'} at once", attempt="one of them"
+        )
+    if as_test and not is_spec(name):
+        raise UsageError(
+            f"{name!r} is a name, and --as-test needs the file that declares the pipeline",
+            attempt=f"stream-app dead-letters {name}.py --as-test",
+        )
+
+
+def _print_tests(
+    log: Log, spec: str, found: Iterator[tuple[Record, DeadLetter | ModelFailure]]
+) -> None:
+    """Print one test for each refused record, of the first ones if no limit was given."""
+    from stream_app.hosts.written_tests import RECORDS_MAX, refusal_test
+
+    refused = (letter for _, letter in found if isinstance(letter, DeadLetter))
+    letters = list(islice(refused, RECORDS_MAX))
+    if letters:
+        text, errors = refusal_test(log, declared(spec), spec, letters)
+        emit(text)
+        for error in errors:
+            click.echo(f"Left out: {error.problem}.", err=True)
 
 
 def _topic(log: Log, manifest: Manifest, version: str | None) -> str:
@@ -117,9 +154,9 @@ def _chosen(
 def _print_table(
     found: Iterator[tuple[Record, DeadLetter | ModelFailure]],
     follow: bool,
-    declared: Mapping[str, object] | None,
+    known: Mapping[str, object] | None,
 ) -> None:
-    rows = (_row(letter, declared) for _, letter in found)
+    rows = (_row(letter, known) for _, letter in found)
     if follow:  # a table's widths would have to wait for rows that may never come
         width = terminal_width()
         for row in rows:
@@ -134,15 +171,13 @@ def _print_table(
         emit(line)
 
 
-def _row(
-    letter: DeadLetter | ModelFailure, declared: Mapping[str, object] | None
-) -> tuple[str, ...]:
+def _row(letter: DeadLetter | ModelFailure, known: Mapping[str, object] | None) -> tuple[str, ...]:
     source = letter.source
     position = format_position(source.topic, source.partition, source.offset)
     if isinstance(letter, ModelFailure):
         detail = f"{letter.version}: {letter.detail}"
         return position, "model_failure", letter.call, _one_line(detail), letter.observation_id
-    hint = refusal_hint(letter.reason, letter.field, letter.original.data, declared)
+    hint = refusal_hint(letter.reason, letter.field, letter.original.data, known)
     if letter.copied_from is not msgspec.UNSET:
         hint += f" (from {letter.copied_from})"
     return (

@@ -64,6 +64,27 @@ def by(command: Command) -> Command:
     )(command)
 
 
+def bounds(command: Command) -> Command:
+    """`--from X` and `--to X`: a range of the log, see `hosts/bounds.py`."""
+    begin = click.option(
+        "--from",
+        "begin",
+        metavar="X",
+        default="earliest",
+        show_default=True,
+        help="A position (0@1234), a time of append (2013-02-01T12:00, -2d), or event:2013-02-01.",
+    )
+    end = click.option(
+        "--to",
+        "end",
+        metavar="X",
+        default="latest",
+        show_default=True,
+        help="The first place that is left out, written likewise.",
+    )
+    return begin(end(command))
+
+
 def as_json(command: Command) -> Command:
     """`--json`: for programs."""
     return click.option("--json", "as_json", is_flag=True, help="JSON lines, for programs.")(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from stream_app.cli.table import count, size
@@ -34,6 +34,22 @@ def progress_bar(title: str, total: int | None, *, of_bytes: bool = False) -> It
             speed = progress.tasks[0].speed
             if speed:
                 progress.update(task, rate=f"{write(round(speed))}/s")
+
+        yield advance
+
+
+@contextmanager
+def progress_in_steps() -> Iterator[Callable[[str, int, int], None]]:
+    """Show one bar after another; what is yielded takes (title, amount done, total)."""
+    with ExitStack() as stack:
+        shown: dict[str, Advance] = {}
+
+        def advance(title: str, done: int, total: int) -> None:
+            if title not in shown:
+                stack.close()
+                shown.clear()
+                shown[title] = stack.enter_context(progress_bar(title, total))
+            shown[title](done)
 
         yield advance
 

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from stream_app.cli import options
-from stream_app.cli.pipeline_argument import named, pipeline_name
+from stream_app.cli.pipeline_argument import declared, named, pipeline_name
+from stream_app.cli.progress_bar import progress_in_steps
 from stream_app.cli.stdout import emit, emit_json
 from stream_app.cli.table import count, table_lines
 from stream_app.core.topics import Topics
+from stream_app.hosts.pipeline_names import is_spec
 from stream_app.records import format_position
 
 if TYPE_CHECKING:
@@ -71,18 +73,37 @@ def promote(
     log = open_broker(broker)
     try:
         manifest = named(log, name)
-        if set(promoting.champions(log, manifest)) == {version}:
+        if promoting.is_champion(log, manifest, version):
             _say_same(manifest.pipeline, version, as_json=as_json)
             return
+        if not from_committed:
+            _ask_gate(log, manifest, name, version, as_json=as_json)
         if from_committed:
             rows = promoting.seat_at_committed(log, manifest, directory, version, reason, by)
         else:
             places = promoting.promote(log, manifest, directory, version, reason, by)
             wait_s = wait_s if _at_work(log, manifest) else 0.0
             rows = promoting.cut_overs(log, manifest, version, places, wait_s=wait_s)
+        at_work = _at_work(log, manifest)
     finally:
         log.close()
-    _print(manifest.pipeline, version, rows, as_json=as_json)
+    _print(manifest.pipeline, version, rows, at_work=at_work, as_json=as_json)
+
+
+def _ask_gate(log: Log, manifest: Manifest, name: str, version: str, *, as_json: bool) -> None:
+    """Compare with the champion where the pipeline has a gate; raises `GateClosed`."""
+    from stream_app.hosts.promoting import require_promotable
+    from stream_app.hosts.promotion_gate import gate_of, require_better
+
+    require_promotable(log, manifest, version)
+    gate = gate_of(log, manifest, version)
+    if gate is None:
+        return
+    plan = declared(name) if is_spec(name) else None
+    with progress_in_steps() as progress:
+        verdict = require_better(log, plan, manifest, gate, version, progress)
+    if not as_json:
+        emit(verdict)
 
 
 def _at_work(log: Log, manifest: Manifest) -> bool:
@@ -97,7 +118,9 @@ def _say_same(pipeline: str, version: str, *, as_json: bool) -> None:
         emit(f"{version} is the champion of {pipeline} already; nothing was changed")
 
 
-def _print(pipeline: str, version: str, rows: Sequence[CutOver], *, as_json: bool) -> None:
+def _print(
+    pipeline: str, version: str, rows: Sequence[CutOver], *, at_work: bool, as_json: bool
+) -> None:
     if as_json:
         emit_json({"pipeline": pipeline, "version": version, "changed": True, "partitions": rows})
         return
@@ -112,5 +135,9 @@ def _print(pipeline: str, version: str, rows: Sequence[CutOver], *, as_json: boo
     if waiting:
         emit(
             f"The order is in the log; {count(waiting)} of {count(len(rows))} partitions have not "
-            f"read it yet. stream-app status {pipeline} shows when they have."
+            "read it yet."
         )
+        if at_work:
+            emit(f"Next: stream-app status {pipeline} shows when they have.")
+        else:
+            emit("Nobody is at work on them. Next: the next start of stream-app run reads it.")

@@ -70,11 +70,14 @@ def run(
     from stream_app.storage.address_space import require_room
 
     require_room()  # where imports and threads get no memory, Python hangs or speaks of others
-    from stream_app.cli.run_view import run_view
-    from stream_app.cli.run_web import heard
-    from stream_app.hosts.stop_flag import StopFlag
-    from stream_app.hosts.workers import RunPlan
-    from stream_app.hosts.workers import run as run_pipeline
+    from stream_app.hosts.collector import collector_at_rest
+
+    with collector_at_rest():  # River, NumPy and SciPy come with it
+        from stream_app.cli.run_view import run_view
+        from stream_app.cli.run_web import heard
+        from stream_app.hosts.stop_flag import StopFlag
+        from stream_app.hosts.workers import RunPlan
+        from stream_app.hosts.workers import run as run_pipeline
 
     plan = RunPlan(
         spec=pipeline,

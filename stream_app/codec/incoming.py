@@ -50,6 +50,7 @@ class IncomingControl(
     by: str | None = None
     settings: dict[str, object] | None = None
     public_keys: dict[str, object] | None = None
+    environment: dict[str, object] | None = None
     sig: str | None = None
 
 

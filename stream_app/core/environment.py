@@ -21,6 +21,10 @@ class Environment(msgspec.Struct, frozen=True):
     numpy: str
     cpu: str
 
+    def carries_to(self, now: Environment) -> bool:
+        """Tell whether state of this environment can be loaded exactly in another one."""
+        return (self.python, self.river, self.numpy) == (now.python, now.river, now.numpy)
+
     def check(self, now: Environment, where: str) -> None:
         """Raise `EnvironmentDiffers` when state of this environment cannot be loaded exactly."""
         for name in ("python", "river", "numpy"):
@@ -29,7 +33,9 @@ class Environment(msgspec.Struct, frozen=True):
                 raise EnvironmentDiffers(
                     f"{where} was learned under {name} {then}; this is {name} {today}, which may "
                     "compute other bits.",
-                    attempt=f"install {name} {then} again, or start a new log for this environment",
+                    attempt=f"install {name} {then} again; or let stream-app apply FILE "
+                    "--accept-environment carry the state over, which a replay may tell from then "
+                    "on; or declare the models under new version names in a new pipeline",
                 )
 
 

@@ -258,3 +258,13 @@ class Identities:
         ids._first = min(ids._segments, default=next_seq >> _SHIFT)
         ids.bound(ids_max)
         return ids
+
+
+def saved_outcome(reader: StateReader, family: str, seq: int) -> tuple[bool, Outcome]:
+    """Return (whether a saved state still knows an observation, what became of it there)."""
+    found = reader.get(family, _PREFIX + (seq >> _SHIFT).to_bytes(8, "big"))
+    if found is None:
+        return False, None
+    outcomes = _decode(found)[1]
+    place = seq & (SIZE - 1)
+    return (True, outcomes[place]) if place < len(outcomes) else (False, None)

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from stream_app.errors import DeclarationError
 
-RECORDS: Final = 200_000
-AT_MOST: Final = 50
+RECORDS: Final = 100_000
+AT_MOST: Final = 100
 
 
 class Keep:

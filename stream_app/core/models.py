@@ -6,6 +6,8 @@ two have the one key "".
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -14,7 +16,7 @@ from stream_app.codec.blobs import BlobSeal
 from stream_app.core.store import StateReader
 from stream_app.learning.pickles import ModelPickles
 from stream_app.learning.tasks import Task
-from stream_app.learning.undo import UndoableModel
+from stream_app.learning.undo import RELOAD_BYTES_MAX, UndoableModel
 
 # A journal is worth an image once making the calls again costs more than the dump; bytes stand
 # for the dump's cost, so that no clock is needed.
@@ -22,6 +24,8 @@ JOURNAL_MIN: Final = 4096
 JOURNAL_MAX: Final = 16_384
 BYTES_PER_CALL = 8
 _PREFIX = b"m"
+_AFTER = b"n"
+_SCAN = 1000
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[int, int, bytes]).decode
 
@@ -31,7 +35,9 @@ class Models:
 
     A key whose saved model is of an earlier generation starts anew: that is how one number
     resets all models. At `live_max` the least recently used model is put into bytes; they stay
-    in memory until the next checkpoint, because only a checkpoint writes.
+    in memory until the next checkpoint, because only a checkpoint writes. What a checkpoint has
+    put into bytes stays as bytes until it is called again: of many keys most are not, before
+    others have taken their places.
     """
 
     def __init__(
@@ -61,6 +67,7 @@ class Models:
         self._changed: set[str] = set()
         self._called: set[str] = set()  # since the last `trim`; not all of them in `_changed` yet
         self._evicted: dict[str, tuple[int, bytes]] = {}
+        self._at_rest: dict[str, tuple[int, bytes]] = {}  # not changed since the last image
         self._unsaved: dict[bytes, bytes | None] = {}
 
     def get(self, key: str) -> UndoableModel:
@@ -89,6 +96,8 @@ class Models:
         if key in self._evicted:
             self._changed.add(key)
             return self._evicted.pop(key)
+        if key in self._at_rest:
+            return self._at_rest.pop(key)
         name = _PREFIX + key.encode()
         blob = self._unsaved.get(name) or self._reader.get(self._family, name)
         if blob is not None:
@@ -96,6 +105,20 @@ class Models:
             if generation == self.generation:
                 return learned, image
         return 0, self._prototype
+
+    def stored(self) -> Iterator[tuple[str, int, bytes]]:
+        """Yield (key, examples learned, bytes) of every model in the store, in the keys' order.
+
+        What has changed since the last image is not there yet. A key that would start anew with
+        its next event has none.
+        """
+        start = _PREFIX
+        while rows := self._reader.scan(self._family, start, _AFTER, _SCAN):
+            for name, blob in rows:
+                generation, learned, image = _decode(self._seal.open(self._context + name, blob))
+                if generation == self.generation:
+                    yield name[len(_PREFIX) :].decode(), learned, image
+            start = rows[-1][0] + b"\0"
 
     def trim(self) -> None:
         """Bound what grew during a batch: journals that are long, and live models."""
@@ -107,9 +130,13 @@ class Models:
                     model.image()
         self._note_called()
         self._called.clear()
-        excess = len(self._live) - self._live_max
+        excess = len(self._live) + len(self._at_rest) - self._live_max
         if excess > 0:
-            for key in list(self._live)[:excess]:
+            # Every model at rest was used before any that has been made live since.
+            for key in list(islice(self._at_rest, excess)):
+                del self._at_rest[key]
+                excess -= 1
+            for key in list(islice(self._live, excess)):
                 self._evict(key)
 
     def _note_called(self) -> None:
@@ -129,6 +156,7 @@ class Models:
         self._called.clear()
         self._changed.clear()
         self._evicted.clear()
+        self._at_rest.clear()
 
     def changes(self) -> int:
         """Return how many models the next checkpoint will write."""
@@ -139,9 +167,14 @@ class Models:
         """Hand the bytes of all changed models to a checkpoint."""
         changed: dict[bytes, bytes | None] = {}
         self._note_called()
-        for key in self._changed:
-            model = self._live[key]
-            changed[_PREFIX + key.encode()] = self._blob(key, model.learned, model.image())
+        for key, model in list(self._live.items()):
+            image = model.last_image()
+            if key in self._changed:
+                changed[_PREFIX + key.encode()] = self._blob(key, model.learned, image)
+            if len(image) <= RELOAD_BYTES_MAX:
+                # To be used again it is made anew from its bytes, as `UndoableModel.image` would.
+                self._at_rest[key] = (model.learned, image)
+                del self._live[key]
         for key, (learned, image) in self._evicted.items():
             changed[_PREFIX + key.encode()] = self._blob(key, learned, image)
         self._called.clear()

@@ -13,6 +13,7 @@ from stream_app.core.evaluate import evaluate
 from stream_app.core.feature_types import feature_types
 from stream_app.core.intake import Intake, sources_of
 from stream_app.core.keeping import Keep
+from stream_app.core.promote_when import PromoteWhen, checked_gate
 from stream_app.core.settings import (
     AcceptanceSettings,
     ModelPer,
@@ -104,6 +105,7 @@ class Pipeline:
         evaluate_every: int = 1000,
         digest_every: int = 100_000,
         intake: Iterable[Intake] = (),
+        promote_when: PromoteWhen | None = None,
         checkpoints: Keep | None = None,
     ) -> None:
         self.name = _checked_name("name", name)
@@ -129,6 +131,8 @@ class Pipeline:
             list(_expect("drift", drift, Iterable, 'drift=[DriftMonitor("error", drift.ADWIN())]'))
         )
         self._metrics = self._prepare_metrics(metrics)
+        names = list(self._metrics) or list(self.task.default_metrics())
+        self.promote_when = checked_gate(promote_when, names)
         self.known: dict[str, object] = {}
         for prepared in [*self._prepared.values(), *self._metrics.values()]:
             self.known.update(prepared.known)
@@ -138,7 +142,7 @@ class Pipeline:
             "checkpoints",
             Keep() if checkpoints is None else checkpoints,
             Keep,
-            "checkpoints=Keep(records=200_000, at_most=50)",
+            "checkpoints=Keep(records=100_000, at_most=100)",
         )
         self._plans = [self._plan(version) for version in self.versions]
         self.sources = sources_of(
@@ -166,6 +170,7 @@ class Pipeline:
                     for monitor, prepared in self._drift
                     if monitor.action == "alert"
                 ],
+                promote_when=None if self.promote_when is None else self.promote_when.settings(),
             ),
         )
 
@@ -181,6 +186,10 @@ class Pipeline:
     def seeds(self) -> dict[str, dict[str, int]]:
         """Return the seeds that were filled, by version and parameter path."""
         return {name: dict(prepared.seeds) for name, prepared in self._prepared.items()}
+
+    def own_code(self, version: str) -> list[str]:
+        """Return the names of the users' classes and functions that a version's model holds."""
+        return sorted(self._prepared[version].known)
 
     def notes(self) -> list[str]:
         """Return what is allowed in this declaration, and may yet be a mistake."""

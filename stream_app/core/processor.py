@@ -22,7 +22,7 @@ from stream_app.core.batch import Batch, Start
 from stream_app.core.chain import Chain
 from stream_app.core.commit import SEMANTICS, Commit, Manifest
 from stream_app.core.emitter import Emitter, label_counts
-from stream_app.core.environment import this_environment
+from stream_app.core.environment import Environment, this_environment
 from stream_app.core.memory import Memory
 from stream_app.core.placement import Placement
 from stream_app.core.position import POSITION, Position
@@ -266,6 +266,8 @@ class PartitionProcessor:
             self.authority.change(event)
         elif event.action == "promote":
             self._promote(event, record)
+        elif event.action == "environment":
+            _require_environment(event)  # hosts go by it before anything is folded
         else:
             raise Refusal("unknown_action", "action", f"there is no action {event.action[:64]!r}")
         self._controls.add(event.id)
@@ -359,6 +361,11 @@ class PartitionProcessor:
         """Every version's newest evaluation, of those that this processor put out."""
         return self._emitter.evaluations
 
+    @property
+    def feature_monitors(self) -> Sequence[Any]:
+        """The alert-only monitors of features; for reading."""
+        return self._reporting.feature_monitors
+
     def labels(self) -> Any:
         """Return what became of the labels so far."""
         acceptance = self.acceptance
@@ -439,6 +446,13 @@ class PartitionProcessor:
         self.acceptance.saved()
         for version in self.versions:
             version.saved()
+
+
+def _require_environment(event: IncomingControl) -> None:
+    try:
+        msgspec.convert(event.environment, Environment)
+    except msgspec.ValidationError as error:
+        raise Refusal("bad_environment", "environment", str(error)[:300]) from None
 
 
 def _not_this_file(record: Record, error: OtherCode) -> SettingsDiffer:

@@ -96,11 +96,12 @@ def recover_backfill(
     saved: Position | None,
     log_start: int,
     published: int,
+    since: int = 0,
 ) -> Recovery:
     """Return where a version's backfill goes on: its own position and state, and no seat.
 
-    `published` is the offset up to which the live lineage once put out the version's outputs.
-    Raises as `recover` does.
+    `published` is the offset up to which the live lineage once put out the version's outputs,
+    `since` where a backfill that begins is to begin with them. Raises as `recover` does.
     """
     where = f"{pipeline.name}/{version}/{partition}"
     origin = manifest.origins[partition]
@@ -108,14 +109,15 @@ def recover_backfill(
         require_fit(pipeline, commit, None)
         hosted = dict(commit.versions)
     else:
-        hosted = {version: VersionCommit(pipeline.definitions()[version], origin, origin)}
+        first = origin if published else max(origin, since)
+        hosted = {version: VersionCommit(pipeline.definitions()[version], origin, first)}
     committed = commit.next_offset if commit is not None else origin
     position, rebuild = _position(manifest, partition, saved, hosted, committed)
     require_unbroken(where, log_start, position.next_offset)
     start = Start(
         position,
         committed,
-        max(committed, published),
+        max(committed, published, hosted[version].published_from),
         Seat("", origin),
         hosted,
         {},

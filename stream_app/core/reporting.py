@@ -53,6 +53,11 @@ class Reporting:
         """Whether there are feature monitors."""
         return bool(self._features)
 
+    @property
+    def feature_monitors(self) -> list[Monitor]:
+        """The feature monitors; for reading."""
+        return self._features
+
     def prequential(self) -> Prequential:
         """Return an empty evaluation."""
         return Prequential(self._metrics)

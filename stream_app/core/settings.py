@@ -30,13 +30,27 @@ class AcceptanceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     limits: Limits
 
 
-class ReportingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is reported, and how often; no part of a version's fold."""
+class GateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a version has to show before it may become champion: see `core/promote_when.py`."""
+
+    metric: str
+    margin: float
+    labels_min: Count
+
+
+class ReportingSettings(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """What is reported, and how often; no part of a version's fold.
+
+    What was added later has a default and is left out of the log as long as it has that.
+    """
 
     metrics: dict[str, Any]
     evaluate_every: Count
     digest_every: Count
     monitors: list[MonitorSettings]
+    promote_when: GateSettings | None = None
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

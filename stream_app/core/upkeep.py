@@ -16,7 +16,7 @@ class Subject(msgspec.Struct, frozen=True):
     """A pipeline to look after, as its declaration or its log tells.
 
     `spec` is how a person named it; `manifest` is None before its first start. `sources` are the
-    topics of others that its intake copies from.
+    topics of others that its intake copies from, `backfills` the versions to be built from history.
     """
 
     spec: str
@@ -26,6 +26,7 @@ class Subject(msgspec.Struct, frozen=True):
     limits: Limits
     manifest: Manifest | None
     sources: tuple[str, ...] = ()
+    backfills: tuple[str, ...] = ()
 
     @property
     def topics(self) -> Topics:

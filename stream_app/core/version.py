@@ -92,12 +92,17 @@ class VersionFold:
         whole = names is not None and declared is not None and {*declared} <= {*names}
         self._whole = since if whole else -2
 
-    def _select(self, features: Features) -> Features:
+    def select(self, features: Features) -> Features:
         """Return the version's own features, in canonical order."""
         names = self.plan.features
         if names is None:
             return features
         return {name: features[name] for name in names if name in features}
+
+    @property
+    def all_monitors(self) -> list[Monitor]:
+        """The monitors of this version, those that reset it last; for reading."""
+        return [*self.monitors, *self._resetting]
 
     def predict(
         self, seq: int, key: str, features: dict[str, Feature], schema: int, waits: bool
@@ -111,7 +116,7 @@ class VersionFold:
             # A prediction may change a model, too: the digest must not depend on what comes after.
             self._digest.touch(key)
         model = self.models.get(key if self._keyed else "")
-        chosen = features if schema == self._whole else self._select(features)
+        chosen = features if schema == self._whole else self.select(features)
         learned = model.learned
         try:
             said, prediction, probability = self._take(model.predict(chosen))
@@ -153,7 +158,7 @@ class VersionFold:
             return
         features = joined.features
         if joined.schema != self._whole:
-            features = self._select(features)
+            features = self.select(features)
         key = joined.key if self._keyed else ""
         try:
             self.models.get(key).learn(features, label)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -19,10 +19,12 @@ from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.topics import Topics
 from stream_app.errors import UsageError
+from stream_app.hosts.bounds import Bounds, Range, parse_bounds, ranges_of
+from stream_app.hosts.checkpoints import look_at
+from stream_app.hosts.collector import calm_garbage_collector
 from stream_app.hosts.embedded import (
     OpenStore,
     Word,
-    calm_garbage_collector,
     open_backfill,
     open_rocksdb,
     progress_of,
@@ -30,10 +32,11 @@ from stream_app.hosts.embedded import (
 from stream_app.hosts.joining import built
 from stream_app.hosts.log_url import is_kafka, open_broker
 from stream_app.hosts.manifests import committed, read_manifest, require_same_events
+from stream_app.hosts.offline import seconds_of
 from stream_app.hosts.partition_host import PartitionHost
 from stream_app.hosts.pipeline_file import load_pipeline
 from stream_app.hosts.registration import require_settings
-from stream_app.hosts.state_directory import StateDirectory
+from stream_app.hosts.state_directory import StateDirectory, backfill_lineage
 from stream_app.hosts.stop_flag import StopFlag
 from stream_app.hosts.supervision import supervise
 from stream_app.hosts.worker_plan import WorkerPlan
@@ -49,26 +52,69 @@ Say = Callable[[Word], None]
 
 
 class BackfillPlan(WorkerPlan, frozen=True):
-    """What `backfill` was asked for; with `follow` it goes on behind live until it is stopped."""
+    """What `backfill` was asked for; with `follow` it goes on behind live until it is stopped.
+
+    `begin` and `end` bound what is put out, as people write it (see hosts/bounds.py).
+    """
 
     version: str = ""
     follow: bool = False
+    begin: str = "earliest"
+    end: str = "latest"
 
 
 class Part(msgspec.Struct, frozen=True):
     """One partition of a backfill: from where it goes on, and up to where live has come.
 
-    `published` is how far outputs are out already, by this backfill or by live before.
+    `published` is how far outputs are out already, by this backfill or by live before; `begin` is
+    where they begin, `checkpoint` where its saved state here stands.
     """
 
     partition: int
     next_offset: int
     end: int
     published: int
+    begin: int
+    checkpoint: int | None = None
 
 
-def parts(log: Log, pipeline: Pipeline, manifest: Manifest, version: str) -> list[Part]:
-    """Return what a backfill of a version has to do.
+class Outlook(msgspec.Struct, frozen=True):
+    """What a backfill would do: its parts, and about how long it would take; None: unknown."""
+
+    parts: list[Part]
+    seconds: float | None
+
+
+def outlook(log: Log, pipeline: Pipeline, plan: BackfillPlan) -> Outlook:
+    """Return what there is to do, with the checkpoints that it would go on from.
+
+    Folds some records to see how fast this machine is; changes nothing.
+    """
+    manifest = read_manifest(log, pipeline.name)
+    todo = [_with_checkpoint(part, manifest, plan) for part in planned(log, pipeline, plan)]
+    begins = [part.checkpoint or manifest.origins[part.partition] for part in todo]
+    records = [max(0, part.end - at) for part, at in zip(todo, begins, strict=True)]
+    seconds = seconds_of(log, pipeline, manifest, plan.version, sum(records))
+    share = max(records, default=0) / (sum(records) or 1)
+    workers = max(1, min(plan.workers, len(todo)))
+    return Outlook(todo, None if seconds is None else seconds * max(share, 1 / workers))
+
+
+def _with_checkpoint(part: Part, manifest: Manifest, plan: BackfillPlan) -> Part:
+    lineage = backfill_lineage(plan.version)
+    place = (manifest.log_id, manifest.pipeline, part.partition, lineage)
+    seen = look_at(StateDirectory(Path(plan.state)).partition(*place), manifest, part.partition)
+    return msgspec.structs.replace(part, checkpoint=seen.checkpoint.next_offset)
+
+
+def parts(
+    log: Log,
+    pipeline: Pipeline,
+    manifest: Manifest,
+    version: str,
+    ranges: Mapping[int, Range] | None = None,
+) -> list[Part]:
+    """Return what a backfill of a version has to do, in `ranges` if there are any.
 
     Raises `UsageError` for a version that is not declared, or that the live lineage runs, and
     where the pipeline has not begun.
@@ -86,19 +132,41 @@ def parts(log: Log, pipeline: Pipeline, manifest: Manifest, version: str) -> lis
             f"{pipeline.name} runs {version} already: it is part of the live lineage",
             attempt=f"stream-app status {pipeline.name} to see how it does",
         )
-    return [
-        _part(log, manifest, version, partition, commit)
-        for partition, commit in enumerate(commits)
-        if commit is not None and version not in commit.versions
-    ]
+    todo = []
+    for partition, commit in enumerate(commits):
+        if commit is None or version in commit.versions:
+            continue
+        if ranges is not None and partition not in ranges:
+            continue
+        bounds = None if ranges is None else ranges[partition]
+        todo.append(_part(log, manifest, version, partition, commit, bounds))
+    return todo
 
 
-def _part(log: Log, manifest: Manifest, version: str, partition: int, live: Commit) -> Part:
+def _part(
+    log: Log,
+    manifest: Manifest,
+    version: str,
+    partition: int,
+    live: Commit,
+    bounds: Range | None,
+) -> Part:
     before = built(log, manifest.pipeline, version, partition)
     origin = manifest.origins[partition]
-    next_offset = origin if before is None else before.next_offset
-    published = max(next_offset, live.left.get(version, origin))
-    return Part(partition, next_offset, live.next_offset, published)
+    left = live.left.get(version, origin)
+    begin = origin if bounds is None or left > origin else bounds.begin
+    end = live.next_offset if bounds is None else min(live.next_offset, bounds.end)
+    if before is None:
+        return Part(partition, origin, end, max(begin, left), begin)
+    standing = before.versions[version].published_from
+    if bounds is not None and begin not in (origin, standing):
+        raise UsageError(
+            f"the backfill of {version} puts out what events from {standing} on cause, and that "
+            f"cannot begin at {begin} now",
+            attempt=f"--from {partition}@{standing}, or none",
+        )
+    published = max(before.next_offset, left, standing)
+    return Part(partition, before.next_offset, end, published, standing)
 
 
 def require_declared(pipeline: Pipeline, version: str) -> None:
@@ -112,18 +180,25 @@ def require_declared(pipeline: Pipeline, version: str) -> None:
         )
 
 
-def prepare(log: Log, pipeline: Pipeline, version: str) -> list[Part]:
-    """Return what there is to do; makes the topics that this lineage needs, or requires them."""
+def planned(log: Log, pipeline: Pipeline, plan: BackfillPlan) -> list[Part]:
+    """Return what there is to do; raises as `parts` does, and for bounds that make no sense."""
     manifest = read_manifest(log, pipeline.name)
     require_same_events(log, manifest)
     require_settings(log, manifest, pipeline)
-    todo = parts(log, pipeline, manifest, version)
+    bounds = parse_bounds(plan.begin, plan.end, time.time_ns() // 1_000_000)
+    ranges = None
+    if bounds != Bounds():
+        ranges = ranges_of(log, manifest, bounds, known=pipeline.known)
+    return parts(log, pipeline, manifest, plan.version, ranges)
+
+
+def make_topics(log: Log, pipeline: Pipeline, version: str, partitions: int) -> None:
+    """Make the topics that a backfill's lineage needs, or require them where an operator does."""
     topics = Topics(pipeline.name)
     needed = [topics.shadow(version)]
     if log.keeps_ledgers_in_topics:
         needed += [topics.ledger_of(version), topics.checkpoints_of(version)]
-    log.create_topics(dict.fromkeys(needed, manifest.partitions))
-    return todo
+    log.create_topics(dict.fromkeys(needed, partitions))
 
 
 def backfill(plan: BackfillPlan, say: Say, stopped: StopFlag) -> list[Part]:
@@ -135,13 +210,14 @@ def backfill(plan: BackfillPlan, say: Say, stopped: StopFlag) -> list[Part]:
     pipeline = load_pipeline(plan.spec)
     log = open_broker(plan.broker)
     try:
-        todo = prepare(log, pipeline, plan.version)
+        todo = planned(log, pipeline, plan)
+        make_topics(log, pipeline, plan.version, read_manifest(log, pipeline.name).partitions)
         StateDirectory(Path(plan.state)).seal()
     finally:
         log.close()
     workers = max(1, min(plan.workers, len(todo)))
     shares = [tuple(part.partition for part in todo[i::workers]) for i in range(workers)]
-    until = {part.partition: part.end for part in todo}
+    until = {part.partition: part for part in todo}
     if workers == 1:
         _work(plan, shares[0], until, say, stopped)
     else:
@@ -152,7 +228,7 @@ def backfill(plan: BackfillPlan, say: Say, stopped: StopFlag) -> list[Part]:
 def _work(
     plan: BackfillPlan,
     partitions: Sequence[int],
-    until: dict[int, int],
+    until: dict[int, Part],
     say: Say,
     stopped: Callable[[], bool],
 ) -> None:
@@ -171,10 +247,10 @@ def _work(
         calm_garbage_collector()
         builder = _Builder(log, pipeline, manifest, state, plan.version, open_store, say, stopped)
         if plan.follow:
-            builder.follow(partitions)
+            builder.follow([until[partition] for partition in partitions])
             return
         for partition in partitions:
-            builder.build(partition, until[partition])
+            builder.build(until[partition])
     finally:
         log.close()
 
@@ -203,19 +279,20 @@ class _Builder:
         self._version = version
         self._open_store = open_store
 
-    def _open(self, partition: int) -> PartitionHost:
-        publisher = ThreadPoolExecutor(1, f"publisher-{partition}")
+    def _open(self, part: Part) -> PartitionHost:
+        publisher = ThreadPoolExecutor(1, f"publisher-{part.partition}")
         return open_backfill(
             *self._place,
-            partition,
+            part.partition,
             self._version,
             publisher=publisher,
             open_store=self._open_store,
+            since=part.begin,
         )
 
-    def build(self, partition: int, until: int) -> None:
-        """Bring one partition to `until`."""
-        host = self._open(partition)
+    def build(self, part: Part) -> None:
+        """Bring one partition to its end."""
+        host, until = self._open(part), part.end
         try:
             while not self._stopped() and (host.relearning or host.next_offset < until):
                 self._step(host, until)
@@ -226,9 +303,9 @@ class _Builder:
         finally:
             host.close()
 
-    def follow(self, partitions: Sequence[int]) -> None:
+    def follow(self, todo: Sequence[Part]) -> None:
         """Keep partitions right behind live until it is told to stop."""
-        hosts = [self._open(partition) for partition in partitions]
+        hosts = [self._open(part) for part in todo]
         try:
             while not self._stopped():
                 moved = sum(self._step(host, host.live_position()) for host in hosts)

@@ -1,52 +1,61 @@
 """When a checkpoint is due: often enough that a restart is short, and at a small share of the time.
 
-A part of a checkpoint's cost is the same however long one waits (a forest is dumped whole), and
-waiting makes that a smaller share. The rest grows with the time since the last one (a model for
-each key: what changed), and waiting saves nothing of it, but makes the next restart longer.
+Two things are wanted of it: a restart learns again what came since the last checkpoint, which
+should be a second of work; and checkpoints should take a few per cent of the throughput. What two
+checkpoints in a row have both written (a forest, dumped whole), one alone would have written once:
+that is what waiting saves. What only one of them wrote (a model of its own for each key that came)
+is written once however long one waits, and costs a restart just as much. So where waiting saves
+most of the cost, the throughput wins, for it is paid all the time and a restart seldom; where it
+cannot save even half, the restart wins.
+
+All of that is counted in what was written, so a host that was idle learns nothing wrong.
 """
 
 from __future__ import annotations
 
 import time
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 EVERY_S: Final = 1.0
 EVERY_MAX_S: Final = 15.0
 SHARE: Final = 0.03
-# Two intervals tell how the cost grows once one is this many times as long as the other.
-_APART: Final = 1.5
+# What a row costs beyond its bytes, in bytes: a guess that only has to be right for small ones.
+_ROW_BYTES: Final = 100
+
+Writes = Mapping[str, Mapping[bytes, bytes | None]]
 
 
 class Spacing:
-    """How long to wait for the next checkpoint, from what the last ones cost; knows no clock."""
+    """How long to wait for the next checkpoint, from the last ones; knows no clock."""
 
     def __init__(self, every_s: float = EVERY_S) -> None:
         self._every_s = every_s
-        self._growth = 0.0  # of the cost, in seconds for each second of waiting
-        self._before: tuple[float, float] | None = None
+        self._before: dict[str, frozenset[bytes]] = {}
         self.wanted_s = every_s
 
-    def saved(self, waited_s: float, cost_s: float) -> None:
-        """Take note that a checkpoint cost so much, after so long."""
-        if self._before is not None:
-            self._learn(*self._before, waited_s, cost_s)
-        if self._before is None or not self._is_close(self._before[0], waited_s):
-            self._before = waited_s, cost_s
-        same = max(0.0, cost_s - self._growth * waited_s)
-        self.wanted_s = min(max(self._every_s, same / SHARE), EVERY_MAX_S)
+    def saved(self, cost_s: float, writes: Writes) -> None:
+        """Take note that a checkpoint of these rows, by family, cost so much."""
+        again = self._written_again(writes)
+        self._before = {family: frozenset(rows) for family, rows in writes.items()}
+        beyond_s = max(0.0, again * cost_s / SHARE - self._every_s)
+        # Nothing up to a half, all of it from where everything is written again.
+        worth = max(0.0, 2 * again - 1)
+        self.wanted_s = min(self._every_s + worth * beyond_s, max(EVERY_MAX_S, self._every_s))
 
-    def _learn(
-        self, waited_before_s: float, cost_before_s: float, waited_s: float, cost_s: float
-    ) -> None:
-        """Learn the growth from two checkpoints of which one came after a longer time."""
-        if self._is_close(waited_before_s, waited_s):
-            return
-        growth = (cost_s - cost_before_s) / (waited_s - waited_before_s)
-        self._growth = max(0.0, growth)
+    def _written_again(self, writes: Writes) -> float:
+        """Return which share of the rows, by weight, the checkpoint before has written too."""
+        whole = both = 0
+        for family, rows in writes.items():
+            before = self._before.get(family, frozenset())
+            whole += _weight(rows, rows)
+            both += _weight(rows, before & rows.keys())
+        return both / whole if whole else 0.0
 
-    @staticmethod
-    def _is_close(one_s: float, other_s: float) -> bool:
-        return max(one_s, other_s) < _APART * min(one_s, other_s)
+
+def _weight(rows: Mapping[bytes, bytes | None], names: Any) -> int:
+    values = sum(len(value) for name in names if (value := rows[name]) is not None)
+    return values + _ROW_BYTES * len(names)
 
 
 class Pace:
@@ -63,8 +72,7 @@ class Pace:
         """Tell whether it is time for a checkpoint."""
         return time.monotonic() - self._saved_at >= self._spacing.wanted_s
 
-    def saved(self, cost_s: float) -> None:
-        """Take note of what a checkpoint cost, dump and write."""
-        now = time.monotonic()
-        self._spacing.saved(now - self._saved_at, cost_s)
-        self._saved_at = now
+    def saved(self, cost_s: float, writes: Writes) -> None:
+        """Take note of what a checkpoint wrote, and of what it cost, dump and write."""
+        self._spacing.saved(cost_s, writes)
+        self._saved_at = time.monotonic()

@@ -13,6 +13,7 @@ from stream_app.codec.encode import encode_event
 from stream_app.codec.signatures import canonical, sign
 from stream_app.core.authority import Keys
 from stream_app.core.commit import Manifest
+from stream_app.core.environment import Environment
 from stream_app.core.log import LedgerPlace, Log
 from stream_app.core.settings import Settings, canonical_json
 from stream_app.core.topics import Topics
@@ -144,7 +145,31 @@ def append_promote(
     A note of it in the ledger lets two that are sent at once be told: the second is `LogBusy`.
     """
     control = signer.signed(_control("promote", by, version=version, reason=reason), manifest)
-    place = LedgerPlace(Topics(manifest.pipeline).ledger, 0, "promotion")
+    return _append_noted(log, manifest, control, "promotion")
+
+
+def append_environment(
+    log: Log,
+    manifest: Manifest,
+    signer: Signer,
+    environment: Environment,
+    reason: str | None,
+    by: str | None,
+) -> list[tuple[int, int]]:
+    """Append an order to go on in another environment, and note it in the ledger, as one step.
+
+    Returns its places. Raises `LogBusy` when somebody else does the same at the same time.
+    """
+    plain: dict[str, str] = msgspec.to_builtins(environment)
+    control = signer.signed(_control("environment", by, environment=plain, reason=reason), manifest)
+    return _append_noted(log, manifest, control, "environment")
+
+
+def _append_noted(
+    log: Log, manifest: Manifest, control: Control, key: str
+) -> list[tuple[int, int]]:
+    """Append a control to every partition as one step with a ledger value that holds it."""
+    place = LedgerPlace(Topics(manifest.pipeline).ledger, 0, key)
     done = log.append_with_ledger(
         Topics(manifest.pipeline).events,
         to_every_partition(control, manifest),
@@ -154,10 +179,16 @@ def append_promote(
     )
     if done is None:
         raise LogBusy(
-            f"somebody else promoted a version of {manifest.pipeline} a moment ago.",
-            attempt=f"stream-app status {manifest.pipeline} to see who is champion now",
+            f"somebody else gave {manifest.pipeline} an order of the same kind a moment ago.",
+            attempt=f"stream-app status {manifest.pipeline} to see how it stands now",
         )
     return done
+
+
+def newest_order(log: Log, pipeline: str) -> Control | None:
+    """Return the newest promote control that was sent, read by its partitions or not."""
+    found = log.ledger_get(Topics(pipeline).ledger, 0, "promotion")
+    return None if found is None else msgspec.json.decode(found, type=Control)
 
 
 def _control(action: str, by: str | None, **fields: Any) -> Control:

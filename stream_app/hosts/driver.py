@@ -37,16 +37,17 @@ class Driver:
     """Sends events through a pipeline and returns what it puts out.
 
     Made-up clocks are welcome: unless the pipeline declares its own earliest time, `ts_ms` may be
-    any number from 0 on, and a record's append time is the latest `ts_ms` so far. Usable as a
-    context manager.
+    any number from 0 on, and a record's append time is the latest `ts_ms` so far. Without
+    `made_up_clocks` times are judged as live judges them. Usable as a context manager.
     """
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, *, made_up_clocks: bool = True) -> None:
         self.pipeline = require_pipeline(pipeline, "the argument of Driver")
         self._topics = Topics(self.pipeline.name)
         self._now_ms = 0
         self.log = MemoryLog(clock_ms=lambda: self._now_ms)
-        settings = any_time(self.pipeline.settings())
+        declared = self.pipeline.settings()
+        settings = any_time(declared) if made_up_clocks else declared
         self._manifest = register(
             self.log,
             self.pipeline,
@@ -90,9 +91,18 @@ class Driver:
         return self._process()
 
     def send_bytes(
-        self, value: bytes, key: bytes | None = None, headers: Headers = ()
+        self,
+        value: bytes,
+        key: bytes | None = None,
+        headers: Headers = (),
+        *,
+        at_ms: int | None = None,
     ) -> list[AnyOutput]:
-        """Append a raw record, as a careless producer would, and return what it caused."""
+        """Append a raw record, as a careless producer would, and return what it caused.
+
+        `at_ms` is its append time, by default the latest time so far.
+        """
+        self._now_ms = max(self._now_ms, at_ms or 0)
         offset = self.log.bounds(self._topics.events, 0)[1]
         self.log.append_at(self._topics.events, 0, offset, self._now_ms, key, value, headers)
         return self._process()
@@ -106,11 +116,22 @@ class Driver:
             raise _no_time(by)
         if by < timedelta(0):
             raise _no_time(by)
-        self._controls += 1
         watermark = self._host.processor.acceptance.watermark.now_ms
         ts_ms = watermark + by // timedelta(milliseconds=1)
         self._now_ms = max(self._now_ms, ts_ms)
-        control = Control(f"time-{self._controls}", ts_ms, "time")
+        return self._order("time", ts_ms)
+
+    def promote(self, version: str) -> list[AnyOutput]:
+        """Make another version the champion, from the next event on."""
+        if version not in self.pipeline.versions:
+            raise UsageError(
+                f"{version!r} is no version", attempt=", ".join(self.pipeline.versions)
+            )
+        return self._order("promote", self._now_ms, version=version)
+
+    def _order(self, action: str, ts_ms: int, **fields: Any) -> list[AnyOutput]:
+        self._controls += 1
+        control = Control(f"{action}-{self._controls}", ts_ms, action, **fields)
         records = to_every_partition(signed(control, self._manifest, _TEST_KEY), self._manifest)
         self.log.append(self._topics.events, records)
         return self._process()
@@ -131,13 +152,19 @@ class Driver:
         return self._host.processor.acceptance.counters
 
     @property
+    def champion(self) -> str:
+        """The version whose predictions downstream would read now."""
+        commit = self._host.commit
+        return self.pipeline.initial_champion if commit is None else commit.seat.champion
+
+    @property
     def waiting(self) -> int:
         """How many observations wait for their label."""
         return self._host.processor.acceptance.ids.waiting
 
     def model(self, version: str | None = None, *, key: str = "") -> Any:
         """Return a version's live River model, by default the champion's; do not change it."""
-        name = version if version is not None else self.pipeline.initial_champion
+        name = version if version is not None else self.champion
         for fold in self._host.processor.versions:
             if fold.name == name:
                 return fold.models.peek(key).model

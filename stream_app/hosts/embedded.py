@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor
@@ -17,6 +16,7 @@ from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.topics import Topics
 from stream_app.errors import LogUntrusted
+from stream_app.hosts.collector import calm_garbage_collector, collector_at_rest
 from stream_app.hosts.joining import Waits, prepare_joins
 from stream_app.hosts.keeping_store import Keepable, KeepingStore
 from stream_app.hosts.partition_host import PartitionHost, nothing
@@ -114,20 +114,21 @@ def open_hosts(
             path = state.partition(manifest.log_id, pipeline.name, partition)
             _refuse_lost_log(log, manifest, partition, state)
             kept = KeptDirectory(state.kept(manifest.log_id, pipeline.name, partition), reached)
-            host = PartitionHost(
-                log,
-                pipeline,
-                manifest,
-                partition,
-                open_store=partial(
-                    _keeping, kept, pipeline, manifest, open_store, path, partition, None
-                ),
-                seal=seal,
-                versions=versions,
-                reached=reached,
-                work=Work(path),
-                publisher=None if publisher is None else publisher(),
-            )
+            with collector_at_rest():
+                host = PartitionHost(
+                    log,
+                    pipeline,
+                    manifest,
+                    partition,
+                    open_store=partial(
+                        _keeping, kept, pipeline, manifest, open_store, path, partition, None
+                    ),
+                    seal=seal,
+                    versions=versions,
+                    reached=reached,
+                    work=Work(path),
+                    publisher=None if publisher is None else publisher(),
+                )
             hosts.append(host)
             built = partial(
                 open_backfill,
@@ -158,9 +159,11 @@ def open_backfill(
     reached: Callable[[str], None] = nothing,
     publisher: Executor | None = None,
     open_store: OpenStore = open_rocksdb,
+    since: int = 0,
 ) -> PartitionHost:
     """Open a version's backfill of one partition; it is ours until it is closed.
 
+    One that begins puts out what events from `since` on cause.
     Raises `VersionHosted` when the live lineage runs the version.
     """
     lineage = backfill_lineage(version)
@@ -179,6 +182,7 @@ def open_backfill(
         work=Work(path),
         publisher=publisher,
         backfill=version,
+        since=since,
     )
 
 
@@ -273,17 +277,6 @@ def run_hosts(
         host.finish()
     if report is not None:
         _report(log, topic, hosts, done, report)
-
-
-def calm_garbage_collector() -> None:
-    """Let the collector look at what the loop makes, not at all that was imported before.
-
-    Events make no cycles; without this every few thousand of them pay for a walk over River,
-    NumPy and SciPy.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 def _wait(log: Log, topic: str, hosts: Sequence[PartitionHost]) -> None:

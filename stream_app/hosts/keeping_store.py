@@ -10,6 +10,7 @@ from typing import Protocol
 from stream_app.core.keeping import Keep
 from stream_app.core.store import Image
 from stream_app.errors import StreamAppError
+from stream_app.hosts.checkpoints import bytes_on_disk
 from stream_app.hosts.partition_host import Store
 from stream_app.storage.kept_directory import Kept, KeptDirectory
 
@@ -96,7 +97,7 @@ class KeepingStore:
 
     def _keep(self, next_offset: int) -> None:
         with self._kept.changing(wait=False):
-            self._kept.require_room()
+            self._kept.require_room(bytes_on_disk(self._kept.live))
             self._kept.put(next_offset, "", self._store.keep)
             self._made_s = time.time()
             by_offset = {entry.next_offset: entry for entry in self._made_by_policy()}

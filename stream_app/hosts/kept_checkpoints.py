@@ -17,6 +17,7 @@ from stream_app.core.position import Position, read_position
 from stream_app.core.recovery import require_own
 from stream_app.core.topics import Topics
 from stream_app.errors import StateUnavailable, StateUntrusted, UsageError
+from stream_app.hosts.checkpoints import bytes_on_disk
 from stream_app.hosts.manifests import committed
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.near_names import did_you_mean
@@ -75,7 +76,7 @@ class KeptCheckpoints:
                 attempt="stream-app run FILE, which saves one at the latest when it ends",
             )
         with kept.changing(), kept.draft() as draft:
-            kept.require_room()
+            kept.require_room(bytes_on_disk(live))
             copy_state(live, draft)
             next_offset = self._position(draft, partition).next_offset
             # The draft is the directory that `put` is to fill: one rename more.

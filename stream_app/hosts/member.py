@@ -12,9 +12,9 @@ from stream_app.core.commit import Manifest
 from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.topics import Topics
+from stream_app.hosts.collector import calm_garbage_collector
 from stream_app.hosts.embedded import (
     Word,
-    calm_garbage_collector,
     left_out_notice,
     notices,
     open_hosts,

@@ -37,6 +37,7 @@ from stream_app.core.store import Image, StateStore
 from stream_app.core.topics import Topics
 from stream_app.errors import LogUntrusted, PositionMissing, StateUntrusted
 from stream_app.hosts.checkpoint_pace import Pace
+from stream_app.hosts.environments import accepted_environment, carried
 from stream_app.hosts.manifests import committed
 from stream_app.hosts.published import has_records, published_topic
 from stream_app.hosts.work import Work
@@ -92,6 +93,7 @@ class Joining(Protocol):
 class PartitionHost:
     """One partition of the live lineage, or of a `backfill`'s, which builds that version.
 
+    A backfill that begins puts out what events from `since` on cause; all before is learned, too.
     Any exception leaves it unusable: close it. `reached` is called with the name of every step as
     it is reached; crash tests die there. `work` is told of every batch, for operators. `joining`
     has the versions that come in once all is learned again.
@@ -113,6 +115,7 @@ class PartitionHost:
         publisher: Executor | None = None,
         work: Work | None = None,
         backfill: str | None = None,
+        since: int = 0,
     ) -> None:
         self.partition = partition
         self.work = work if work is not None else Work()
@@ -120,6 +123,7 @@ class PartitionHost:
         self._pipeline = pipeline
         self._seal = seal
         self._backfill = backfill
+        self._since = since
         self._log = log
         self._manifest = manifest
         self._topics = Topics(pipeline.name)
@@ -146,11 +150,16 @@ class PartitionHost:
         log, pipeline = self._log, self._pipeline
         found = self._claim.committed()
         where = f"{pipeline.name}/{self.partition} in {log.url}"
-        self.commit: Commit | None = None if found is None else decode_commit(found, where)
+        accepted = accepted_environment(log, self._manifest)
+        self.commit: Commit | None = None
+        if found is not None:
+            self.commit = carried(decode_commit(found, where), accepted)
         published = self._published = self._published_by_live()
         self._store = open_store()
         self._reached("state opened")
         saved = read_position(self._store)
+        if saved is not None:
+            saved = carried(saved, accepted)
         start, end = log.bounds(self._topics.events, self.partition)
         self._require_position(saved is not None, published, end, where)
         self._restore(self._recovery(saved, start, published, versions), saved)
@@ -193,7 +202,9 @@ class PartitionHost:
         place = (self._manifest, self.partition, self._pipeline)
         if self._backfill is None:
             return recover(*place, self.commit, saved, log_start, versions)
-        return recover_backfill(*place, self._backfill, self.commit, saved, log_start, published)
+        return recover_backfill(
+            *place, self._backfill, self.commit, saved, log_start, published, self._since
+        )
 
     def _restore(self, recovery: Recovery, saved: Position | None) -> None:
         """Make the processor that goes on from `saved`, or from the origin."""
@@ -453,7 +464,7 @@ class PartitionHost:
         self._store.save(image)
         self.processor.saved()
         self._reached("after save")
-        self._pace.saved(cost_s + time.monotonic() - began)
+        self._pace.saved(cost_s + time.monotonic() - began, image.writes)
         self.work.saved(began - cost_s, image.next_offset)
 
     def finish(self) -> None:

@@ -12,6 +12,7 @@ from types import CodeType, ModuleType
 
 from stream_app.core.pipeline import Pipeline
 from stream_app.errors import StreamAppError, UsageError
+from stream_app.hosts.collector import collector_at_rest
 
 
 def load_pipeline(spec: str) -> Pipeline:
@@ -24,7 +25,8 @@ def load_pipeline(spec: str) -> Pipeline:
     if not colon:
         place, attribute = spec, ""
     is_file = place.endswith(".py")
-    module = _import_file(Path(place), spec) if is_file else _import_module(place, spec)
+    with collector_at_rest():
+        module = _import_file(Path(place), spec) if is_file else _import_module(place, spec)
     return _pick(module, attribute, spec)
 
 

@@ -14,7 +14,7 @@ from stream_app.core.log import Log
 from stream_app.core.seats import REASON_CHARS_MAX, Seat, SeatChange
 from stream_app.core.topics import Topics
 from stream_app.errors import SeatRefused, UsageError
-from stream_app.hosts.controls import append_promote
+from stream_app.hosts.controls import append_promote, newest_order
 from stream_app.hosts.joining import built
 from stream_app.hosts.manifests import committed
 from stream_app.hosts.signing_keys import signer_here
@@ -40,6 +40,20 @@ def champions(log: Log, manifest: Manifest) -> list[str]:
     """Return each partition's champion as of its committed position."""
     commits = (committed(log, manifest.pipeline, p) for p in range(manifest.partitions))
     return [manifest.initial_champion if c is None else c.seat.champion for c in commits]
+
+
+def is_champion(log: Log, manifest: Manifest, version: str) -> bool:
+    """Tell whether a version is champion everywhere, and no order in the log says otherwise."""
+    if set(champions(log, manifest)) != {version}:
+        return False
+    order = newest_order(log, manifest.pipeline)
+    if order is None or order.version == version:
+        return True
+    commits = (committed(log, manifest.pipeline, p) for p in range(manifest.partitions))
+    return all(
+        commit is not None and any(change.control == order.id for change in commit.seats)
+        for commit in commits
+    )
 
 
 def require_promotable(log: Log, manifest: Manifest, version: str) -> None:

@@ -1,45 +1,51 @@
-"""Replay: fold the log again from its origin and compare with what live published."""
+"""Replay: fold the log again and compare with what was published, across past promotions."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from stream_app.codec.blobs import KEY_BYTES, BlobSeal
+from stream_app.core.batch import Start
 from stream_app.core.commit import Commit, Manifest
 from stream_app.core.environment import this_environment
 from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
+from stream_app.core.position import Position, read_position
 from stream_app.core.processor import PartitionProcessor
-from stream_app.core.recovery import recover
+from stream_app.core.recovery import recover, recover_backfill
+from stream_app.core.store import NothingSaved, StateReader, StateStore
 from stream_app.core.topics import Topics
-from stream_app.errors import LogUntrusted, PositionMissing, StateUnavailable
-from stream_app.hosts.embedded import calm_garbage_collector
+from stream_app.errors import (
+    LogUntrusted,
+    PositionMissing,
+    StateUnavailable,
+    StateUntrusted,
+    UsageError,
+)
+from stream_app.hosts.collector import calm_garbage_collector
+from stream_app.hosts.joining import built
 from stream_app.hosts.manifests import committed
+from stream_app.hosts.overlay_store import Overlay
 from stream_app.hosts.published import published_topic
-from stream_app.records import Output, Record, format_position
+from stream_app.hosts.published_rows import BATCH, Difference, PublishedRows, source_offset
+from stream_app.hosts.state_directory import StateDirectory
+from stream_app.near_names import did_you_mean
+from stream_app.records import Output, format_position
 from stream_app.storage.rocksdb_store import RocksdbStore
-
-BATCH = 5000
-
-
-class Difference(msgspec.Struct, frozen=True):
-    """The first place where a replay is not what was published; None: nothing is there."""
-
-    position: str
-    source: str
-    field: str
-    published: str | None
-    recomputed: str | None
 
 
 class ReplayReport(msgspec.Struct, frozen=True):
-    """What a replay of one partition compared."""
+    """What a replay of one partition compared: what events in [`start`, `next_offset`) caused.
+
+    `records` were folded. `not_compared` are versions with outputs that were not made again.
+    """
 
     partition: int
     records: int
@@ -49,6 +55,64 @@ class ReplayReport(msgspec.Struct, frozen=True):
     digests: int
     not_compared: list[str]
     difference: Difference | None
+    start: int = 0
+    pieces: int = 1
+
+    def followed_by(self, other: ReplayReport) -> ReplayReport:
+        """Return this report and the one of the next piece as one."""
+        return ReplayReport(
+            partition=self.partition,
+            records=self.records + other.records,
+            next_offset=other.next_offset,
+            outputs={name: n + other.outputs.get(name, 0) for name, n in self.outputs.items()},
+            skipped=self.skipped + other.skipped,
+            digests=self.digests + other.digests,
+            not_compared=sorted({*self.not_compared, *other.not_compared}),
+            difference=self.difference or other.difference,
+            start=self.start,
+            pieces=self.pieces + other.pieces,
+        )
+
+
+class Segment(msgspec.Struct, frozen=True):
+    """What to fold and compare in one go: the outputs of events in [`first`, `end`).
+
+    The fold begins at a kept `checkpoint`, or at the origin. Where it ends at a `closing` one, that
+    has to have the very state that the fold came to.
+    """
+
+    partition: int
+    first: int
+    end: int
+    checkpoint: str | None = None
+    closing: str | None = None
+
+
+class Folded(msgspec.Struct, frozen=True):
+    """What is folded: a lineage's versions, up to where it has committed.
+
+    `commit` is as it was written, `then` as of this environment, so that any may fold it again.
+    """
+
+    commit: Commit
+    then: Commit
+    versions: tuple[str, ...]
+    backfill: str | None
+
+
+def whole(
+    log: Log, pipeline: Pipeline, manifest: Manifest, partition: int, version: str | None
+) -> tuple[Folded, Segment] | None:
+    """Return all there is to replay of a partition; None where nothing is committed.
+
+    Raises `UsageError` for a version that is unknown there, and `LogUntrusted` where the log no
+    longer reaches back to the origin.
+    """
+    folded = _folded(log, pipeline, manifest, partition, version)
+    if folded is None:
+        _require_nothing_published(log, pipeline, partition)
+        return None
+    return folded, Segment(partition, manifest.origins[partition], folded.commit.next_offset)
 
 
 def replay(
@@ -57,25 +121,95 @@ def replay(
     manifest: Manifest,
     partition: int,
     *,
+    version: str | None = None,
     progress: Callable[[int, int], None] | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> ReplayReport:
     """Fold one partition from its origin to its committed position; writes nothing to the log.
 
+    Of all versions that live runs, or of one `version`, which may be one that a backfill builds.
     Uses a state of its own in a temporary directory. Outputs that retention has removed are
     skipped. `progress` hears (records done, records in all).
     """
+    found = whole(log, pipeline, manifest, partition, version)
+    if found is None:
+        return nothing_replayed(manifest, partition)
+    return replay_segment(log, pipeline, manifest, *found, progress=progress, stopped=stopped)
+
+
+def nothing_replayed(manifest: Manifest, partition: int) -> ReplayReport:
+    """Return the report of a partition in which nothing was ever committed."""
+    return ReplayReport(partition, 0, manifest.origins[partition], {}, 0, 0, [], None)
+
+
+def replay_segment(
+    log: Log,
+    pipeline: Pipeline,
+    manifest: Manifest,
+    folded: Folded,
+    segment: Segment,
+    *,
+    state: StateDirectory | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> ReplayReport:
+    """Fold and compare a segment; `state` has the seal of the checkpoints that it names."""
     calm_garbage_collector()
-    commit = committed(log, pipeline.name, partition)
-    if commit is None:
-        _require_nothing_published(log, pipeline, partition)
-        return ReplayReport(partition, 0, manifest.origins[partition], {}, 0, 0, [], None)
-    with _temporary_directory() as folder:
+    with _temporary_directory() as folder, ExitStack() as opened:
         store = RocksdbStore.open(folder / "state")
-        try:
-            return _Replay(log, pipeline, manifest, partition, commit, store).run(progress, stopped)
-        finally:
-            store.close()
+        opened.callback(store.close)
+        ground = _Ground(log, pipeline, manifest, folded, segment, state)
+        return _Replay(ground, store, opened).run(progress, stopped)
+
+
+def _folded(
+    log: Log, pipeline: Pipeline, manifest: Manifest, partition: int, version: str | None
+) -> Folded | None:
+    """Return what to fold; None where nothing is committed. Raises `UsageError`."""
+    live = committed(log, pipeline.name, partition)
+    _require_origin(log, manifest, partition)
+    if live is not None and (version is None or version in live.versions):
+        declared = [name for name in live.versions if name in pipeline.versions]
+        if version is not None and version not in declared:
+            raise _undeclared(pipeline, version)
+        names = tuple(declared) if version is None else (version,)
+        return Folded(live, _of_today(live), names, None)
+    if live is None or version is None:
+        return None
+    commit = built(log, pipeline.name, version, partition)
+    if version not in pipeline.versions or commit is None:
+        known = sorted(live.versions)
+        raise UsageError(
+            f"{pipeline.name}/{partition} has never run or built {version!r}"
+            f"{did_you_mean(version, known)}",
+            attempt=f"--version with one of {', '.join(known)}, or stream-app backfill FILE "
+            f"{version} first",
+        )
+    return Folded(commit, _of_today(commit), (version,), version)
+
+
+def _of_today(commit: Commit) -> Commit:
+    """Return a commit that this environment may go on from: to compare is to try."""
+    return msgspec.structs.replace(commit, environment=this_environment())
+
+
+def _undeclared(pipeline: Pipeline, version: str) -> UsageError:
+    return UsageError(
+        f"{pipeline.name} runs {version}, but its file declares it no longer, so it cannot be "
+        "folded again",
+        attempt=f"the file as it was, with {version}",
+    )
+
+
+def _require_origin(log: Log, manifest: Manifest, partition: int) -> None:
+    events = Topics(manifest.pipeline).events
+    start, origin = log.bounds(events, partition)[0], manifest.origins[partition]
+    if start > origin:
+        raise LogUntrusted(
+            f"{events}/{partition} begins at {start} now; its origin {origin} is "
+            "gone, so it cannot be folded from there.",
+            attempt="restore the older part of the log from a backup",
+        )
 
 
 @contextmanager
@@ -104,58 +238,102 @@ def _require_nothing_published(log: Log, pipeline: Pipeline, partition: int) -> 
         )
 
 
-class _Replay:
-    """One partition's replay."""
+class _Ground(NamedTuple):
+    """Where a segment is folded."""
 
-    def __init__(
-        self,
-        log: Log,
-        pipeline: Pipeline,
-        manifest: Manifest,
-        partition: int,
-        commit: Commit,
-        store: RocksdbStore,
-    ) -> None:
-        self._log = log
-        self._partition = partition
-        self._commit = commit
-        self._store = store
-        self._topics = Topics(pipeline.name)
-        origin = manifest.origins[partition]
-        start = log.bounds(self._topics.events, partition)[0]
-        if start > origin:
-            raise LogUntrusted(
-                f"{self._topics.events}/{partition} begins at {start} now; its origin {origin} is "
-                "gone, so it cannot be folded from there.",
-                attempt="restore the older part of the log from a backup",
-            )
-        recovery = recover(manifest, partition, pipeline, commit, None, start, commit.versions)
-        # From nothing, and every output is made again.
-        begin = msgspec.structs.replace(recovery.start, publish_from=origin)
-        self._processor = PartitionProcessor(
-            manifest,
-            partition,
-            begin,
-            pipeline.plans(recovery.start.versions),
-            store,
-            seal=BlobSeal(bytes(KEY_BYTES)),
-            known=pipeline.known,
+    log: Log
+    pipeline: Pipeline
+    manifest: Manifest
+    folded: Folded
+    segment: Segment
+    state: StateDirectory | None
+
+
+def _processor(
+    ground: _Ground, checkpoint: str | None, store: StateStore, opened: ExitStack
+) -> tuple[PartitionProcessor, Overlay]:
+    """Return what folds on from a checkpoint, or from nothing; what changes goes to `store`."""
+    base: StateReader = NothingSaved()
+    seal, saved = BlobSeal(bytes(KEY_BYTES)), None
+    if checkpoint is not None:
+        assert ground.state is not None  # noqa: S101 - who names a checkpoint has a state
+        kept = RocksdbStore.open(Path(checkpoint), read_only=True)
+        opened.callback(kept.close)
+        base, saved, seal = kept, read_position(kept), ground.state.seal()
+    reader = Overlay(base, lambda: store)
+    begin = _start(ground, saved)
+    if saved is not None and begin.position is not saved:
+        raise StateUntrusted(
+            f"the kept checkpoint {checkpoint} is of no use here.",
+            attempt="replay without --workers, which folds from the origin",
         )
-        names = [
-            self._topics.predictions,
-            self._topics.evaluations,
-            self._topics.drift_alerts,
-            self._topics.dead_letters,
-            *(self._topics.shadow(v) for v in recovery.start.versions if v != begin.seat.champion),
+    processor = PartitionProcessor(
+        ground.manifest,
+        ground.segment.partition,
+        msgspec.structs.replace(begin, publish_from=ground.segment.first),
+        ground.pipeline.plans(ground.folded.versions),
+        reader,
+        seal=seal,
+        known=ground.pipeline.known,
+    )
+    return processor, reader
+
+
+def _start(ground: _Ground, saved: Position | None) -> Start:
+    partition, folded = ground.segment.partition, ground.folded
+    place = (ground.manifest, partition, ground.pipeline)
+    log_start = ground.log.bounds(Topics(ground.pipeline.name).events, partition)[0]
+    if folded.backfill is not None:
+        return recover_backfill(*place, folded.backfill, folded.then, saved, log_start, 0).start
+    start = recover(*place, folded.then, saved, log_start, folded.then.versions).start
+    # One version may be folded alone: none depends on another, and the seat is settled.
+    chosen = {name: start.versions[name] for name in folded.versions}
+    return msgspec.structs.replace(start, versions=chosen)
+
+
+class _Replay:
+    """One segment's replay."""
+
+    def __init__(self, ground: _Ground, store: StateStore, opened: ExitStack) -> None:
+        self._ground = ground
+        self._opened = opened
+        self._scratch = store
+        log, segment, folded = ground.log, ground.segment, ground.folded
+        self._log = log
+        self._partition = segment.partition
+        self._topics = Topics(ground.pipeline.name)
+        self._processor, self._store = _processor(ground, segment.checkpoint, store, opened)
+        known = {*folded.commit.left, *folded.commit.versions}
+        self._left = sorted(known - {*folded.versions})
+        versions = folded.commit.versions
+        self._partly = {
+            name.encode(): versions[name].published_from
+            for name in folded.versions
+            if versions[name].published_from > segment.first
+        }
+        self._published = {
+            name: PublishedRows(log, name, segment.partition, self._left, segment.first)
+            for name in self._names(folded)
+        }
+
+    def _names(self, folded: Folded) -> list[str]:
+        topics = self._topics
+        shadows = [topics.shadow(version) for version in folded.versions]
+        if folded.backfill is not None:
+            return shadows
+        return [
+            topics.predictions,
+            topics.evaluations,
+            topics.drift_alerts,
+            topics.dead_letters,
+            *shadows,
         ]
-        self._published = {name: _Published(log, name, partition) for name in names}
-        self._left = sorted(set(commit.left) | (set(commit.versions) - set(begin.versions)))
 
     def run(
         self, progress: Callable[[int, int], None] | None, stopped: Callable[[], bool]
     ) -> ReplayReport:
-        processor, end = self._processor, self._commit.next_offset
-        first = processor.next_offset
+        processor, end = self._processor, self._ground.segment.end
+        first, before = processor.next_offset, processor.acceptance.counters.records
         difference: Difference | None = None
         while processor.next_offset < end and difference is None and not stopped():
             read = self._log.read(
@@ -176,115 +354,63 @@ class _Replay:
             difference = self._compare_ends()
         return ReplayReport(
             partition=self._partition,
-            records=processor.acceptance.counters.records,
+            records=processor.acceptance.counters.records - before,
             next_offset=processor.next_offset,
             outputs={name: rows.compared for name, rows in self._published.items()},
             skipped=sum(rows.skipped for rows in self._published.values()),
             digests=sum(rows.digests for rows in self._published.values()),
             not_compared=self._left,
             difference=difference,
+            start=self._ground.segment.first,
         )
+
+    def _before(self, output: Output) -> bool:
+        """Tell whether an output is from before its version's backfill began to put any out."""
+        version = dict(output.headers).get("version")
+        if version is None or version not in self._partly:
+            return False
+        caused = source_offset(output)
+        return caused is not None and caused < self._partly[version]
 
     def _compare(self, outputs: list[Output]) -> Difference | None:
         for output in outputs:
+            if self._partly and self._before(output):
+                continue
             difference = self._published[output.topic].compare(output)
             if difference is not None:
                 return difference
         return None
 
     def _compare_ends(self) -> Difference | None:
-        """Compare the chain at the committed position, and look for outputs nothing caused."""
-        if self._processor.chain.hex() != self._commit.chain:
-            position = format_position(
-                self._topics.events, self._partition, self._commit.next_offset
-            )
-            chain = self._processor.chain.hex()
-            return Difference(position, position, "chain", self._commit.chain, chain)
+        """Compare what the fold came to, and look for outputs nothing caused."""
+        segment, commit = self._ground.segment, self._ground.folded.commit
+        difference = None
+        if segment.end == commit.next_offset:
+            difference = self._differing("chain", commit.chain, self._processor.chain.hex())
+        elif segment.closing is not None:
+            difference = self._compare_states(segment.closing)
         for rows in self._published.values():
-            difference = rows.compare_end(self._commit.next_offset)
-            if difference is not None:
-                return difference
-        return None
+            difference = difference or rows.compare_end(segment.end)
+        return difference
 
+    def _compare_states(self, closing: str) -> Difference | None:
+        """Compare with the checkpoint that the next segment begins from."""
+        kept, _ = _processor(self._ground, closing, self._scratch, self._opened)
+        difference = self._differing("chain", kept.chain.hex(), self._processor.chain.hex())
+        one, other = (p.authority.covered(p.acceptance.digest()) for p in (kept, self._processor))
+        difference = difference or self._differing("state of acceptance", one.hex(), other.hex())
+        for version, again in zip(kept.versions, self._processor.versions, strict=True):
+            what = f"state of {version.name}"
+            digests = version.digest().hex(), again.digest().hex()
+            difference = difference or self._differing(what, *digests)
+        return difference
 
-class _Published:
-    """One output topic's records, read in order beside the replay."""
-
-    def __init__(self, log: Log, topic: str, partition: int) -> None:
-        self._log = log
-        self._topic = topic
-        self._partition = partition
-        present = topic in log.topics()
-        self._to_skip = log.bounds(topic, partition)[0] if present else 0
-        self._records = self._read(self._to_skip) if present else iter(())
-        self.compared = 0
-        self.skipped = 0
-        self.digests = 0
-
-    def _read(self, offset: int) -> Iterator[Record]:
-        while True:
-            records = self._log.read(self._topic, self._partition, offset, records_max=BATCH)
-            if not records:
-                return
-            yield from records
-            offset = records[-1].offset + 1
-
-    def compare(self, output: Output) -> Difference | None:
-        if self.skipped < self._to_skip:
-            self.skipped += 1
+    def _differing(self, what: str, before: str, again: str) -> Difference | None:
+        if before == again:
             return None
-        record = next(self._records, None)
-        if record is None:
-            source = dict(output.headers).get("source", b"").decode()
-            value = output.value.decode("utf-8", "replace")
-            return Difference(f"{self._topic}/{self._partition}", source, "value", None, value)
-        if (
-            record.value == output.value
-            and record.key == output.key
-            and record.headers == output.headers
-        ):
-            self.compared += 1
-            if b'"kind":"state_digest"' in output.value:
-                self.digests += 1
-            return None
-        return _difference(record, output)
-
-    def compare_end(self, next_offset: int) -> Difference | None:
-        record = next(self._records, None)
-        if record is None:
-            return None
-        source = dict(record.headers).get("source", b"").decode("utf-8", "replace")
-        offset = source.rpartition("@")[2]
-        # What names no offset was not put out by us, or was damaged since.
-        if offset.isdecimal() and int(offset) >= next_offset:
-            return None  # published since the replay began
-        value = record.value.decode("utf-8", "replace")
-        return Difference(record.position, source, "value", value, None)
-
-
-def _difference(record: Record, output: Output) -> Difference:
-    """Name the first field that differs."""
-    source = dict(output.headers).get("source", b"").decode()
-    if record.key != output.key:
-        return Difference(record.position, source, "key", repr(record.key), repr(output.key))
-    if record.headers != output.headers:
-        old, new = repr(record.headers), repr(output.headers)
-        return Difference(record.position, source, "headers", old, new)
-    old_value, new_value = _fields(record.value), _fields(output.value)
-    for name in [*new_value, *(name for name in old_value if name not in new_value)]:
-        before, after = old_value.get(name), new_value.get(name)
-        if before != after:
-            return Difference(record.position, source, name, before, after)
-    old, new = record.value.decode("utf-8", "replace"), output.value.decode("utf-8", "replace")
-    return Difference(record.position, source, "value", old, new)
-
-
-def _fields(value: bytes) -> dict[str, str]:
-    try:
-        document = msgspec.json.decode(value, type=dict[str, msgspec.Raw])
-    except (msgspec.MsgspecError, UnicodeDecodeError):  # what is compared may be damaged
-        return {"value": value.decode("utf-8", "replace")}
-    return {name: bytes(raw).decode("utf-8", "replace") for name, raw in document.items()}
+        end = self._ground.segment.end
+        position = format_position(self._topics.events, self._partition, end)
+        return Difference(position, position, what, before, again)
 
 
 def likely_cause(commit: Commit) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
+
 from stream_app.core.commit import Manifest
 from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
@@ -62,7 +64,14 @@ def subject_of(
     if plan is None:
         return named_subject(log, spec)
     manifest = manifest_if_there(log, plan.name)
-    return declared_subject(spec, plan, manifest, log.topics(), partitions)
+    subject = declared_subject(spec, plan, manifest, log.topics(), partitions)
+    if manifest is None:
+        return subject
+    commits = [committed(log, plan.name, number) for number in range(manifest.partitions)]
+    hosted = {version for commit in commits if commit is not None for version in commit.versions}
+    # Before anything is committed every declared version is taken in at once.
+    backfills = tuple(v for v in plan.versions if hosted and v not in hosted)
+    return msgspec.structs.replace(subject, backfills=backfills)
 
 
 def named_subject(log: Log, name: str) -> Subject:

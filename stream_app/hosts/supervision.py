@@ -86,7 +86,7 @@ def supervise(
     work: Work,
     plan: Any,
     shares: Sequence[Sequence[Place]],
-    until: Mapping[Any, int] | None,
+    until: Mapping[Any, Any] | None,
     say: Say,
     stopped: StopFlag,
     *,
@@ -222,7 +222,7 @@ def _deaf() -> Iterator[None]:
 
 
 def _spawn(
-    work: Work, plan: Any, number: int, share: Sequence[Place], until: Mapping[Any, int] | None
+    work: Work, plan: Any, number: int, share: Sequence[Place], until: Mapping[Any, Any] | None
 ) -> tuple[Any, Connection]:
     ours, theirs = _CONTEXT.Pipe()
     args = (work, plan, number, share, until, theirs, levels_here(), dict(os.environ))
@@ -258,7 +258,7 @@ def _child(
     plan: Any,
     number: int,
     partitions: Sequence[Place],
-    until: Mapping[Any, int] | None,
+    until: Mapping[Any, Any] | None,
     pipe: Connection,
     levels: Levels,
     environment: dict[str, str],

@@ -56,6 +56,7 @@ class KafkaKeeper:
             subject.partitions,
             subject.limits,
             intake=bool(subject.sources),
+            backfills=subject.backfills,
         )
 
     def found(self, pipeline: str) -> dict[str, TopicFound]:

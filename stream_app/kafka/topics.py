@@ -45,17 +45,20 @@ def wanted_topics(
     limits: Limits | None = None,
     *,
     intake: bool = False,
+    backfills: Iterable[str] = (),
 ) -> list[TopicSpec]:
     """Return every topic of a pipeline: events, outputs, and the internal ones.
 
     With `intake` its positions have one too, compacted: a value that is set rarely would lie
-    behind very many commits in the ledger.
+    behind very many commits in the ledger. `backfills` have ledgers and checkpoints of their own.
     """
     topics = Topics(pipeline)
     first, *outputs = topics.all(versions)
     largest = (limits or Limits()).value_bytes_max + RECORD_OVERHEAD_BYTES
     events = {"max.message.bytes": max(MESSAGE_BYTES, largest)}
     internal = [*topics.internal, *([topics.intake] if intake else [])]
+    for version in backfills:
+        internal += [topics.ledger_of(version), topics.checkpoints_of(version)]
     others = {"max.message.bytes": MESSAGE_BYTES}
     return [
         TopicSpec(first, partitions, KEPT, events),

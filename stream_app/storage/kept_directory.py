@@ -52,6 +52,11 @@ class KeptDirectory:
         self.path = path
         self._reached = reached
 
+    @property
+    def live(self) -> Path:
+        """The live state that these are of."""
+        return self.path.with_suffix("")
+
     def entries(self) -> list[Kept]:
         """Return what is kept, in the order of positions."""
         try:
@@ -112,14 +117,14 @@ class KeptDirectory:
                 self._reached("dropped by name")
                 shutil.rmtree(gone)
 
-    def require_room(self) -> None:
-        """Raise `StateUnavailable` while the disk is too full to keep anything."""
+    def require_room(self, live_bytes: int) -> None:
+        """Raise `StateUnavailable` while the disk has less room than live work may come to need."""
         with named_os_errors(self.path):
             free = shutil.disk_usage(self.path).free
-        if free < BYTES_FREE_MIN:
+        if free < (least := live_bytes + BYTES_FREE_MIN):
             raise StateUnavailable(
                 f"{self.path}: only {free >> 20} MB are free on that disk, and a checkpoint is "
-                f"kept from {BYTES_FREE_MIN >> 20} MB on.",
+                f"kept from {least >> 20} MB on.",
                 attempt="free some space on that disk, or keep fewer: Pipeline(..., "
                 "checkpoints=Keep(at_most=10))",
             )

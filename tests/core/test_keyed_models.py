@@ -6,10 +6,10 @@ import copy
 from datetime import timedelta
 from typing import Any
 
-from river import linear_model, preprocessing
+from river import drift, linear_model, preprocessing
 
 from stream_app.core.memory import Memory
-from stream_app.core.pipeline import Labels, Pipeline, Version
+from stream_app.core.pipeline import DriftMonitor, Labels, Pipeline, Version
 from stream_app.core.sampled_digest import is_sampled
 from stream_app.events import Label, Observation
 from stream_app.learning.tasks import Binary
@@ -69,6 +69,26 @@ def test_models_by_key_equal_plain_loops_with_two_live_models_and_restarts() -> 
     said = [(row["probability"], row["learned"]) for row in values(outcome, "predictions")]
     assert said == plain_loops(rows)
     assert outcome == history.fold()
+
+
+def test_a_reset_also_reaches_models_that_the_last_checkpoint_put_to_rest() -> None:
+    monitor = DriftMonitor("feature:a", drift.PageHinkley(min_instances=2), action="reset")
+    history = History(
+        Pipeline(
+            "p",
+            task=Binary(),
+            metrics={},
+            model_per="key",
+            versions={"v1": Version(MODEL)},
+            drift=[monitor],
+        )
+    )
+    history.add(*(Observation(f"o{i}", i, {"a": 0.0}, f"k{i % 2}", True) for i in range(20)))
+    history.add(Observation("drift", 20, {"a": 1e6}, "k0", True))
+    history.add(Observation("after", 21, {"a": 0.0}, "k1", True))
+    saved_before_it = history.fold([20, "save", 1, 1])
+    assert values(saved_before_it, "predictions")[-1]["learned"] == 0
+    assert saved_before_it == history.fold()
 
 
 def test_the_label_trains_its_observations_model_whatever_key_it_says() -> None:

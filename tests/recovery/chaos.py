@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import random
 import subprocess
@@ -14,11 +13,9 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
-from stream_app.cli.hash_seed import SEED
 from stream_app.core.commit import decode_commit
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.topics import Topics
@@ -27,13 +24,14 @@ from stream_app.records import NewRecord
 from stream_app.storage.sqlite_log import SqliteLog
 from tests.recovery.machine import Machine
 from tests.recovery.pipelines import side_by_side, small
+from tests.recovery.promotions import Contest, Promotions
 from tests.recovery.storms import records
+from tests.recovery.victims import Fork, Victim, prepare_forks
 
 ROOT = Path(__file__).parents[2]
 STARTING_SHARE = 0.3
 CHUNK = 10
 MOVES_WITHIN_S = 120.0
-_CONTEXT = multiprocessing.get_context("forkserver")
 
 
 class Pace(msgspec.Struct, frozen=True):
@@ -78,46 +76,6 @@ class Plan(msgspec.Struct, frozen=True):
     def pace(self) -> Pace:
         """How long lives are."""
         return FORKS if self.forked else COMMANDS
-
-
-class Victim(Protocol):
-    """A process that is killed."""
-
-    pid: int
-
-    def wait(self, timeout: float | None = None) -> int:
-        """Return its exit code; raises `TimeoutExpired`."""
-        ...
-
-    def kill(self) -> None:
-        """Kill it."""
-        ...
-
-
-class Fork:
-    """The command in a fork, with the same hash seed as everywhere."""
-
-    def __init__(self, arguments: list[str]) -> None:
-        self._process = _CONTEXT.Process(target=_command_in_fork, args=(arguments,))
-        self._process.start()
-        self.pid = self._process.pid or 0
-
-    def wait(self, timeout: float | None = None) -> int:
-        """Return its exit code; raises `TimeoutExpired`."""
-        self._process.join(timeout)
-        if self._process.exitcode is None:
-            raise subprocess.TimeoutExpired("stream-app", timeout or 0.0)
-        return self._process.exitcode
-
-    def kill(self) -> None:
-        """Kill it."""
-        self._process.kill()
-
-
-def _command_in_fork(arguments: list[str]) -> None:
-    from stream_app.cli.program import main as stream_app  # noqa: PLC0415 - in the fork alone
-
-    stream_app(arguments)
 
 
 class Producer(threading.Thread):
@@ -275,20 +233,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1, help="decides events and moments (1)")
     parser.add_argument("--forked", action="store_true", help="lives are forks: 20 times as many")
     parser.add_argument("--linear", action="store_true", help="one linear model, not three models")
+    parser.add_argument("--promotions", type=int, help="so many, of three versions; forks alone")
     parser.add_argument("--directory", type=Path, help="an empty one, kept; default: a temporary")
     chosen = parser.parse_args(arguments)
-    if chosen.forked:
-        os.environ["PYTHONHASHSEED"] = SEED
-        _CONTEXT.set_forkserver_preload(["stream_app.hosts.embedded", "tests.recovery.pipelines"])
+    if chosen.forked or chosen.promotions:
+        prepare_forks()
     if chosen.directory is not None:
         chosen.directory.mkdir(parents=True)
-        return Chaos(_plan(chosen, chosen.directory.resolve())).run()
+        return _run(chosen, chosen.directory.resolve())
     with tempfile.TemporaryDirectory(prefix="stream-app-chaos-") as directory:
-        return Chaos(_plan(chosen, Path(directory))).run()
+        return _run(chosen, Path(directory))
 
 
-def _plan(chosen: argparse.Namespace, directory: Path) -> Plan:
-    return Plan(chosen.kills, chosen.events, chosen.seed, directory, chosen.forked, chosen.linear)
+def _run(chosen: argparse.Namespace, directory: Path) -> int:
+    kills, events, seed = chosen.kills, chosen.events, chosen.seed
+    if chosen.promotions:
+        return Promotions(Contest(kills, chosen.promotions, events, seed, directory)).run()
+    return Chaos(Plan(kills, events, seed, directory, chosen.forked, chosen.linear)).run()
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import msgspec
 from stream_app.core.memory import Memory
 from stream_app.kafka.log import KafkaLog
 from tests.kafka.machine import KafkaMachine
+from tests.recovery.keeping import KeepingMachine
 from tests.recovery.machine import EveryNth, Machine
 from tests.recovery.pipelines import PIPELINES
 
@@ -34,7 +35,7 @@ class Life(msgspec.Struct, frozen=True):
     """One run over the machine in `root`; it dies when `step` is reached the `nth` time.
 
     With `bootstrap` its log is on Kafka; `overlapping` publishes one batch while it learns the
-    next.
+    next. With `keeps` it keeps a checkpoint every so many records.
     """
 
     root: str
@@ -44,8 +45,11 @@ class Life(msgspec.Struct, frozen=True):
     bootstrap: str | None = None
     prefix: str = ""
     overlapping: bool = False
+    keeps: int | None = None
 
     def machine(self) -> Machine:
+        if self.keeps is not None:
+            return KeepingMachine(Path(self.root), self.keeps)
         if self.bootstrap is None:
             return Machine(Path(self.root))
         return KafkaMachine(Path(self.root), self.bootstrap, self.prefix)

@@ -92,6 +92,26 @@ def small(
     )
 
 
+def contest(*versions: str) -> Pipeline:
+    """Return a pipeline of these of its three versions, which are quick and do not agree."""
+    linear = preprocessing.StandardScaler() | linear_model.LogisticRegression()
+    declared = {
+        "v1": Version(linear, features=["wind", "load"]),
+        "v2": Version(tree.HoeffdingTreeClassifier(grace_period=40)),
+        "v3": Version(naive_bayes.GaussianNB(), features=["wind", "load"]),
+    }
+    return Pipeline(
+        "contest",
+        task=Binary(),
+        features=FEATURES,
+        labels=Labels(wait=timedelta(minutes=10)),
+        versions={name: declared[name] for name in versions or declared},
+        initial_champion="v1",
+        evaluate_every=50,
+        digest_every=100,
+    )
+
+
 def brittle(
     champion: str = "brittle", *, others: tuple[str, ...] = (), model: base.Classifier | None = None
 ) -> Pipeline:

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from stream_app.core.commit import decode_commit, encode_commit
+from stream_app.core.environment import this_environment
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.position import POSITION, read_position
 from stream_app.core.store import Image
@@ -30,6 +31,7 @@ from stream_app.errors import (
 )
 from stream_app.hosts.controls import Signer, append_settings
 from stream_app.hosts.embedded import Notice, Word
+from stream_app.hosts.environments import accept
 from stream_app.hosts.manifests import read_manifest
 from stream_app.hosts.state_directory import KEY_NAME
 from stream_app.hosts.stop_flag import StopFlag
@@ -508,6 +510,45 @@ def test_another_river_is_refused_by_name(machine: Machine) -> None:
     text = _refused(machine, small(), EnvironmentDiffers)
     assert "river 0.1.0" in text
     assert "install river 0.1.0" in text
+
+
+def test_another_river_goes_on_once_a_person_has_accepted_it(machine: Machine) -> None:
+    machine.run(small(), until=HALF)
+    _learned_under_another_river(machine)
+    with closing(machine.log()) as log:
+        [(_, offset)] = accept(log, "small", machine.state, "tested on a copy", "ana")
+    machine.run(small())
+    commit = machine.commit(small())
+    assert commit.environment == this_environment()
+    assert commit.next_offset == offset + 1
+    assert commit.counters["controls"] == 1
+    with closing(machine.log()) as log, pytest.raises(UsageError, match="nothing to accept"):
+        accept(log, "small", machine.state, None, None)
+
+
+def test_an_accepted_environment_that_nobody_signed_is_refused(machine: Machine) -> None:
+    machine.run(small(), until=HALF)
+    _learned_under_another_river(machine)
+    with closing(machine.log()) as log:
+        accept(log, "small", machine.state, None, None)
+        value = log.ledger_get("small.ledger", 0, "environment")
+        assert value is not None
+    forged = value.replace(b'"by"', b'"BY"') if b'"by"' in value else value[:-3] + b'x"}'
+    _sql(machine, "UPDATE ledger SET value = ? WHERE key = 'environment'", forged)
+    _refused(machine, small(), LogUntrusted)
+
+
+def _learned_under_another_river(machine: Machine) -> None:
+    """Let commit and checkpoint say that another River has made them."""
+    commit = machine.commit(small())
+    environment = msgspec.structs.replace(commit.environment, river="0.1.0")
+    value = encode_commit(msgspec.structs.replace(commit, environment=environment))
+    _sql(machine, "UPDATE ledger SET value = ? WHERE key = 'commit'", value)
+    with closing(RocksdbStore.open(machine.state_path(small()))) as store:
+        position = read_position(store)
+        assert position is not None
+        older = msgspec.structs.replace(position, environment=environment)
+        store.save(Image(HALF, {POSITION: {b"position": older.encode()}}))
 
 
 def test_another_cpu_goes_on_and_is_recorded(machine: Machine) -> None:

@@ -1,0 +1,90 @@
+"""`stream-app backfill --out`: a version's outputs into a file, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stream_app.cli.pipeline_argument import declared
+from stream_app.cli.progress_bar import progress_bar
+from stream_app.cli.stdout import emit
+from stream_app.cli.table import count
+from stream_app.errors import SurroundingsError, UsageError
+
+if TYPE_CHECKING:
+    from stream_app.hosts.backfills import BackfillPlan
+    from stream_app.hosts.stop_flag import StopFlag
+
+INTERRUPTED = 130
+
+
+def require_no_more(*, follow: bool, dry_run: bool, out: Path) -> None:
+    """Raise `UsageError` for options that contradict a file."""
+    if follow or dry_run:
+        other = "--follow" if follow else "--dry-run"
+        raise UsageError(
+            f"--out folds into a file once, and {other} does something else",
+            attempt=f"--out {out} without {other}",
+        )
+
+
+def write_outputs(plan: BackfillPlan, out: Path, flag: StopFlag) -> int:
+    """Fold, and put the file in its place once it is whole; returns the exit code."""
+    draft = out.with_name(f"{out.name}.part")
+    try:
+        written = _written(plan, draft, flag)
+        if flag():
+            draft.unlink()
+            return INTERRUPTED if flag.signal == signal.SIGINT else 0
+        draft.rename(out)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise SurroundingsError(
+            f"{out} cannot be written: {error.strerror or error}.",
+            attempt="--out on a disk with room, in a directory that is there",
+        ) from error
+    emit(
+        f"{count(written)} outputs of {plan.version} are in {out}; log and state are as they were."
+    )
+    return 0
+
+
+def _written(plan: BackfillPlan, draft: Path, flag: StopFlag) -> int:
+    from stream_app.hosts.backfills import require_declared
+    from stream_app.hosts.bounds import parse_bounds, ranges_of
+    from stream_app.hosts.log_url import open_broker
+    from stream_app.hosts.manifests import read_manifest
+    from stream_app.hosts.offline import fold_outputs
+    from stream_app.hosts.registration import require_settings
+    from stream_app.records import Output
+
+    pipeline = declared(plan.spec)
+    require_declared(pipeline, plan.version)
+    log = open_broker(plan.broker, read_only=True)
+    try:
+        manifest = read_manifest(log, pipeline.name)
+        require_settings(log, manifest, pipeline)
+        bounds = parse_bounds(plan.begin, plan.end, _now_ms())
+        ranges = ranges_of(log, manifest, bounds, known=pipeline.known)
+        total = sum(end for _, end in ranges.values())
+        with draft.open("wb") as file, progress_bar(f"folding {plan.version}", total) as advance:
+
+            def write(output: Output) -> None:
+                file.write(output.value + b"\n")
+
+            written = fold_outputs(
+                log, pipeline, manifest, plan.version, ranges, write, progress=advance, stopped=flag
+            )
+            file.flush()
+            os.fsync(file.fileno())
+        return written
+    finally:
+        log.close()
+
+
+def _now_ms() -> int:
+    import time
+
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,34 @@
+"""Keeps Python's garbage collector from walking again and again over what is there to stay."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def collector_at_rest() -> Iterator[None]:
+    """Collect nothing meanwhile: for imports and restores, of which nearly all stays.
+
+    They make a million objects and no garbage to speak of, and every few thousand would be paid
+    for by a walk over those before: a tenth of a start's time.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def calm_garbage_collector() -> None:
+    """Let the collector look at what the loop makes, not at all that was imported before.
+
+    Events make no cycles; without this every few thousand of them pay for a walk over River,
+    NumPy and SciPy.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)

@@ -1,0 +1,71 @@
+"""Asks the declared gate before a version becomes champion."""
+
+from __future__ import annotations
+
+from stream_app.core.commit import Manifest
+from stream_app.core.log import Log
+from stream_app.core.pipeline import Pipeline
+from stream_app.core.settings import GateSettings
+from stream_app.errors import GateClosed
+from stream_app.hosts.bounds import Progress
+from stream_app.hosts.comparing import compare
+from stream_app.hosts.comparison import Comparison, better_by
+from stream_app.hosts.manifests import committed, settings_in_force
+from stream_app.hosts.promoting import champions
+
+
+def gate_of(log: Log, manifest: Manifest, version: str) -> GateSettings | None:
+    """Return the gate that a version has to pass; None without one, and for a way back."""
+    gate = settings_in_force(log, manifest).reporting.promote_when
+    return None if gate is None or _was_champion(log, manifest, version) else gate
+
+
+def _was_champion(log: Log, manifest: Manifest, version: str) -> bool:
+    """Tell whether a version has been champion everywhere before, and may be again."""
+    for partition in range(manifest.partitions):
+        commit = committed(log, manifest.pipeline, partition)
+        before = [] if commit is None else [c.champion for c in commit.seats if not c.refused]
+        if version not in (manifest.initial_champion, *before):
+            return False
+    return True
+
+
+def require_better(
+    log: Log,
+    pipeline: Pipeline | None,
+    manifest: Manifest,
+    gate: GateSettings,
+    version: str,
+    progress: Progress | None = None,
+) -> str:
+    """Return the comparison's verdict; raises `GateClosed` unless it is good enough.
+
+    The champion is that of the first partition where another one holds the seat.
+    """
+    champion = next(name for name in champions(log, manifest) if name != version)
+    found = compare(log, pipeline, manifest, champion, version, progress=progress)
+    _require(gate, found, champion, version)
+    return found.verdict
+
+
+def _require(gate: GateSettings, found: Comparison, champion: str, version: str) -> None:
+    compared = found.counted.compared
+    attempt = (
+        f"stream-app compare {found.pipeline} {champion} {version} shows all of it; the gate is "
+        "promote_when in the pipeline's file, which stream-app apply changes"
+    )
+    if compared < gate.labels_min:
+        raise GateClosed(
+            f"{version} was compared with {champion} on {compared:,} labelled events, and the gate "
+            f"of {found.pipeline} wants {gate.labels_min:,}.",
+            attempt=attempt,
+        )
+    by_name = {figures.name: figures for figures in found.metrics}
+    better = better_by(by_name[gate.metric]) if gate.metric in by_name else None
+    if better is None or better[1] < gate.margin:
+        shown = "cannot be said" if better is None else f"is {better[1]:+.4f} to {better[2]:+.4f}"
+        raise GateClosed(
+            f"by how much {version} is better than {champion} in {gate.metric} {shown} (95 % "
+            f"interval), and the gate of {found.pipeline} wants at least {gate.margin:g}.",
+            attempt=attempt,
+        )

@@ -1,0 +1,148 @@
+"""Published outputs, read in order beside a fold that makes them again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+import msgspec
+
+from stream_app.core.log import Log
+from stream_app.records import Output, Record
+
+BATCH = 5000
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """The first place where a replay is not what was published; None: nothing is there."""
+
+    position: str
+    source: str
+    field: str
+    published: str | None
+    recomputed: str | None
+
+
+def source_offset(row: Record | Output) -> int | None:
+    """Return the offset of the event that caused an output; None where it does not say."""
+    source = dict(row.headers).get("source", b"").decode("utf-8", "replace")
+    offset = source.rpartition("@")[2]
+    return int(offset) if offset.isdecimal() else None
+
+
+class PublishedRows:
+    """One output topic's records from a source offset on, but for those of `ignored` versions.
+
+    A topic's rows are in the order of what caused them, whichever lineage has put them out.
+    """
+
+    def __init__(
+        self, log: Log, topic: str, partition: int, ignored: Collection[str], first: int
+    ) -> None:
+        self._log = log
+        self._topic = topic
+        self._partition = partition
+        self._ignored = {version.encode() for version in ignored}
+        present = topic in log.topics()
+        start = log.bounds(topic, partition)[0] if present else 0
+        # Retention has taken the first ones: where the rest begins is found by comparing.
+        self._cut = start > 0
+        self._rows = self._read(self._begin(start, first)) if present else iter(())
+        self._next: Record | None = next(self._rows, None)
+        self.compared = 0
+        self.skipped = 0
+        self.digests = 0
+
+    def _begin(self, start: int, first: int) -> int:
+        """Find where the rows begin that were caused at or after `first`."""
+        low, high = start, self._log.bounds(self._topic, self._partition)[1]
+        while low < high:
+            middle = (low + high) // 2
+            rows = self._log.read(self._topic, self._partition, middle, records_max=1)
+            caused = source_offset(rows[0]) if rows else None
+            if rows and caused is not None and caused < first:
+                low = rows[0].offset + 1
+            else:
+                high = middle
+        return low
+
+    def _read(self, offset: int) -> Iterator[Record]:
+        while True:
+            records = self._log.read(self._topic, self._partition, offset, records_max=BATCH)
+            if not records:
+                return
+            for record in records:
+                if dict(record.headers).get("version") not in self._ignored:
+                    yield record
+            offset = records[-1].offset + 1
+
+    def compare(self, output: Output) -> Difference | None:
+        """Compare the next row with what was made again."""
+        record = self._next
+        if self._cut and (record is None or self._gone(record, output)):
+            self.skipped += 1
+            return None
+        self._cut = False
+        if record is None:
+            source = dict(output.headers).get("source", b"").decode()
+            value = output.value.decode("utf-8", "replace")
+            return Difference(f"{self._topic}/{self._partition}", source, "value", None, value)
+        self._next = next(self._rows, None)
+        if not _same(record, output):
+            return _difference(record, output)
+        self.compared += 1
+        if b'"kind":"state_digest"' in output.value:
+            self.digests += 1
+        return None
+
+    def _gone(self, first: Record, output: Output) -> bool:
+        """Tell whether retention has taken an output's row, as far as the first row left tells."""
+        begins, caused = source_offset(first), source_offset(output)
+        if begins is None or caused is None or caused > begins:
+            return False
+        return caused < begins or not _same(first, output)
+
+    def compare_end(self, next_offset: int) -> Difference | None:
+        """Find a row that nothing before `next_offset` caused, and that claims it did."""
+        record = self._next
+        if record is None:
+            return None
+        source = dict(record.headers).get("source", b"").decode("utf-8", "replace")
+        caused = source_offset(record)
+        # What names no offset was not put out by us, or was damaged since.
+        if caused is not None and caused >= next_offset:
+            return None  # published since the replay began, or beyond its end
+        value = record.value.decode("utf-8", "replace")
+        return Difference(record.position, source, "value", value, None)
+
+
+def _same(record: Record, output: Output) -> bool:
+    return (
+        record.value == output.value
+        and record.key == output.key
+        and record.headers == output.headers
+    )
+
+
+def _difference(record: Record, output: Output) -> Difference:
+    """Name the first field that differs."""
+    source = dict(output.headers).get("source", b"").decode()
+    if record.key != output.key:
+        return Difference(record.position, source, "key", repr(record.key), repr(output.key))
+    if record.headers != output.headers:
+        old, new = repr(record.headers), repr(output.headers)
+        return Difference(record.position, source, "headers", old, new)
+    old_value, new_value = _fields(record.value), _fields(output.value)
+    for name in [*new_value, *(name for name in old_value if name not in new_value)]:
+        before, after = old_value.get(name), new_value.get(name)
+        if before != after:
+            return Difference(record.position, source, name, before, after)
+    old, new = record.value.decode("utf-8", "replace"), output.value.decode("utf-8", "replace")
+    return Difference(record.position, source, "value", old, new)
+
+
+def _fields(value: bytes) -> dict[str, str]:
+    try:
+        document = msgspec.json.decode(value, type=dict[str, msgspec.Raw])
+    except (msgspec.MsgspecError, UnicodeDecodeError):  # what is compared may be damaged
+        return {"value": value.decode("utf-8", "replace")}
+    return {name: bytes(raw).decode("utf-8", "replace") for name, raw in document.items()}

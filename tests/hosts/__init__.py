@@ -1,0 +1,1 @@
+"""Tests of the hosts that are functions over a log."""

@@ -1,0 +1,62 @@
+"""docs/versions.md on Kafka: the same commands, with the topics made where the page says."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import terminal
+from tests.cli.page import Page, Said
+from tests.cli.terminal import Terminal
+from tests.kafka.broker import Broker
+
+__all__ = ["terminal"]
+
+PAGE = Path(__file__).parents[2] / "docs" / "versions.md"
+
+
+@pytest.fixture(scope="module")
+def typed(
+    terminal: Terminal, broker: Broker, tmp_path_factory: pytest.TempPathFactory
+) -> list[Said]:
+    """Returns every command of the page, and what it said."""
+    directory = tmp_path_factory.mktemp("page")
+    environment = {
+        "STREAM_APP_BROKER": f"kafka://{broker.bootstrap}",
+        "STREAM_APP_TOPIC_PREFIX": f"{uuid.uuid4().hex[:12]}.",
+    }
+
+    def make_topics(line: str) -> None:
+        if re.search(r"stream-app (produce|backfill)", line):
+            words = ("topics", "flights.py", "--create", "--replication", "1")
+            made = terminal.run(directory, *words, **environment)
+            assert made.code == 0, made
+
+    return Page(terminal, directory, environment).run(PAGE.read_text(), make_topics)
+
+
+def out(typed: list[Said], command: str) -> list[str]:
+    """Return what every use of a command printed."""
+    return [said.ended.out for said in typed if said.line.startswith(f"stream-app {command}")]
+
+
+def test_the_page_builds_promotes_and_replays_a_version_on_kafka(typed: list[Said]) -> None:
+    assert "v3 of flights is built up to flights.events/0@" in out(typed, "backfill")[-1]
+    assert "0 records behind live" in out(typed, "backfill")[-1]
+    built, promoted = out(typed, "status")
+    assert re.search(r"v3 +shadow +8,394 +ok", built)
+    assert re.search(r"v3 +champion +10,355 +ok", promoted)
+    assert re.search(r"v3 +0@\d+ .*better on ten days", promoted)
+    for table in out(typed, "promote"):
+        assert re.search(r"0 +v\d +flights\.events/0@\d+ +not reached yet", table)
+    assert "no difference" in out(typed, "replay")[-1]
+
+
+def test_each_champion_of_the_page_explains_its_prediction_on_kafka(typed: list[Said]) -> None:
+    explained = out(typed, "explain")
+    assert [text.split(" says")[0].split()[-1] for text in explained] == ["v1", "v3"]
+    for text in explained:
+        assert "equal, to the bit, to what is in flights.predictions" in text

@@ -154,3 +154,15 @@ def test_a_seat_in_the_ledger_that_no_record_ordered_is_refused() -> None:
         driver.log._ledger["shop.ledger", 0, "commit"] = encode_commit(forged)
         with pytest.raises(LogUntrusted, match="no valid order"):
             driver.crash()
+
+
+def test_a_long_history_keeps_who_was_champion_when_and_the_newest_reasons() -> None:
+    with Driver(_pipeline()) as driver:
+        for i in range(40):
+            driver._order("promote", 0, version=("v2", "v1")[i % 2], reason=f"r{i}", by="ana")
+        changes = _commit(driver).seats
+        assert [change.champion for change in changes] == ["v2", "v1"] * 20
+        assert [change.reason for change in changes] == [""] * 8 + [f"r{i}" for i in range(8, 40)]
+        driver.crash()
+        _observed(driver, 0, 3)
+        assert _commit(driver).seats == changes

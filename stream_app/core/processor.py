@@ -282,7 +282,11 @@ class PartitionProcessor:
         name = event.version
         if name is None or not is_name(name):
             raise Refusal("bad_promote", "version", "a promote control names a version")
-        if not self._speaks or record.offset < self._seats.decided:
+        if not self._speaks:
+            return
+        if record.offset < self._seats.decided:
+            if not self._seats.agrees(event.id, name, record.offset + 1):
+                raise self._unordered(name, record.offset + 1)
             return
         if name == self._seats.seat.champion:
             return
@@ -312,12 +316,15 @@ class PartitionProcessor:
         else:
             ordered = change.control in self._controls
         if not ordered:
-            where = f"{self._manifest.pipeline}/{self._partition}"
-            raise LogUntrusted(
-                f"the committed position of {where} says that {change.champion} became champion "
-                f"at {change.since}, and no valid order for it is known.",
-                attempt="restore the log from a backup: its ledger was changed",
-            )
+            raise self._unordered(change.champion, change.since)
+
+    def _unordered(self, champion: str, since: int) -> LogUntrusted:
+        where = f"{self._manifest.pipeline}/{self._partition}"
+        return LogUntrusted(
+            f"the seat of {where} as of the committed position and the orders in its log do not "
+            f"agree about {champion} at {since}: no valid order is known for what is there.",
+            attempt="restore the log from a backup: its ledger was changed",
+        )
 
     def _take_turn(self, next_offset: int) -> None:
         """Let the seat change where it is due."""

@@ -70,6 +70,11 @@ class Seats:
                 self.seat = Seat(change.champion, change.since)
         return due
 
+    def agrees(self, control: str, champion: str, since: int) -> bool:
+        """Tell whether what was settled of an order is what its record says."""
+        mine = [change for change in self._changes if change.control == control]
+        return all((change.champion, change.since) == (champion, since) for change in mine)
+
     def change(self, change: SeatChange) -> None:
         """Take a change that comes after all others."""
         self._changes.append(change)

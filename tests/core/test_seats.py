@@ -166,3 +166,19 @@ def test_a_long_history_keeps_who_was_champion_when_and_the_newest_reasons() -> 
         driver.crash()
         _observed(driver, 0, 3)
         assert _commit(driver).seats == changes
+
+
+def test_a_seat_that_was_moved_by_a_record_in_the_ledger_is_refused() -> None:
+    with Driver(_pipeline()) as driver:
+        _observed(driver, 0, 3)
+        driver.promote("v2")
+        _observed(driver, 3, 6)
+        commit = _commit(driver)
+        [change] = commit.seats
+        moved = msgspec.structs.replace(change, since=change.since + 1)
+        forged = msgspec.structs.replace(commit, seats=[moved])
+        driver.log._ledger["shop.ledger", 0, "commit"] = encode_commit(forged)
+        with pytest.raises(LogUntrusted, match="do not agree about v2"):
+            replay(driver.log, driver.pipeline, driver._manifest, 0)
+        with pytest.raises(LogUntrusted, match="do not agree about v2"):
+            driver.crash()

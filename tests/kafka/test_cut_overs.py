@@ -61,6 +61,7 @@ class Contest:
         self.connection = connection
         self.directory = directory
         self.sent = 0
+        self.alive: list[Running] = []
         self._terminal = terminal
         self._random = random.Random(11)
         self._ordered = "v1"
@@ -83,17 +84,31 @@ class Contest:
             "STREAM_APP_KAFKA_TOPIC_PREFIX": self.connection.prefix,
             **self._keys,
         }
-        return self._terminal.start(
-            self.directory,
-            *(command, "contest.py", *words, *broker, *state),
-            environment=environment,
-        )
+        arguments = (command, "contest.py", *words, *broker, *state)
+        running = self._terminal.start(self.directory, *arguments, environment=environment)
+        self.alive.append(running)
+        return running
 
     def does(self, command: str, *words: str, machine: str = "") -> str:
         """Run a command, which has to end well; returns what it said."""
-        ended = self.start(command, *words, machine=machine).end()
+        running = self.start(command, *words, machine=machine)
+        ended = running.end()
+        self.alive.remove(running)
         assert ended.code == 0, ended
         return ended.out
+
+    def kill(self, running: Running) -> int:
+        """SIGKILL who watches and then who works, whom it would start again; returns its code."""
+        self.alive.remove(running)
+        for pid in [running.pid, *workers_of(running.pid)]:
+            os.kill(pid, signal.SIGKILL)
+        return running.end().code
+
+    def close(self) -> None:
+        """End what a test that failed has left at work."""
+        for running in list(self.alive):
+            self.kill(running)
+        self.log.close()
 
     def send(self, count: int) -> None:
         """Append events, in the order in which they became known."""
@@ -139,13 +154,6 @@ class Contest:
         return reached
 
 
-def kill(running: Running) -> None:
-    """SIGKILL who watches and who works, in this order: a worker that is gone is started again."""
-    for pid in [running.pid, *workers_of(running.pid)]:
-        os.kill(pid, signal.SIGKILL)
-    assert running.end().code == -signal.SIGKILL
-
-
 @pytest.fixture
 def place(
     broker: Broker, connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -156,7 +164,7 @@ def place(
     with ExitStack() as stack:
         terminal = stack.enter_context(closing(Terminal(tmp_path)))
         made = Contest(terminal, connection, tmp_path)
-        stack.callback(made.log.close)
+        stack.callback(made.close)
         made.declare(BEFORE)
         yield made
 
@@ -166,7 +174,7 @@ def test_every_observation_has_one_prediction_by_the_ordered_champion_whoever_is
 ) -> None:
     for _ in range(KILLS):
         running = live_life(place)
-        kill(running)
+        assert place.kill(running) == -signal.SIGKILL
     running = place.start("run", machine="first")
     moved = place.moved()
     place.send(ROWS_PER_LIFE)
@@ -174,7 +182,7 @@ def test_every_observation_has_one_prediction_by_the_ordered_champion_whoever_is
     place.declare(AFTER)
     place.does("backfill", "v3", machine="second")
     place.go_on(BEFORE)
-    kill(running)
+    assert place.kill(running) == -signal.SIGKILL
     # The third machine has no state of its own: what joins comes from the backfill's checkpoints.
     assert not (place.directory / "third").exists()
     assert all(all_records(place.log, TOPICS.checkpoints_of("v3"), p) for p in range(PARTITIONS))
@@ -182,7 +190,7 @@ def test_every_observation_has_one_prediction_by_the_ordered_champion_whoever_is
     place.wait(running, lambda commits: all(c and "v3" in c.versions for c in commits))
     place.order("v3")
     place.go_on(AFTER)
-    kill(running)
+    assert place.kill(running) == -signal.SIGKILL
     place.does("run", "--until-end", machine="third")
     assert "no difference" in place.does("replay")
     assert found_wrong(place) == []

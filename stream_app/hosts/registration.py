@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 
@@ -14,6 +14,7 @@ from stream_app.core.settings import Settings
 from stream_app.core.topics import Topics
 from stream_app.errors import LogUntrusted, PositionMissing, UsageError
 from stream_app.hosts.manifests import (
+    committed,
     read_manifest,
     require_own_partitions,
     require_same_events,
@@ -41,7 +42,7 @@ def register(
         count = partitions or log.topics().get(topics.events) or 1
         check_partitions(pipeline, count)
         _refuse_orphans(log, pipeline)
-        log.create_topics(dict.fromkeys(_needed(log, pipeline), count))
+        log.create_topics(dict.fromkeys(_needed(log, pipeline, pipeline.versions), count))
         manifest = Manifest(
             log_id=log.log_id,
             pipeline=pipeline.name,
@@ -63,7 +64,8 @@ def register(
     check_partitions(pipeline, manifest.partitions)
     _require_events(log, manifest)
     require_own_partitions(log, manifest, log.topics().get(topics.events, 0))
-    log.create_topics(dict.fromkeys(_needed(log, pipeline), manifest.partitions))
+    versions = _to_be_run(log, pipeline, manifest)
+    log.create_topics(dict.fromkeys(_needed(log, pipeline, versions), manifest.partitions))
     require_same_events(log, manifest)
     _make_sources(log, pipeline)
     return manifest
@@ -74,11 +76,23 @@ def require_settings(log: Log, manifest: Manifest, pipeline: Pipeline) -> None:
     check_settings(pipeline.settings(), settings_in_force(log, manifest), pipeline.name)
 
 
-def _needed(log: Log, pipeline: Pipeline) -> list[str]:
+def _to_be_run(log: Log, pipeline: Pipeline, manifest: Manifest) -> Collection[str]:
+    """Return the versions whose outputs a start may write.
+
+    One that is declared and not built yet needs no topic: live does not stop for the want of it.
+    """
+    commits = [committed(log, pipeline.name, p) for p in range(manifest.partitions)]
+    if not log.keeps_ledgers_in_topics or None in commits:
+        return pipeline.versions.keys()
+    listed = {name for commit in commits if commit is not None for name in commit.versions}
+    return listed & pipeline.versions.keys()
+
+
+def _needed(log: Log, pipeline: Pipeline, versions: Collection[str]) -> list[str]:
     topics = Topics(pipeline.name)
     internal = topics.internal if log.keeps_ledgers_in_topics else []
     intake = [topics.intake] if log.keeps_ledgers_in_topics and pipeline.sources else []
-    return [*topics.all(pipeline.versions), *internal, *intake]
+    return [*topics.all(sorted(versions)), *internal, *intake]
 
 
 def _make_sources(log: Log, pipeline: Pipeline) -> None:

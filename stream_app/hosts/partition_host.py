@@ -37,6 +37,7 @@ from stream_app.core.store import Image, StateStore
 from stream_app.core.topics import Topics
 from stream_app.errors import LogUntrusted, PositionMissing, StateUntrusted
 from stream_app.hosts.checkpoint_pace import Pace
+from stream_app.hosts.checkpoints import verify_blobs
 from stream_app.hosts.environments import accepted_environment, carried
 from stream_app.hosts.manifests import committed
 from stream_app.hosts.published import has_records, published_topic
@@ -343,6 +344,12 @@ class PartitionHost:
         """The saved state, which only this host writes."""
         assert self._store is not None  # noqa: S101 - asked of an open host
         return self._store
+
+    def require_whole(self) -> None:
+        """Read all that is saved and open every sealed blob; raises `StateUntrusted`."""
+        name = self._manifest.pipeline
+        context = f"{self._manifest.log_id}/{name}/{self.partition}"
+        verify_blobs(self.store, self.store.families(), self._seal, context)
 
     def _live(self, records: list[Record]) -> None:
         began = time.monotonic()

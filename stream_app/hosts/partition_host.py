@@ -417,6 +417,7 @@ class PartitionHost:
                 "stays, restore the log from a backup",
             )
         self._verify_keys()
+        self._verify_settings()
         self._reached("chain verified")
 
     def _verify_keys(self) -> None:
@@ -426,6 +427,19 @@ class PartitionHost:
             raise StateUntrusted(
                 f"the checkpoint of {self._topics.events}/{self.partition} has other keys for "
                 "controls than the committed position.",
+                attempt="delete the state directory: the state is built again from the log",
+            )
+
+    def _verify_settings(self) -> None:
+        """Refuse a checkpoint with other settings: the same records have made them."""
+        ours, commit = self.processor.position(), self.commit
+        if commit is not None and (ours.settings, ours.settings_since) != (
+            commit.settings,
+            commit.settings_since,
+        ):
+            raise StateUntrusted(
+                f"the checkpoint of {self._topics.events}/{self.partition} has other settings than "
+                "the committed position.",
                 attempt="delete the state directory: the state is built again from the log",
             )
 

@@ -11,8 +11,9 @@ import msgspec
 import pytest
 
 from stream_app.core.commit import Commit, encode_commit
+from stream_app.core.position import POSITION, read_position
 from stream_app.core.store import Image
-from stream_app.errors import LogUntrusted
+from stream_app.errors import LogUntrusted, StateUntrusted
 from stream_app.hosts.backfills import make_topics, parts
 from stream_app.hosts.embedded import open_backfill, open_hosts, run_hosts
 from stream_app.hosts.joining import built
@@ -120,3 +121,17 @@ def test_a_seat_at_the_committed_position_is_signed_with_a_key_that_is_in_force_
     machine.run(_HOSTED)
     assert machine.commit(_HOSTED).seat.champion == "v2"
     assert machine.replayed(_HOSTED).difference is None
+
+
+def test_a_checkpoint_with_other_settings_than_were_committed_is_not_trusted(
+    machine: Machine,
+) -> None:
+    with closing(RocksdbStore.open(machine.state_path(_HOSTED))) as store:
+        saved = read_position(store)
+        assert saved is not None
+        settings = msgspec.json.decode(msgspec.json.encode(saved.settings))
+        settings["reporting"]["evaluate_every"] = 7
+        edited = msgspec.structs.replace(saved, settings=settings).encode()
+        store.save(Image(saved.next_offset, {POSITION: {b"position": edited}}))
+    with pytest.raises(StateUntrusted, match="has other settings"):
+        machine.run(_HOSTED)

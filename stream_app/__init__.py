@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from stream_app.events import Label, Observation
     from stream_app.hosts.client import open_log
     from stream_app.hosts.model_loading import load_model
+    from stream_app.hosts.packing import pack_model
     from stream_app.learning.tasks import Binary, Multiclass, Regression
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "Version",
     "load_model",
     "open_log",
+    "pack_model",
 ]
 
 _HOMES = {
@@ -56,6 +58,7 @@ _HOMES = {
     "Version": "core.pipeline",
     "load_model": "hosts.model_loading",
     "open_log": "hosts.client",
+    "pack_model": "hosts.packing",
 }
 
 

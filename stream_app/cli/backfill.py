@@ -98,8 +98,10 @@ def backfill(
         return write_outputs(plan, out, flag)
     began = time.monotonic()
     with _view(flag, name, version) as say:
-        build(plan, say, flag)
-    _report(plan, name, time.monotonic() - began, as_json=as_json)
+        before = build(plan, say, flag)
+    seconds = time.monotonic() - began
+    interrupted = flag() and not follow
+    _report(plan, name, before, seconds, interrupted=interrupted, as_json=as_json)
     return INTERRUPTED if flag.signal == signal.SIGINT and not follow else 0
 
 
@@ -165,19 +167,57 @@ def _table(name: str, todo: Sequence[Part]) -> None:
         emit(line)
 
 
-def _report(plan: BackfillPlan, name: str, seconds: float, *, as_json: bool) -> None:
-    todo, version = _todo(plan), plan.version
+def _report(
+    plan: BackfillPlan,
+    name: str,
+    before: Sequence[Part],
+    seconds: float,
+    *,
+    interrupted: bool,
+    as_json: bool,
+) -> None:
+    todo = _todo(plan)
     if as_json:
         for part in todo:
             emit_json(part)
         return
-    behind = sum(part.end - part.next_offset for part in todo)
-    emit(
-        f"{version} of {name} is built up to "
-        + ", ".join(
-            format_position(Topics(name).events, part.partition, part.next_offset) for part in todo
-        )
-        + f" ({duration(seconds)}); {count(behind)} records behind live."
+    places = ", ".join(
+        format_position(Topics(name).events, part.partition, part.next_offset) for part in todo
     )
-    emit(f"Its outputs are in {Topics(name).shadow(version)}.")
-    emit(f"Next: restart stream-app run {plan.spec}, which takes {version} in beside the champion.")
+    behind = sum(max(0, part.end - part.next_offset) for part in todo)
+    what = f"{plan.version} of {name}"
+    if interrupted and behind:
+        emit(f"Interrupted: {what} is built up to {places}; {count(behind)} records are left.")
+        emit("The same command goes on from there.")
+        return
+    if all(part.next_offset >= part.end for part in before):
+        emit(f"Nothing to do: {what} is built up to {places} already.")
+    else:
+        emit(f"{what} is built up to {places} ({duration(seconds)}); {_left(behind)}.")
+    emit(f"Its outputs are in {Topics(name).shadow(plan.version)}{_since(name, todo)}.")
+    emit(_next(plan, todo))
+
+
+def _left(behind: int) -> str:
+    return f"{count(behind)} records behind live"
+
+
+def _since(name: str, todo: Sequence[Part]) -> str:
+    """Say where outputs begin, if that is not at the beginning."""
+    late = [part for part in todo if part.begin > part.origin]
+    if not late:
+        return ""
+    events = Topics(name).events
+    places = ", ".join(format_position(events, part.partition, part.begin) for part in late)
+    return f", from {places} on: those of events before that are never put out"
+
+
+def _next(plan: BackfillPlan, todo: Sequence[Part]) -> str:
+    from stream_app.hosts.joining import JOIN_RECORDS_MAX
+
+    if any(part.end - part.next_offset > JOIN_RECORDS_MAX for part in todo):
+        return (
+            f"Next: the same command again: run takes in what is at most {JOIN_RECORDS_MAX:,} "
+            "records behind."
+        )
+    return f"Next: restart stream-app run {plan.spec}, which takes {plan.version} in."

@@ -21,7 +21,9 @@ INTERRUPTED = 130
 
 
 def require_no_more(*, follow: bool, dry_run: bool, out: Path) -> None:
-    """Raise `UsageError` for options that contradict a file."""
+    """Raise `UsageError` for options that contradict a file, and for one that is there."""
+    if out.exists():
+        raise UsageError(f"{out} is there already", attempt="another name, or remove it first")
     if follow or dry_run:
         other = "--follow" if follow else "--dry-run"
         raise UsageError(

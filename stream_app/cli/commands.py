@@ -38,6 +38,8 @@ COMMANDS = {
     "replay": Listed("replay", "Fold the log again and compare with what was published.", True),
     "compare": Listed("compare", "Say which of two versions was better, and how sure that is."),
     "explain": Listed("explain", "Make one prediction again and show what the model knew.", True),
+    "export": Listed("export", "Write a version's models into one signed file.", True),
+    "inspect": Listed("inspect", "Show what is in a file that export has written."),
     "checkpoints": Listed("checkpoints", "Look at the saved state; keep, prune, restore it."),
     "retain": Listed("retain", "Delete old outputs from the embedded log."),
     "topics": Listed("topics", "Show a pipeline's topics, or make what is missing."),

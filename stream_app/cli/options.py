@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import getpass
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -54,12 +54,19 @@ def http(command: Command) -> Command:
     )(command)
 
 
+def _user() -> str | None:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have a number and no name
+        return None
+
+
 def by(command: Command) -> Command:
     """`--by WHO`: whose order it is."""
     return click.option(
         "--by",
         metavar="WHO",
-        default=lambda: os.environ.get("USER"),
+        default=_user,
         help="Who changes it, for the record.  [default: you]",
     )(command)
 

@@ -137,11 +137,11 @@ def _print(report: ReplayReport, name: str, *, as_json: bool) -> None:
     if report.difference is not None:
         return
     since = f", compared from offset {count(report.start)}" if report.start else ""
+    digests = f"{report.digests} state digests equal" if report.digests else "no state digest there"
     cut = "" if report.pieces == 1 else f" in {report.pieces} pieces, their ends compared,"
     emit(
         f"{name}/{report.partition}: no difference in {count(report.records)} records folded "
-        f"again,{cut} up to offset {count(report.next_offset)}{since}; {report.digests} state "
-        "digests equal"
+        f"again,{cut} up to offset {count(report.next_offset)}{since}; {digests}"
     )
     rows = [(f"  {topic}", count(number)) for topic, number in report.outputs.items()]
     for line in table_lines(("  TOPIC", "COMPARED"), rows, right=[1]) if rows else ():

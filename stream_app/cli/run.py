@@ -30,7 +30,7 @@ INTERRUPTED = 130
     "--drop",
     multiple=True,
     metavar="V",
-    help="This version ends here, for good; may be repeated.",
+    help="This version ends with the next record, and comes back by a backfill alone.",
 )
 @click.option(
     "--workers",

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from stream_app.cli.live import Moving, shown
 from stream_app.cli.logs import fact
 from stream_app.cli.table import count
+from stream_app.core.seats import Seat
 from stream_app.hosts.embedded import Notice, Owned, Progress, Word
 from stream_app.hosts.stop_flag import StopFlag
 from stream_app.records import Place
@@ -68,6 +69,7 @@ class RunView:
         self._flag = flag
         self._partitions: dict[int, PartitionView] = {}
         self._failed: set[tuple[int, str]] = set()
+        self._hosted: dict[int, tuple[set[str], Seat]] = {}
         self._owned: frozenset[Place] = frozenset()
         self._signals = 0
 
@@ -82,6 +84,7 @@ class RunView:
         if not isinstance(item, Progress):
             return  # an error is shown when all workers have ended
         self._say_failed(item)
+        self._say_changes(item)
         if item.partition in self._partitions:
             self._partitions[item.partition].update(item)
         else:
@@ -94,6 +97,24 @@ class RunView:
             if (progress.partition, version) not in self._failed:
                 self._failed.add((progress.partition, version))
                 fact("version_failed", partition=progress.partition, version=version, why=why)
+
+    def _say_changes(self, progress: Progress) -> None:
+        """Say when a version has come in, and when the champion is another one."""
+        commit, number = progress.commit, progress.partition
+        if commit is None:
+            return
+        before = self._hosted.get(number)
+        self._hosted[number] = (set(commit.versions), commit.seat)
+        if before is None:
+            return
+        versions, seat = before
+        for version in sorted(commit.versions.keys() - versions):
+            fact("version_joined", partition=number, version=version, at=commit.next_offset)
+        if commit.seat != seat:
+            change = commit.seats[-1] if commit.seats else None
+            why = {} if change is None else {"by": change.by, "reason": change.reason}
+            champion, since = commit.seat.champion, commit.seat.since
+            fact("champion_changed", partition=number, version=champion, since=since, **why)
 
     def say_stopping(self) -> None:
         """Say that a signal has come."""

@@ -14,6 +14,7 @@ from stream_app.cli import options
 from stream_app.cli.pipeline_argument import declared
 from stream_app.cli.stdout import emit, emit_json, styled
 from stream_app.cli.table import clock_time, count, duration, size, table_lines
+from stream_app.hosts.joining import JOIN_RECORDS_MAX
 from stream_app.hosts.log_url import open_broker
 from stream_app.hosts.manifests import pipelines
 from stream_app.hosts.pipeline_names import is_spec
@@ -161,7 +162,10 @@ def _built(found: Status) -> list[tuple[str, ...]]:
         learned = sum(part.learned for _, part in parts)
         behind = sum(max(0, row.next_offset - part.next_offset) for row, part in parts)
         at_work = any(part.owner is not None for _, part in parts)
-        state = "at work" if at_work else "joins at the next start of run"
+        far = any(row.next_offset - part.next_offset > JOIN_RECORDS_MAX for row, part in parts)
+        state = "joins at the next start of run"
+        if at_work or far:
+            state = "at work" if at_work else "too far to be waited for"
         rows.append((version, "backfill", count(learned), f"{count(behind)} behind live; {state}"))
     return rows
 

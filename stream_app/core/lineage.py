@@ -67,7 +67,8 @@ def _require_champions(
             raise UsageError(
                 f"--drop {name}: it is the champion of {pipeline}, whose predictions are the ones "
                 "that downstream reads",
-                attempt="another version; the champion ends with its pipeline",
+                attempt=f"stream-app promote {pipeline} VERSION --reason ... first; then {name} "
+                "can be dropped",
             )
         if only is not None and name not in only:
             raise UsageError(

@@ -6,6 +6,7 @@ two have the one key "".
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
@@ -23,6 +24,8 @@ JOURNAL_MIN: Final = 4096
 JOURNAL_MAX: Final = 16_384
 BYTES_PER_CALL = 8
 _PREFIX = b"m"
+_AFTER = b"n"
+_SCAN = 1000
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[int, int, bytes]).decode
 
@@ -102,6 +105,20 @@ class Models:
             if generation == self.generation:
                 return learned, image
         return 0, self._prototype
+
+    def stored(self) -> Iterator[tuple[str, int, bytes]]:
+        """Yield (key, examples learned, bytes) of every model in the store, in the keys' order.
+
+        What has changed since the last image is not there yet. A key that would start anew with
+        its next event has none.
+        """
+        start = _PREFIX
+        while rows := self._reader.scan(self._family, start, _AFTER, _SCAN):
+            for name, blob in rows:
+                generation, learned, image = _decode(self._seal.open(self._context + name, blob))
+                if generation == self.generation:
+                    yield name[len(_PREFIX) :].decode(), learned, image
+            start = rows[-1][0] + b"\0"
 
     def trim(self) -> None:
         """Bound what grew during a batch: journals that are long, and live models."""

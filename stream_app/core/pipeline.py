@@ -187,6 +187,10 @@ class Pipeline:
         """Return the seeds that were filled, by version and parameter path."""
         return {name: dict(prepared.seeds) for name, prepared in self._prepared.items()}
 
+    def own_code(self, version: str) -> list[str]:
+        """Return the names of the users' classes and functions that a version's model holds."""
+        return sorted(self._prepared[version].known)
+
     def notes(self) -> list[str]:
         """Return what is allowed in this declaration, and may yet be a mistake."""
         rows = []

@@ -318,22 +318,20 @@ class PartitionProcessor:
         else:
             ordered = Order(change.since, change.champion, change.control) in self._orders
         if not ordered:
-            where = f"{self._manifest.pipeline}/{self._partition}"
-            raise LogUntrusted(
-                f"the committed position of {where} says that {change.champion} became champion "
-                f"at {change.since}, and no valid order for it is known.",
-                attempt="restore the log from a backup: its ledger was changed",
-            )
+            raise self._unordered(change.champion, change.since)
+
+    def _unordered(self, champion: str, since: int) -> LogUntrusted:
+        where = f"{self._manifest.pipeline}/{self._partition}"
+        return LogUntrusted(
+            f"the seat of {where} as of the committed position and the orders in its log do not "
+            f"agree about {champion} at {since}: no valid order is known for what is there.",
+            attempt="restore the log from a backup: its ledger was changed",
+        )
 
     def _require_told(self, order: Order) -> None:
         """Raise `LogUntrusted` where the history of the seat leaves an order out."""
         if self._speaks and not self._seats.tells(order):
-            where = f"{self._manifest.pipeline}/{self._partition}"
-            raise LogUntrusted(
-                f"the committed position of {where} does not tell what came of the order "
-                f"{order.control}, that {order.champion} be champion from {order.since} on.",
-                attempt="restore the log from a backup: its ledger was changed",
-            )
+            raise self._unordered(order.champion, order.since)
 
     def _take_turn(self, next_offset: int) -> None:
         """Let the seat change where it is due."""

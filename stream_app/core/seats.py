@@ -16,6 +16,7 @@ import msgspec
 NEVER: Final = sys.maxsize
 # What a commit record, which is written with every batch, says of each change.
 REASON_CHARS_MAX: Final = 200
+REASONS_KEPT: Final = 32
 
 
 class Seat(msgspec.Struct, frozen=True):
@@ -96,5 +97,15 @@ class Seats:
         return champion == order.champion or any(order == _order(row) for row in self._changes)
 
     def changes(self) -> list[SeatChange]:
-        """Return every change that has come so far."""
-        return self._changes[: self._passed]
+        """Return every change that has come so far; older ones without their reasons.
+
+        A signed one stays as it is, for all of it was signed.
+        """
+        told = max(0, self._passed - REASONS_KEPT)
+        return [*map(_brief, self._changes[:told]), *self._changes[told : self._passed]]
+
+
+def _brief(change: SeatChange) -> SeatChange:
+    if change.sig or not (change.reason or change.by):
+        return change
+    return msgspec.structs.replace(change, reason="", by="")

@@ -75,6 +75,7 @@ class Part(msgspec.Struct, frozen=True):
     end: int
     published: int
     begin: int
+    origin: int
     checkpoint: int | None = None
 
 
@@ -157,7 +158,7 @@ def _part(
     begin = origin if bounds is None or left > origin else bounds.begin
     end = live.next_offset if bounds is None else min(live.next_offset, bounds.end)
     if before is None:
-        return Part(partition, origin, end, max(begin, left), begin)
+        return Part(partition, origin, end, max(begin, left), begin, origin)
     standing = before.versions[version].published_from
     if bounds is not None and begin not in (origin, standing):
         raise UsageError(
@@ -166,7 +167,7 @@ def _part(
             attempt=f"--from {partition}@{standing}, or none",
         )
     published = max(before.next_offset, left, standing)
-    return Part(partition, before.next_offset, end, published, standing)
+    return Part(partition, before.next_offset, end, published, standing, origin)
 
 
 def require_declared(pipeline: Pipeline, version: str) -> None:

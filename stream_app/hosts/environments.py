@@ -68,9 +68,15 @@ def _untrusted(manifest: Manifest, why: str) -> LogUntrusted:
     )
 
 
-def carried(known: T, accepted: Environment | None) -> T:
-    """Return a commit or a position as of this environment, if that is the one accepted."""
+def carried(log: Log, manifest: Manifest, known: T) -> T:
+    """Return a commit or a position as of this environment, if it was learned in it or accepted.
+
+    Only state of another environment asks the log: a value that is not there is long to look for.
+    """
     now = this_environment()
+    if known.environment.carries_to(now):
+        return known
+    accepted = accepted_environment(log, manifest)
     if accepted is None or not accepted.carries_to(now):
         return known
     return msgspec.structs.replace(known, environment=now)

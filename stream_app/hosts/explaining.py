@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from stream_app.codec.incoming import Admitted
-from stream_app.core.commit import Commit, Manifest
+from stream_app.core.commit import Manifest
 from stream_app.core.environment import Environment, this_environment
 from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
@@ -18,16 +18,14 @@ from stream_app.core.processor import PartitionProcessor
 from stream_app.core.topics import Topics
 from stream_app.core.version import VersionFold
 from stream_app.errors import LogUntrusted, UsageError
-from stream_app.hosts.joining import built
 from stream_app.hosts.labels_found import LabelFound, label_of
 from stream_app.hosts.log_url import DEFAULT_BROKER, DEFAULT_STATE, open_broker
 from stream_app.hosts.manifests import committed, read_manifest
 from stream_app.hosts.prediction_search import find, published_at
-from stream_app.hosts.rebuilding import Place, Rebuilt, rebuilt
+from stream_app.hosts.rebuilding import Place, Rebuilt, rebuilt, with_version
 from stream_app.hosts.replay import likely_cause
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.learning.model_looks import Look, look
-from stream_app.near_names import did_you_mean
 from stream_app.outputs import DeadLetter, ModelFailure, Prediction
 from stream_app.records import Output, Record, format_position
 
@@ -208,40 +206,7 @@ def _with_version(place: Place, offset: int, wanted: str | None) -> Place:
         published = published_at(place.log, Topics(name).predictions, place.partition, offset)
         champion = live.seat.champion
         wanted = _decode_prediction(published[0].value).version if published else champion
-    commit = live if wanted in live.versions else built(place.log, name, wanted, place.partition)
-    if commit is not None and wanted in commit.versions:
-        _require_built(commit, offset, wanted)
-        definition = commit.versions[wanted].definition
-    elif wanted in live.left_definitions and offset < live.left[wanted]:
-        commit, definition = live, live.left_definitions[wanted]
-    else:
-        raise _no_version(place, wanted)
-    if wanted not in place.pipeline.versions:
-        raise UsageError(
-            f"version {wanted} of {name} is not declared in the file any more, so nothing can be "
-            "made with its model",
-            attempt=f"declare {wanted} again as it was, or --version with another one",
-        )
-    return place._replace(commit=commit, version=wanted, definition=definition)
-
-
-def _require_built(commit: Commit, offset: int, version: str) -> None:
-    if offset >= commit.next_offset:
-        raise UsageError(
-            f"the backfill of version {version} has come to {commit.next_offset} only",
-            attempt=f"stream-app backfill FILE {version} to go on",
-        )
-
-
-def _no_version(place: Place, wanted: str) -> UsageError:
-    live = place.commit
-    known = sorted(live.versions)
-    left = f": it left at offset {live.left[wanted]}" if wanted in live.left else ""
-    return UsageError(
-        f"{place.pipeline.name} runs no version {wanted!r} there{left}"
-        f"{did_you_mean(wanted, [each for each in known if each != wanted])}",
-        attempt=f"--version with one of {', '.join(known)}",
-    )
+    return with_version(place, wanted, offset + 1)
 
 
 def _explained(place: Place, record: Record, found: Rebuilt) -> Explanation:

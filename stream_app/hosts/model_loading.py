@@ -18,6 +18,7 @@ from stream_app.core.store import StateReader
 from stream_app.errors import StateUnavailable, StateUntrusted, UsageError
 from stream_app.hosts.log_url import DEFAULT_BROKER, DEFAULT_STATE, open_broker
 from stream_app.hosts.manifests import champion, read_manifest, settings_in_force
+from stream_app.hosts.model_files import SUFFIX, one_model
 from stream_app.hosts.pipeline_file import load_pipeline
 from stream_app.hosts.pipeline_names import is_spec
 from stream_app.hosts.state_directory import StateDirectory
@@ -27,27 +28,75 @@ from stream_app.storage.rocksdb_store import RocksdbStore
 
 
 def load_model(
-    name_or_path: str,
+    name_or_path: str | Path,
     *,
     version: str | None = None,
     partition: int | None = None,
     key: str = "",
     broker: str | None = None,
     state: str | None = None,
+    pipeline: str | None = None,
+    public_key: str | None = None,
 ) -> Any:
-    """Return a copy of a live River model as of the last checkpoint, for a notebook.
+    """Return a copy of a River model: a live one's as of the last checkpoint, or of a file.
 
     `name_or_path` is a pipeline's name in the log, or its file, which a model with classes of
     your own needs. The default version is the champion; with a model per key, `key` says whose,
     and the partition follows from it. What the copy predicts for a feature dict in sorted order
     is, digit for digit, what live says next from there.
 
+    Or it is a file of `stream-app export`, which needs neither log nor state. It must be signed by
+    `public_key`, or without that by a key of the state directory; `pipeline` is the file that
+    declares classes of your own.
+
     Raises `UsageError` for an unknown pipeline, version or key, `StateUnavailable` while there
-    is no checkpoint.
+    is no checkpoint; `StateUntrusted` for a file that was changed, or signed by an unknown key,
+    `EnvironmentDiffers` for one of another River, Python or NumPy.
     """
+    directory = StateDirectory(Path(state or DEFAULT_STATE))
+    if is_model_file(name_or_path):
+        _refuse_more(version=version, partition=partition, broker=broker)
+        known = None if pipeline is None else load_pipeline(pipeline).known
+        return one_model(
+            Path(name_or_path), key, known=known, public_key=public_key, state=directory
+        )
+    if public_key is not None or pipeline is not None:
+        raise UsageError(
+            f"{name_or_path} is a pipeline, and `public_key` and `pipeline` go with a file of "
+            "stream-app export",
+            attempt="leave them out",
+        )
+    return _live_model(str(name_or_path), version, partition, key, broker, directory)
+
+
+def is_model_file(text: str | Path) -> bool:
+    """Tell a file of `stream-app export` from a pipeline's name and its declaration."""
+    if isinstance(text, Path):
+        return text.suffix != ".py"
+    if text.endswith(".py"):
+        return False
+    return text.endswith(SUFFIX) or (is_spec(text) and Path(text).is_file())
+
+
+def _refuse_more(**options: object) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise UsageError(
+                f"a file has one version of one partition, so `{name}` chooses nothing",
+                attempt=f"leave `{name}` out",
+            )
+
+
+def _live_model(
+    name_or_path: str,
+    version: str | None,
+    partition: int | None,
+    key: str,
+    broker: str | None,
+    directory: StateDirectory,
+) -> Any:
     pipeline = load_pipeline(name_or_path) if is_spec(name_or_path) else None
     name = name_or_path if pipeline is None else pipeline.name
-    directory = StateDirectory(Path(state or DEFAULT_STATE))
     log = open_broker(broker or DEFAULT_BROKER, read_only=True)
     try:
         manifest = read_manifest(log, name)

@@ -35,10 +35,10 @@ from stream_app.core.processor import PartitionProcessor
 from stream_app.core.recovery import Recovery, recover, recover_backfill, require_unbroken
 from stream_app.core.store import Image, StateStore
 from stream_app.core.topics import Topics
-from stream_app.errors import LogUntrusted, PositionMissing, StateUntrusted
+from stream_app.errors import Fenced, LogUntrusted, PositionMissing, StateUntrusted
 from stream_app.hosts.checkpoint_pace import Pace
 from stream_app.hosts.checkpoints import verify_blobs
-from stream_app.hosts.environments import accepted_environment, carried
+from stream_app.hosts.environments import carried
 from stream_app.hosts.manifests import committed
 from stream_app.hosts.published import has_records, published_topic
 from stream_app.hosts.work import Work
@@ -138,8 +138,9 @@ class PartitionHost:
         self._held: tuple[Image, float] | None = None
         self.idle = False
         self._store: Store | None = None
-        ledger = self._topics.ledger if backfill is None else self._topics.ledger_of(backfill)
-        self._claim: Claim = log.claim(ledger, partition)
+        topics = self._topics
+        self._ledger = topics.ledger if backfill is None else topics.ledger_of(backfill)
+        self._claim: Claim = log.claim(self._ledger, partition)
         try:
             reached("claimed")
             self._open(open_store, versions)
@@ -151,16 +152,15 @@ class PartitionHost:
         log, pipeline = self._log, self._pipeline
         found = self._claim.committed()
         where = f"{pipeline.name}/{self.partition} in {log.url}"
-        accepted = accepted_environment(log, self._manifest)
         self.commit: Commit | None = None
         if found is not None:
-            self.commit = carried(decode_commit(found, where), accepted)
+            self.commit = carried(log, self._manifest, decode_commit(found, where))
         published = self._published = self._published_by_live()
         self._store = open_store()
         self._reached("state opened")
         saved = read_position(self._store)
         if saved is not None:
-            saved = carried(saved, accepted)
+            saved = carried(log, self._manifest, saved)
         start, end = log.bounds(self._topics.events, self.partition)
         self._require_position(saved is not None, published, end, where)
         self._restore(self._recovery(saved, start, published, versions), saved)
@@ -243,6 +243,7 @@ class PartitionHost:
             return
         published = None if published_to else self._published_topic()
         if saved or published is not None:
+            self._require_ours()
             what = "a checkpoint" if saved else "outputs"
             attempt = "restore the log from a backup, or give the pipeline a new name"
             if published is None:  # a log from before the first start looks like this
@@ -253,6 +254,14 @@ class PartitionHost:
             raise PositionMissing(
                 f"{where} has {what} but no committed position; it is never taken as zero.",
                 attempt=attempt,
+            )
+
+    def _require_ours(self) -> None:
+        """Raise `Fenced` where somebody has taken over and committed since we read nothing."""
+        if self._log.ledger_get(self._ledger, self.partition, "commit") is not None:
+            raise Fenced(
+                f"{self._ledger}/{self.partition} was taken over before it was open here.",
+                attempt="nothing: the newer owner goes on",
             )
 
     def _published_topic(self) -> str | None:

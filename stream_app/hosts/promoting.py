@@ -88,7 +88,8 @@ def _require_sound(log: Log, name: str, partition: int, commit: Commit, version:
     raise UsageError(
         f"{where} does not run {version}{did_you_mean(version, known)}; it runs "
         + ", ".join(sorted(commit.versions)),
-        attempt=f"stream-app backfill FILE {version}, then restart stream-app run",
+        attempt=f"one of those; or, if its file declares {version}, stream-app backfill FILE "
+        f"{version}, then restart stream-app run",
     )
 
 

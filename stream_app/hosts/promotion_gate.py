@@ -65,7 +65,8 @@ def _require(gate: GateSettings, found: Comparison, champion: str, version: str)
     if better is None or better[1] < gate.margin:
         shown = "cannot be said" if better is None else f"is {better[1]:+.4f} to {better[2]:+.4f}"
         raise GateClosed(
-            f"by how much {version} is better than {champion} in {gate.metric} {shown} (95 % "
-            f"interval), and the gate of {found.pipeline} wants at least {gate.margin:g}.",
+            f"{version} is not surely better than {champion}: the difference in {gate.metric} "
+            f"{shown} (95 % interval, better is positive), and the gate of {found.pipeline} wants "
+            f"at least {gate.margin:g}.",
             attempt=attempt,
         )

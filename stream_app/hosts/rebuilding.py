@@ -27,9 +27,13 @@ from stream_app.errors import (
     StateUnavailable,
     StateUntrusted,
     StreamAppError,
+    UsageError,
 )
+from stream_app.hosts.joining import built
+from stream_app.hosts.manifests import committed
 from stream_app.hosts.overlay_store import Overlay
 from stream_app.hosts.state_directory import StateDirectory, backfill_lineage
+from stream_app.near_names import did_you_mean
 from stream_app.records import Record
 from stream_app.storage.kept_directory import KeptDirectory
 from stream_app.storage.rocksdb_store import RocksdbStore
@@ -42,7 +46,8 @@ class Rebuilt(NamedTuple):
     """A processor that stands at a position and will put out what the next record causes.
 
     `checkpoint` is what it began from, None for nothing: the first record. `folded` counts the
-    records since; `notes` are for a person: what could not be used.
+    records since; `notes` are for a person: what could not be used. `saved` is the state that the
+    processor reads, which images are saved to.
     """
 
     processor: PartitionProcessor
@@ -50,6 +55,7 @@ class Rebuilt(NamedTuple):
     began: int
     folded: int
     notes: list[str]
+    saved: Overlay
 
 
 class Place(NamedTuple):
@@ -80,15 +86,9 @@ def rebuilt(place: Place, offset: int, progress: Progress | None = None) -> Iter
     log no longer reaches back to any of them.
     """
     notes: list[str] = []
-    commit, origin = place.commit, place.manifest.origins[place.partition]
-    if commit.environment != this_environment():
-        notes.append(_other_environment(commit))
-    commit = msgspec.structs.replace(
-        commit,
-        environment=this_environment(),
-        versions={place.version: VersionCommit(place.definition, origin, origin)},
-    )
-    place = place._replace(commit=commit)
+    if place.commit.environment != this_environment():
+        notes.append(_other_environment(place.commit))
+    place = _alone(place)
     for path in [*_candidates(place, offset, notes), None]:
         with ExitStack() as opened:
             try:
@@ -101,8 +101,94 @@ def rebuilt(place: Place, offset: int, progress: Progress | None = None) -> Iter
                     raise
                 notes.append(f"the checkpoint {path.name} is not used: {error.problem}")
                 continue
-            yield Rebuilt(found.processor, path, found.began, folded, notes)
+            yield Rebuilt(found.processor, path, found.began, folded, notes, found.reader)
             return
+
+
+@contextmanager
+def as_saved(place: Place, path: Path) -> Iterator[Rebuilt]:
+    """Yield the state that a checkpoint holds, where it stands; nothing is folded.
+
+    Raises `UsageError` when it lacks the version, `StateUntrusted` and `EnvironmentDiffers`.
+    """
+    with ExitStack() as opened:
+        store = _read(opened, path)
+        position = read_position(store)
+        # Read only now: a checkpoint of a moment ago may be ahead of any commit read before it.
+        live = committed(place.log, place.pipeline.name, place.partition) or place.commit
+        place = with_version(place._replace(commit=live), place.version, 0)
+        if position is None or place.version not in position.versions:
+            raise UsageError(
+                f"the checkpoint in {path} does not hold version {place.version}",
+                attempt="a position, such as 0@1234, from which the log gives the state again",
+            )
+        found = _begun(opened, _alone(place), position.next_offset, position, store)
+        yield Rebuilt(found.processor, path, found.began, 0, [], found.reader)
+
+
+def _read(opened: ExitStack, path: Path) -> RocksdbStore:
+    store = RocksdbStore.open(path, read_only=True)
+    opened.callback(store.close)
+    return store
+
+
+def _alone(place: Place) -> Place:
+    """Return the place as if its lineage had the one version, under this environment."""
+    origin = place.manifest.origins[place.partition]
+    commit = msgspec.structs.replace(
+        place.commit,
+        environment=this_environment(),
+        versions={place.version: VersionCommit(place.definition, origin, origin)},
+    )
+    return place._replace(commit=commit)
+
+
+def with_version(place: Place, version: str, needed: int) -> Place:
+    """Return the place with the lineage that had folded a version up to `needed`.
+
+    Raises `UsageError` where there is none, and for a version that is not declared any more.
+    """
+    live, name = place.commit, place.pipeline.name
+    commit = live if version in live.versions else built(place.log, name, version, place.partition)
+    if commit is not None and version in commit.versions:
+        _require_built(place, commit, needed, version)
+        definition = commit.versions[version].definition
+    elif version in live.left_definitions and needed <= live.left[version]:
+        commit, definition = live, live.left_definitions[version]
+    else:
+        raise _no_version(place, version)
+    if version not in place.pipeline.versions:
+        raise UsageError(
+            f"version {version} of {name} is not declared in the file any more, so nothing can be "
+            "made with its model",
+            attempt=f"declare {version} again as it was, or name another one",
+        )
+    return place._replace(commit=commit, version=version, definition=definition)
+
+
+def _require_built(place: Place, commit: Commit, needed: int, version: str) -> None:
+    if needed <= commit.next_offset:
+        return
+    if commit is place.commit:
+        raise UsageError(
+            f"{place.pipeline.name}/{place.partition} has come to {commit.next_offset} only",
+            attempt=f"{place.partition}@{commit.next_offset}, or stream-app run FILE to go on",
+        )
+    raise UsageError(
+        f"the backfill of version {version} has come to {commit.next_offset} only",
+        attempt=f"stream-app backfill FILE {version} to go on",
+    )
+
+
+def _no_version(place: Place, wanted: str) -> UsageError:
+    live = place.commit
+    known = sorted(live.versions)
+    left = f": it left at offset {live.left[wanted]}" if wanted in live.left else ""
+    return UsageError(
+        f"{place.pipeline.name} runs no version {wanted!r} there{left}"
+        f"{did_you_mean(wanted, [each for each in known if each != wanted])}",
+        attempt=f"one of {', '.join(known)}",
+    )
 
 
 def _other_environment(commit: Commit) -> str:
@@ -137,6 +223,17 @@ def _candidates(place: Place, offset: int, notes: list[str]) -> list[Path]:
     return [path for at, path in sorted(found, reverse=True) if at <= offset]
 
 
+def newest_state(place: Place) -> Path | None:
+    """Return where the newest checkpoint is that holds the version, of those that are not kept."""
+    name, log_id, found = place.pipeline.name, place.manifest.log_id, list[tuple[int, Path]]()
+    for lineage in (LIVE, backfill_lineage(place.version)):
+        path = place.state.partition(log_id, name, place.partition, lineage)
+        position = _position(path)
+        if position is not None and place.version in position.versions:
+            found.append((position.next_offset, path))
+    return max(found)[1] if found else None
+
+
 def _position(path: Path) -> Position | None:
     if not path.exists():
         return None
@@ -157,17 +254,29 @@ class _Opened(NamedTuple):
 
 def _opened(opened: ExitStack, place: Place, offset: int, path: Path | None) -> _Opened | None:
     """Return what to fold with; None if the checkpoint is a later one, or lacks the version."""
-    base: StateReader = NothingSaved()
-    seal, position = BlobSeal(bytes(KEY_BYTES)), None
-    if path is not None:
-        store = RocksdbStore.open(path, read_only=True)
-        opened.callback(store.close)
-        # A live one may have moved on since it was looked at.
-        base, position, seal = store, read_position(store), place.state.seal()
-        if position is None or position.next_offset > offset:
-            return None
-        if place.version not in position.versions:
-            return None
+    if path is None:
+        return _begun(opened, place, offset, None, NothingSaved())
+    store = _read(opened, path)
+    # A live one may have moved on since it was looked at.
+    position = read_position(store)
+    if position is None or position.next_offset > offset:
+        return None
+    if place.version not in position.versions:
+        return None
+    return _begun(opened, place, offset, position, store)
+
+
+def _begun(
+    opened: ExitStack,
+    place: Place,
+    offset: int,
+    position: Position | None,
+    base: StateReader,
+) -> _Opened:
+    """Return a processor over a state at `position`, None for the first record.
+
+    It puts out what records from `offset` on cause.
+    """
     begins = place.log.bounds(place.events, place.partition)[0]
     recovery = recover_backfill(
         place.manifest,
@@ -179,7 +288,7 @@ def _opened(opened: ExitStack, place: Place, offset: int, path: Path | None) -> 
         begins,
         0,
     )
-    if path is not None and recovery.start.position is not position:
+    if position is not None and recovery.start.position is not position:
         raise StateUntrusted(recovery.rebuild or "it is of no use", attempt="an older one")
     reader = Overlay(base, lambda: temporary_store(opened))
     opened.callback(reader.close)
@@ -189,7 +298,7 @@ def _opened(opened: ExitStack, place: Place, offset: int, path: Path | None) -> 
         msgspec.structs.replace(recovery.start, publish_from=offset),
         place.pipeline.plans([place.version]),
         reader,
-        seal=seal,
+        seal=BlobSeal(bytes(KEY_BYTES)) if position is None else place.state.seal(),
         known=place.pipeline.known,
     )
     return _Opened(processor, reader, processor.next_offset)
@@ -206,7 +315,7 @@ def _fold(
     """Fold up to `offset`, and return how many records that took."""
     before = processor.acceptance.counters.records
     while processor.next_offset < offset:
-        records = _read(place, processor.next_offset, offset)
+        records = _records(place, processor.next_offset, offset)
         if not records:
             break  # a hole before it, as Kafka's logs have
         batch = processor.process(records)
@@ -220,7 +329,7 @@ def _fold(
     return processor.acceptance.counters.records - before
 
 
-def _read(place: Place, at: int, end: int) -> list[Record]:
+def _records(place: Place, at: int, end: int) -> list[Record]:
     read = place.log.read(place.events, place.partition, at, records_max=min(BATCH, end - at))
     if read and read[0].offset > at:
         begins = place.log.bounds(place.events, place.partition)[0]
@@ -238,4 +347,6 @@ def temporary_store(opened: ExitStack) -> RocksdbStore:
             attempt="free some space there, or name a directory on another disk with TMPDIR",
         ) from error
     opened.callback(shutil.rmtree, folder, ignore_errors=True)
-    return RocksdbStore.open(Path(folder) / "state")
+    store = RocksdbStore.open(Path(folder) / "state")
+    opened.callback(store.close)  # before its files go
+    return store

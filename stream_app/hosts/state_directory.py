@@ -97,6 +97,11 @@ class StateDirectory(msgspec.Struct, frozen=True):
             "its key was last rotated in",
         )
 
+    def own_public_keys(self) -> dict[str, Path]:
+        """Return the public key of every signing key whose file is here; makes none."""
+        files = sorted((self.root / "keys").glob("control*.key"))
+        return {public_key(load_or_create_signing_key(file)).hex(): file for file in files}
+
     def _keys(self) -> Path:
         # Who may write to the root may put other keys, and state that they seal, in place of ours.
         make_private_directory(self.root)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -11,7 +11,9 @@ from stream_app.core.commit import Commit, Manifest
 from stream_app.core.log import Log, Owner
 from stream_app.core.seats import SeatChange
 from stream_app.core.topics import Topics
+from stream_app.events import Control
 from stream_app.hosts.checkpoints import Checkpoint, look_at
+from stream_app.hosts.controls import newest_order
 from stream_app.hosts.joining import JOIN_RECORDS_MAX, built
 from stream_app.hosts.manifests import committed, read_manifest, settings_in_force
 from stream_app.hosts.source_status import SourceStatus, source_statuses
@@ -101,6 +103,7 @@ def status(log: Log, pipeline: str, state: StateDirectory) -> Status:
         pending = pending or in_force != newest
         rows.append(_partition(log, manifest, partition, commit, state))
     sources = source_statuses(log, manifest)
+    order = newest_order(log, pipeline)
     return Status(
         pipeline=pipeline,
         broker=log.url,
@@ -110,6 +113,7 @@ def status(log: Log, pipeline: str, state: StateDirectory) -> Status:
         partitions=rows,
         topics=_topics(log, pipeline),
         notes=_notes(rows, pending, settings.acceptance.features or {})
+        + ([] if order is None else _not_obeyed(order, rows))
         + [f"intake from {row.source}: {row.problem}" for row in sources if row.problem],
         at_ms=time.time_ns() // 1_000_000,
         intake=sources,
@@ -186,6 +190,22 @@ def _topics(log: Log, pipeline: str) -> list[TopicStatus]:
             removed = sum(start for start, _ in bounds)
             rows.append(TopicStatus(topic, partitions, offsets, records, removed))
     return rows
+
+
+def _not_obeyed(order: Control, rows: Sequence[PartitionStatus]) -> list[str]:
+    """Say which partitions have not obeyed the newest order, or not read it yet."""
+    late = [
+        str(row.partition)
+        for row in rows
+        if row.champion != order.version and all(c.control != order.id for c in row.seats)
+    ]
+    if not late:
+        return []
+    given = f"by {order.by}" if order.by else "of nobody in particular"
+    return [
+        f"an order ({given}: {order.reason}) to make {order.version} champion is in the log and "
+        f"not yet obeyed by partition {', '.join(late)}"
+    ]
 
 
 def _notes(rows: list[PartitionStatus], pending: bool, declared: Mapping[str, object]) -> list[str]:

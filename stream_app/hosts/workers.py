@@ -21,7 +21,7 @@ from stream_app.hosts.embedded import (
     open_hosts,
     run_hosts,
 )
-from stream_app.hosts.environments import accepted_environment, carried
+from stream_app.hosts.environments import carried
 from stream_app.hosts.log_url import is_kafka, open_broker
 from stream_app.hosts.pipeline_file import load_pipeline
 from stream_app.hosts.registration import register, require_settings
@@ -65,9 +65,8 @@ def run(plan: RunPlan, say: Say, stopped: StopFlag) -> None:
         plan = msgspec.structs.replace(plan, versions=hosted)
         manifest = register(log, pipeline, state.public_keys, partitions=plan.partitions)
         require_settings(log, manifest, pipeline)
-        accepted = accepted_environment(log, manifest)
         for commit in commits:
-            require_fit(pipeline, carried(commit, accepted), hosted)
+            require_fit(pipeline, carried(log, manifest, commit), hosted)
         state.seal()
         events = Topics(pipeline.name).events
         until = {p: log.bounds(events, p)[1] for p in range(manifest.partitions)}

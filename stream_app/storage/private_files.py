@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -81,7 +81,7 @@ def write_new(path: Path, data: bytes) -> bool:
     Nobody ever sees a part of the data: it is written beside and then linked into place.
     """
     with named_os_errors(path):
-        draft = _draft(path, data)
+        draft = _draft(path, (data,))
         try:
             # link, unlike rename, refuses to replace.
             os.link(draft, path)
@@ -97,8 +97,13 @@ def write_new(path: Path, data: bytes) -> bool:
 
 def replace(path: Path, data: bytes) -> None:
     """Put `data` at `path` (0600), durably: after a crash it holds the old bytes or the new."""
+    replace_in_parts(path, (data,))
+
+
+def replace_in_parts(path: Path, parts: Iterable[bytes]) -> None:
+    """Do as `replace`, with data that need not be in memory at once."""
     with named_os_errors(path):
-        draft = _draft(path, data)
+        draft = _draft(path, parts)
         try:
             draft.replace(path)
         except OSError:
@@ -107,16 +112,17 @@ def replace(path: Path, data: bytes) -> None:
         sync_directory(path.parent)
 
 
-def _draft(path: Path, data: bytes) -> Path:
+def _draft(path: Path, parts: Iterable[bytes]) -> Path:
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     draft = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(descriptor, 0o600)
-            file.write(data)
+            for part in parts:
+                file.write(part)
             file.flush()
             os.fsync(descriptor)
-    except OSError:
+    except BaseException:
         draft.unlink()
         raise
     return draft

@@ -198,7 +198,7 @@ def test_a_history_of_the_seat_that_is_not_what_the_log_ordered_is_refused(
             driver.checkpoint()
         edited = encode_commit(edit(_commit(driver)))
         driver.log._ledger["shop.ledger", 0, "commit"] = edited
-        with pytest.raises(LogUntrusted, match="the committed position of shop/0"):
+        with pytest.raises(LogUntrusted, match="committed position"):
             driver.crash()
 
 
@@ -237,3 +237,31 @@ def test_a_replay_finds_a_second_row_behind_one_that_claims_to_come_later() -> N
         report = replay(driver.log, driver.pipeline, driver._manifest, 0)
         assert report.difference is not None
         assert report.difference.position == "shop.predictions/0@10"
+
+
+def test_a_long_history_keeps_who_was_champion_when_and_the_newest_reasons() -> None:
+    with Driver(_pipeline()) as driver:
+        for i in range(40):
+            driver._order("promote", 0, version=("v2", "v1")[i % 2], reason=f"r{i}", by="ana")
+        changes = _commit(driver).seats
+        assert [change.champion for change in changes] == ["v2", "v1"] * 20
+        assert [change.reason for change in changes] == [""] * 8 + [f"r{i}" for i in range(8, 40)]
+        driver.crash()
+        _observed(driver, 0, 3)
+        assert _commit(driver).seats == changes
+
+
+def test_a_seat_that_was_moved_by_a_record_in_the_ledger_is_refused() -> None:
+    with Driver(_pipeline()) as driver:
+        _observed(driver, 0, 3)
+        driver.promote("v2")
+        _observed(driver, 3, 6)
+        commit = _commit(driver)
+        [change] = commit.seats
+        moved = msgspec.structs.replace(change, since=change.since + 1)
+        forged = msgspec.structs.replace(commit, seats=[moved])
+        driver.log._ledger["shop.ledger", 0, "commit"] = encode_commit(forged)
+        with pytest.raises(LogUntrusted, match="do not agree about v2"):
+            replay(driver.log, driver.pipeline, driver._manifest, 0)
+        with pytest.raises(LogUntrusted, match="do not agree about v2"):
+            driver.crash()

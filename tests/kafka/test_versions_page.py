@@ -26,7 +26,7 @@ def typed(
     directory = tmp_path_factory.mktemp("page")
     environment = {
         "STREAM_APP_BROKER": f"kafka://{broker.bootstrap}",
-        "STREAM_APP_TOPIC_PREFIX": f"{uuid.uuid4().hex[:12]}.",
+        "STREAM_APP_KAFKA_TOPIC_PREFIX": f"{uuid.uuid4().hex[:12]}.",
     }
 
     def make_topics(line: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import closing
 
 import msgspec
@@ -25,12 +26,14 @@ def differences(log: Log, pipeline: Pipeline, partition: int, seal: BlobSeal) ->
 
     `pipeline` declares every version; the undisturbed fold has all of them from the beginning.
     """
-    manifest = read_manifest(log, pipeline.name)
-    events = all_records(log, Topics(pipeline.name).events, partition)
+    manifest, topics = read_manifest(log, pipeline.name), Topics(pipeline.name)
+    events = all_records(log, topics.events, partition)
     again = _folded(log, events, manifest, pipeline, partition, seal)
-    found = _wrong_seats(log, events, manifest, partition)
-    for topic in Topics(pipeline.name).all(pipeline.versions):
-        if topic != Topics(pipeline.name).events:
+    letters = all_records(log, topics.dead_letters, partition)
+    rows = all_records(log, topics.predictions, partition)
+    found = wrong_seats(events, letters, rows, manifest.initial_champion)
+    for topic in topics.all(pipeline.versions):
+        if topic != topics.events:
             ours = all_records(log, topic, partition)
             found += _differing(topic, ours, all_records(again, topic, partition))
     one, other = (
@@ -42,27 +45,23 @@ def differences(log: Log, pipeline: Pipeline, partition: int, seal: BlobSeal) ->
     return found
 
 
-def promotions(events: list[Record]) -> dict[int, str]:
-    """Return every order in the log: the version by the first offset that it holds for."""
-    orders = {}
-    for record in events:
-        if b'"action":"promote"' in record.value:
-            orders[record.offset + 1] = str(json.loads(record.value)["version"])
-    return orders
+def wrong_seats(
+    events: Sequence[Record], letters: Sequence[Record], rows: Sequence[Record], initial: str
+) -> list[str]:
+    """Compare who predicted with what the orders say, by nothing but a partition's own bytes.
 
-
-def _wrong_seats(log: Log, events: list[Record], manifest: Manifest, partition: int) -> list[str]:
-    """Compare who predicted with what the orders say, by nothing but the records' own bytes."""
-    topics = Topics(manifest.pipeline)
-    letters = all_records(log, topics.dead_letters, partition)
+    `letters` and `rows` are its dead letters and predictions. Every order counts, so all have to
+    be ones that can be obeyed.
+    """
     refused = {source_offset(letter) for letter in letters}
-    orders, champion = promotions(events), manifest.initial_champion
-    expected = []
+    champion, expected = initial, []
     for record in events:
-        champion = orders.get(record.offset, champion)
-        if record.offset not in refused and b'"kind":"observation"' in record.value:
+        if record.offset in refused:
+            continue
+        if b'"kind":"observation"' in record.value:
             expected.append((record.offset, champion))
-    rows = all_records(log, topics.predictions, partition)
+        elif b'"action":"promote"' in record.value:
+            champion = str(json.loads(record.value)["version"])
     said = [(source_offset(row), str(json.loads(row.value)["version"])) for row in rows]
     if said == expected:
         return []

@@ -8,6 +8,7 @@ from river import base, drift, forest, linear_model, metrics, naive_bayes, prepr
 
 from stream_app.codec.limits import Limits
 from stream_app.core.pipeline import DriftMonitor, Labels, Pipeline, Version
+from stream_app.core.settings import ModelPer
 from stream_app.learning.tasks import Binary
 from tests.recovery.brittle import Brittle, Gusty
 
@@ -92,7 +93,7 @@ def small(
     )
 
 
-def contest(*versions: str) -> Pipeline:
+def contest(*versions: str, model_per: ModelPer = "pipeline") -> Pipeline:
     """Return a pipeline of these of its three versions, which are quick and do not agree."""
     linear = preprocessing.StandardScaler() | linear_model.LogisticRegression()
     declared = {
@@ -107,6 +108,7 @@ def contest(*versions: str) -> Pipeline:
         labels=Labels(wait=timedelta(minutes=10)),
         versions={name: declared[name] for name in versions or declared},
         initial_champion="v1",
+        model_per=model_per,
         evaluate_every=50,
         digest_every=100,
     )

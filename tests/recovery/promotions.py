@@ -92,7 +92,7 @@ class Promotions:
     ) -> None:
         """Start `run`, send it records and orders, kill it: while it starts, or at work."""
         before = self._position(log)
-        works = self._random.random() >= STARTING_SHARE
+        works = before == 0 or self._random.random() >= STARTING_SHARE
         process = Fork(self._command("run"))
         try:
             for number in range(orders + 1):

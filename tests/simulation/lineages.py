@@ -94,9 +94,10 @@ class Lineages(Simulation):
         return commit
 
     def saved_keys(self) -> dict[str, list[bytes]]:
-        """Return the keys of what the live state has saved of versions."""
-        families = self._disk.families
-        return {f: sorted(rows) for f, rows in families.items() if f.startswith("version.")}
+        """Return the keys of what the live state has saved of versions, digests aside."""
+        families = {f: rows for f, rows in self._disk.families.items() if f.startswith("version.")}
+        # Digests of models (`g`) are written when somebody has asked for them.
+        return {f: sorted(k for k in rows if k[:1] != b"g") for f, rows in families.items()}
 
     def published_to(self, version: str) -> int:
         """Return up to where a version's outputs are out."""

@@ -25,6 +25,11 @@ def test_worlds_in_storm_come_to_what_they_come_to_in_calm() -> None:
     assert befell["crashes"] > SEEDS
     for fault in ("failures", "frozen", "fenced", "states rolled back", "states lost"):
         assert befell[fault] > SEEDS // 5, befell
+    for what in ("redeployed", "backfills", "joined"):
+        assert befell[what] > SEEDS // 3, befell
+    for what in ("seated at the committed position", "forged seat", "backfills frozen"):
+        assert befell[what] > SEEDS // 15, befell
+    assert befell["stuck"] > SEEDS // 30, befell
     for what in ("altered", "foreign", "lost records", "older log", "position lost"):
         assert befell[what] > SEEDS // 20, befell
 
@@ -33,7 +38,7 @@ def test_each_mutant_of_the_protocol_is_told_from_it() -> None:
     found = dict(survivals(list(MUTANTS), MUTANT_SEEDS))
     table = "\n".join(f"{seeds:6} seeds survived by: {name}" for name, seeds in found.items())
     print(table)
-    assert len(found) > 40
+    assert len(found) > 60
     assert max(found.values()) < MUTANT_SEEDS, table
 
 

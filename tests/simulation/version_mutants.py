@@ -210,18 +210,6 @@ def a_family_is_copied_on_top_of_an_older_one(patch: Patch) -> None:
 
 
 @mutant
-def a_position_lists_a_family_in_pieces(patch: Patch) -> None:
-    real = PartitionHost.checkpoint
-
-    def checkpoint(self: Any) -> None:
-        saved = self._store and read_position(self._store)
-        if self.joining is None or saved is None or saved.next_offset < self.next_offset:
-            real(self)
-
-    patch.setattr(PartitionHost, "checkpoint", checkpoint)
-
-
-@mutant
 def what_a_version_was_is_forgotten_when_another_joins(patch: Patch) -> None:
     def forgetful(found: Any, commit: Any, *_rest: Any) -> Any:
         return msgspec.structs.replace(found, left_definitions=commit.left_definitions)

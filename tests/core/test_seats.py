@@ -259,7 +259,8 @@ def test_a_seat_that_was_moved_by_a_record_in_the_ledger_is_refused() -> None:
         commit = _commit(driver)
         [change] = commit.seats
         moved = msgspec.structs.replace(change, since=change.since + 1)
-        forged = msgspec.structs.replace(commit, seats=[moved])
+        seat = Seat("v2", moved.since)
+        forged = msgspec.structs.replace(commit, seat=seat, seats=[moved])
         driver.log._ledger["shop.ledger", 0, "commit"] = encode_commit(forged)
         with pytest.raises(LogUntrusted, match="do not agree about v2"):
             replay(driver.log, driver.pipeline, driver._manifest, 0)

@@ -100,6 +100,16 @@ def decode_commit(value: bytes, where: str) -> Commit:
     return commit
 
 
+def require_built(commit: Commit, version: str, where: str) -> None:
+    """Raise `LogUntrusted` unless a commit record is one of a backfill of that version."""
+    if commit.versions.keys() != {version}:
+        listed = ", ".join(sorted(commit.versions)) or "no version"
+        raise LogUntrusted(
+            f"the committed position of the backfill of {version} in {where} lists {listed}.",
+            attempt="restore the log from a backup: its ledger was changed",
+        )
+
+
 def decode_manifest(value: bytes, where: str) -> Manifest:
     """Return the manifest in `value`; raises `LogUntrusted`."""
     manifest = _decode(value, _decode_manifest, f"the manifest of {where}")

@@ -8,6 +8,7 @@ import msgspec
 
 from stream_app.core.authority import Keys
 from stream_app.core.environment import Environment
+from stream_app.core.seats import Order
 from stream_app.core.store import StateReader
 from stream_app.errors import StateUntrusted
 
@@ -18,6 +19,7 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where a state stands; `controls` are the ids that have acted, each once and for ever.
 
     `keys` are those in force there, None for the manifest's: as long as no control changed them.
+    `orders` are the promote controls among them, which the history of the seat has to tell.
     """
 
     log_id: str
@@ -32,6 +34,7 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
     settings_since: int
     controls: list[str]
     keys: Keys | None = None
+    orders: list[Order] = []
 
     def encode(self) -> bytes:
         """Return the position's bytes."""

@@ -27,7 +27,7 @@ from stream_app.core.memory import Memory
 from stream_app.core.placement import Placement
 from stream_app.core.position import POSITION, Position
 from stream_app.core.reporting import Reporting
-from stream_app.core.seats import REASON_CHARS_MAX, SeatChange, Seats
+from stream_app.core.seats import REASON_CHARS_MAX, Order, SeatChange, Seats
 from stream_app.core.settings import Settings, differences, read_settings
 from stream_app.core.store import Image, StateReader
 from stream_app.core.topics import is_name
@@ -71,11 +71,14 @@ class PartitionProcessor:
         self.authority = Authority(
             manifest.pipeline, manifest.log_id, manifest.public_keys, start.position.keys
         )
+        self._orders = list(start.position.orders)
         self._seats = Seats(start.seat, start.seats, start.committed)
         for change in self._seats.reach(self.next_offset):
             self._require_order(change)
         self._turn = self._seats.turn
         self._speaks = not start.backfill  # for acceptance, too
+        for order in self._orders:
+            self._require_told(order)
         self._emitter = Emitter(manifest.pipeline, partition, self._seats.seat.champion)
         self.acceptance = Acceptance.load(self._settings.acceptance, self._settings_since, reader)
         context = f"{manifest.log_id}/{manifest.pipeline}/{partition}"
@@ -282,11 +285,10 @@ class PartitionProcessor:
         name = event.version
         if name is None or not is_name(name):
             raise Refusal("bad_promote", "version", "a promote control names a version")
-        if not self._speaks:
-            return
-        if record.offset < self._seats.decided:
-            if not self._seats.agrees(event.id, name, record.offset + 1):
-                raise self._unordered(name, record.offset + 1)
+        order = Order(record.offset + 1, name, event.id)
+        self._orders.append(order)
+        if not self._speaks or record.offset < self._seats.decided:
+            self._require_told(order)
             return
         if name == self._seats.seat.champion:
             return
@@ -314,7 +316,7 @@ class PartitionProcessor:
         if change.sig:
             ordered = self.authority.ordered(change, self._partition)
         else:
-            ordered = change.control in self._controls
+            ordered = Order(change.since, change.champion, change.control) in self._orders
         if not ordered:
             raise self._unordered(change.champion, change.since)
 
@@ -325,6 +327,11 @@ class PartitionProcessor:
             f"agree about {champion} at {since}: no valid order is known for what is there.",
             attempt="restore the log from a backup: its ledger was changed",
         )
+
+    def _require_told(self, order: Order) -> None:
+        """Raise `LogUntrusted` where the history of the seat leaves an order out."""
+        if self._speaks and not self._seats.tells(order):
+            raise self._unordered(order.champion, order.since)
 
     def _take_turn(self, next_offset: int) -> None:
         """Let the seat change where it is due."""
@@ -446,6 +453,7 @@ class PartitionProcessor:
             settings_since=self._settings_since,
             controls=sorted(self._controls),
             keys=self.authority.changed,
+            orders=list(self._orders),
         )
 
     def saved(self) -> None:

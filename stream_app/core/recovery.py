@@ -12,7 +12,7 @@ import msgspec
 
 from stream_app.core.batch import Start
 from stream_app.core.chain import Chain
-from stream_app.core.commit import SEMANTICS, Commit, Manifest, VersionCommit
+from stream_app.core.commit import SEMANTICS, Commit, Manifest, VersionCommit, require_built
 from stream_app.core.declaration import Declaration
 from stream_app.core.environment import this_environment
 from stream_app.core.position import Position
@@ -60,6 +60,8 @@ def recover(
             f"version {champion} is the champion of {where}, and is not among the versions to run.",
             attempt=f"declare {champion} again: its predictions are the ones downstream reads",
         )
+    if commit is not None:
+        _require_seat(commit, first, where)
     committed = commit.next_offset if commit is not None else origin
     position, rebuild = _position(manifest, partition, saved, hosted, committed)
     require_unbroken(where, log_start, position.next_offset)
@@ -76,6 +78,18 @@ def recover(
     chain = bytes.fromhex(commit.chain) if commit is not None else None
     rebuild = rebuild if committed > origin else None
     return Recovery(start, chain, rebuild, leaving, not_hosted)
+
+
+def _require_seat(commit: Commit, first: Seat, where: str) -> None:
+    """Raise `LogUntrusted` unless the seat is what its history has made it."""
+    obeyed = [change for change in commit.seats if not change.refused]
+    made = Seat(obeyed[-1].champion, obeyed[-1].since) if obeyed else first
+    if commit.seat != made:
+        raise LogUntrusted(
+            f"the committed position of {where} says that {commit.seat.champion} is champion since "
+            f"{commit.seat.since}, and by its own history {made.champion} is since {made.since}.",
+            attempt="restore the log from a backup: its ledger was changed",
+        )
 
 
 def _left_definitions(commit: Commit | None, left: Collection[str]) -> dict[str, str]:
@@ -106,6 +120,7 @@ def recover_backfill(
     where = f"{pipeline.name}/{version}/{partition}"
     origin = manifest.origins[partition]
     if commit is not None:
+        require_built(commit, version, f"{pipeline.name}/{partition}")
         require_fit(pipeline, commit, None)
         hosted = dict(commit.versions)
     else:

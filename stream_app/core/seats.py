@@ -43,10 +43,23 @@ class SeatChange(msgspec.Struct, frozen=True, omit_defaults=True):
     ts_ms: int = 0
 
 
+class Order(msgspec.Struct, frozen=True):
+    """A promote control that was in the log: `champion` was to have the seat from `since` on."""
+
+    since: int
+    champion: str
+    control: str
+
+
+def _order(change: SeatChange) -> Order:
+    return Order(change.since, change.champion, change.control)
+
+
 class Seats:
     """The seat of one partition as of a position, and all changes up to `decided` or made since."""
 
     def __init__(self, first: Seat, changes: Sequence[SeatChange], decided: int) -> None:
+        self._first = first
         self.seat = first
         self.decided = decided
         self._changes = sorted(changes, key=lambda change: change.since)
@@ -70,14 +83,18 @@ class Seats:
                 self.seat = Seat(change.champion, change.since)
         return due
 
-    def agrees(self, control: str, champion: str, since: int) -> bool:
-        """Tell whether what was settled of an order is what its record says."""
-        mine = [change for change in self._changes if change.control == control]
-        return all((change.champion, change.since) == (champion, since) for change in mine)
-
     def change(self, change: SeatChange) -> None:
         """Take a change that comes after all others."""
         self._changes.append(change)
+
+    def tells(self, order: Order) -> bool:
+        """Tell whether the history has what came of an order, where anything could come of it."""
+        champion = self._first.champion
+        for change in self._changes:
+            if change.since >= order.since:
+                break
+            champion = champion if change.refused else change.champion
+        return champion == order.champion or any(order == _order(row) for row in self._changes)
 
     def changes(self) -> list[SeatChange]:
         """Return every change that has come so far; older ones without their reasons.

@@ -97,7 +97,7 @@ def look_at(path: Path, manifest: Manifest, partition: int, seal: BlobSeal | Non
             seen = _described(seen, position, rolled_back=store.rolled_back)
             if seal is not None:
                 context = f"{manifest.log_id}/{manifest.pipeline}/{partition}"
-                blobs = _verified(store, store.families(), seal, context)
+                blobs = verify_blobs(store, store.families(), seal, context)
                 seen = msgspec.structs.replace(seen, blobs=blobs)
         finally:
             store.close()
@@ -117,7 +117,7 @@ def _described(seen: Checkpoint, position: Position | None, *, rolled_back: bool
     )
 
 
-def _verified(store: StateReader, families: set[str], seal: BlobSeal, context: str) -> int:
+def verify_blobs(store: StateReader, families: set[str], seal: BlobSeal, context: str) -> int:
     """Open every sealed blob; raises `StateUntrusted`. Families are as the core lays them out."""
     count = 0
     for family in sorted(families):

@@ -6,12 +6,12 @@ from collections.abc import Callable, Collection
 
 import msgspec
 
-from stream_app.core.commit import Commit, decode_commit
+from stream_app.core.commit import Commit, decode_commit, require_built
 from stream_app.core.joining import require_same_fold
 from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.topics import Topics
-from stream_app.errors import StreamAppError
+from stream_app.errors import LogUntrusted, StreamAppError
 from stream_app.hosts.partition_host import PartitionHost
 
 # A join holds the partition up while it learns what the backfill lacks: a few seconds' worth.
@@ -35,7 +35,11 @@ def built(log: Log, pipeline: str, version: str, partition: int) -> Commit | Non
     if log.keeps_ledgers_in_topics and ledger not in log.topics():
         return None
     found = log.ledger_get(ledger, partition, "commit")
-    return None if found is None else decode_commit(found, f"{pipeline}/{version}/{partition}")
+    if found is None:
+        return None
+    commit = decode_commit(found, f"{pipeline}/{version}/{partition}")
+    require_built(commit, version, f"{pipeline}/{partition}")
+    return commit
 
 
 def joinable(
@@ -52,13 +56,21 @@ def joinable(
     for name, definition in pipeline.definitions().items():
         if name in live.versions or (wanted is not None and name not in wanted):
             continue
-        commit = built(log, pipeline.name, name, partition)
+        try:
+            commit = built(log, pipeline.name, name, partition)
+        except LogUntrusted as error:
+            waits.append(_cannot_join(name, error))
+            continue
         why = _why_not(name, definition, commit, live)
         if why is None:
             ready.append(name)
         else:
             waits.append(Waits(name, why))
     return ready, waits
+
+
+def _cannot_join(name: str, error: StreamAppError) -> Waits:
+    return Waits(name, f"its backfill cannot join: {error.problem}")
 
 
 def _why_not(name: str, definition: str, commit: Commit | None, live: Commit) -> str | None:
@@ -111,7 +123,7 @@ class BackfillJoins:
             ready = self._bring_nearer(host)
         except StreamAppError as error:
             name = self._names.pop(0)
-            self._left_out(Waits(name, f"its backfill cannot join: {error.problem}"))
+            self._left_out(_cannot_join(name, error))
             self.close()
             return bool(self._names)
         if ready is not None:
@@ -131,6 +143,7 @@ class BackfillJoins:
                 return None
         backfill.finish()
         require_same_fold(host.processor, backfill.processor, name)
+        backfill.require_whole()
         return backfill
 
     def close(self) -> None:

@@ -37,6 +37,7 @@ from stream_app.core.store import Image, StateStore
 from stream_app.core.topics import Topics
 from stream_app.errors import Fenced, LogUntrusted, PositionMissing, StateUntrusted
 from stream_app.hosts.checkpoint_pace import Pace
+from stream_app.hosts.checkpoints import verify_blobs
 from stream_app.hosts.environments import carried
 from stream_app.hosts.manifests import committed
 from stream_app.hosts.published import has_records, published_topic
@@ -353,6 +354,12 @@ class PartitionHost:
         assert self._store is not None  # noqa: S101 - asked of an open host
         return self._store
 
+    def require_whole(self) -> None:
+        """Read all that is saved and open every sealed blob; raises `StateUntrusted`."""
+        name = self._manifest.pipeline
+        context = f"{self._manifest.log_id}/{name}/{self.partition}"
+        verify_blobs(self.store, self.store.families(), self._seal, context)
+
     def _live(self, records: list[Record]) -> None:
         began = time.monotonic()
         batch = self.processor.process(records)
@@ -419,6 +426,7 @@ class PartitionHost:
                 "stays, restore the log from a backup",
             )
         self._verify_keys()
+        self._verify_settings()
         self._reached("chain verified")
 
     def _verify_keys(self) -> None:
@@ -428,6 +436,19 @@ class PartitionHost:
             raise StateUntrusted(
                 f"the checkpoint of {self._topics.events}/{self.partition} has other keys for "
                 "controls than the committed position.",
+                attempt="delete the state directory: the state is built again from the log",
+            )
+
+    def _verify_settings(self) -> None:
+        """Refuse a checkpoint with other settings: the same records have made them."""
+        ours, commit = self.processor.position(), self.commit
+        if commit is not None and (ours.settings, ours.settings_since) != (
+            commit.settings,
+            commit.settings_since,
+        ):
+            raise StateUntrusted(
+                f"the checkpoint of {self._topics.events}/{self.partition} has other settings than "
+                "the committed position.",
                 attempt="delete the state directory: the state is built again from the log",
             )
 

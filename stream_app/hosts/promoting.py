@@ -17,7 +17,7 @@ from stream_app.errors import SeatRefused, UsageError
 from stream_app.hosts.controls import append_promote, newest_order
 from stream_app.hosts.joining import built
 from stream_app.hosts.manifests import committed
-from stream_app.hosts.signing_keys import signer_here
+from stream_app.hosts.signing_keys import signer_at, signer_here
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.near_names import did_you_mean
 
@@ -161,7 +161,6 @@ def seat_at_committed(
     and `LogBusy` while a process of this machine holds a partition.
     """
     require_promotable(log, manifest, version)
-    signer = signer_here(log, manifest, state)
     ledger, rows = Topics(manifest.pipeline).ledger, []
     for partition in range(manifest.partitions):
         claim = log.claim(ledger, partition)
@@ -181,6 +180,7 @@ def seat_at_committed(
                     by=(by or "")[:REASON_CHARS_MAX],
                     ts_ms=time.time_ns() // 1_000_000,
                 )
+                signer = signer_at(manifest, commit, state)
                 sig = signer.signed(seat_control(change), manifest).sig
                 change = msgspec.structs.replace(change, sig=sig or "")
                 seated = msgspec.structs.replace(

@@ -44,9 +44,11 @@ class PublishedRows:
         self._ignored = {version.encode() for version in ignored}
         present = topic in log.topics()
         start = log.bounds(topic, partition)[0] if present else 0
-        # Retention has taken the first ones: where the rest begins is found by comparing.
-        self._cut = start > 0
-        self._rows = self._read(self._begin(start, first)) if present else iter(())
+        begin = self._begin(start, first) if present else start
+        # Retention has taken the first ones: where the rest begins is found by comparing. A row
+        # from before `first` that is left tells that it has taken none of those from there on.
+        self._cut = begin == start > 0
+        self._rows = self._read(begin) if present else iter(())
         self._next: Record | None = next(self._rows, None)
         self.compared = 0
         self.skipped = 0
@@ -101,18 +103,22 @@ class PublishedRows:
             return False
         return caused < begins or not _same(first, output)
 
-    def compare_end(self, next_offset: int) -> Difference | None:
-        """Find a row that nothing before `next_offset` caused, and that claims it did."""
+    def compare_end(self, next_offset: int, *, to_the_last: bool) -> Difference | None:
+        """Find a row that nothing before `next_offset` caused, and that claims it did.
+
+        Rows from beyond it may follow, published since the replay began, or not asked for; with
+        `to_the_last` whatever stands behind those is looked at, too.
+        """
         record = self._next
-        if record is None:
-            return None
-        source = dict(record.headers).get("source", b"").decode("utf-8", "replace")
-        caused = source_offset(record)
-        # What names no offset was not put out by us, or was damaged since.
-        if caused is not None and caused >= next_offset:
-            return None  # published since the replay began, or beyond its end
-        value = record.value.decode("utf-8", "replace")
-        return Difference(record.position, source, "value", value, None)
+        while record is not None:
+            caused = source_offset(record)
+            # What names no offset was not put out by us, or was damaged since.
+            if caused is None or caused < next_offset:
+                source = dict(record.headers).get("source", b"").decode("utf-8", "replace")
+                value = record.value.decode("utf-8", "replace")
+                return Difference(record.position, source, "value", value, None)
+            record = self._next = next(self._rows, None) if to_the_last else None
+        return None
 
 
 def _same(record: Record, output: Output) -> bool:

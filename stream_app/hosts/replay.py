@@ -385,12 +385,13 @@ class _Replay:
         """Compare what the fold came to, and look for outputs nothing caused."""
         segment, commit = self._ground.segment, self._ground.folded.commit
         difference = None
-        if segment.end == commit.next_offset:
+        whole_rest = segment.end == commit.next_offset
+        if whole_rest:
             difference = self._differing("chain", commit.chain, self._processor.chain.hex())
         elif segment.closing is not None:
             difference = self._compare_states(segment.closing)
         for rows in self._published.values():
-            difference = difference or rows.compare_end(segment.end)
+            difference = difference or rows.compare_end(segment.end, to_the_last=whole_rest)
         return difference
 
     def _compare_states(self, closing: str) -> Difference | None:

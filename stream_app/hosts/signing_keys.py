@@ -6,7 +6,7 @@ import msgspec
 
 from stream_app.codec.signatures import public_key
 from stream_app.core.authority import Keys
-from stream_app.core.commit import Manifest
+from stream_app.core.commit import Commit, Manifest
 from stream_app.core.log import Log
 from stream_app.hosts.controls import Signer, append_keys
 from stream_app.hosts.manifests import committed, newest_keys, read_manifest
@@ -30,6 +30,15 @@ def signer_here(log: Log, manifest: Manifest, state: StateDirectory) -> Signer:
     """Return a key that is in force now and whose file is here; raises `StateUntrusted`."""
     in_force = newest_keys(log, manifest).in_force
     return Signer(*state.signer(manifest.pipeline, in_force))
+
+
+def signer_at(manifest: Manifest, commit: Commit, state: StateDirectory) -> Signer:
+    """Return a key that is in force at a committed position; raises `StateUntrusted`.
+
+    Newer keys may stand in the log behind it, where the fold does not know them yet.
+    """
+    keys = commit.keys if isinstance(commit.keys, Keys) else manifest.first_keys()
+    return Signer(*state.signer(manifest.pipeline, keys.in_force))
 
 
 def key_rows(log: Log, pipeline: str, state: StateDirectory) -> list[KeyRow]:

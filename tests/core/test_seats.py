@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ from stream_app.errors import LogUntrusted, UsageError, VersionFailed
 from stream_app.events import Control
 from stream_app.hosts.controls import signed
 from stream_app.hosts.driver import _TEST_KEY, Driver
-from stream_app.hosts.replay import replay
+from stream_app.hosts.replay import replay, replay_segment, whole
 from stream_app.outputs import DeadLetter, Prediction
 from tests.recovery.brittle import Brittle
 
@@ -156,6 +157,88 @@ def test_a_seat_in_the_ledger_that_no_record_ordered_is_refused() -> None:
             driver.crash()
 
 
+def _erased(commit: Commit) -> Commit:
+    return msgspec.structs.replace(commit, seats=[], seat=Seat("v1", 0))
+
+
+def _another_seat(commit: Commit) -> Commit:
+    return msgspec.structs.replace(commit, seat=Seat("v3", 4))
+
+
+def _another_champion(commit: Commit) -> Commit:
+    [change] = commit.seats
+    seats = [msgspec.structs.replace(change, champion="v3")]
+    return msgspec.structs.replace(commit, seats=seats, seat=Seat("v3", 4))
+
+
+def _obeyed_later(commit: Commit) -> Commit:
+    [change] = commit.seats
+    seats = [msgspec.structs.replace(change, since=6)]
+    return msgspec.structs.replace(commit, seats=seats, seat=Seat("v2", 6))
+
+
+def _again_for_another(commit: Commit) -> Commit:
+    seats = [*commit.seats, SeatChange(7, "v3", commit.seats[0].control)]
+    return msgspec.structs.replace(commit, seats=seats, seat=Seat("v3", 7))
+
+
+@pytest.mark.parametrize(
+    "edit", [_erased, _another_seat, _another_champion, _obeyed_later, _again_for_another]
+)
+@pytest.mark.parametrize("saved", [True, False])
+def test_a_history_of_the_seat_that_is_not_what_the_log_ordered_is_refused(
+    edit: Callable[[Commit], Commit], saved: bool
+) -> None:
+    models = {v: linear_model.LogisticRegression() for v in ("v1", "v2", "v3")}
+    with Driver(_pipeline(**models)) as driver:
+        _observed(driver, 0, 3)
+        driver.promote("v2")
+        _observed(driver, 3, 6)
+        if saved:
+            driver.checkpoint()
+        edited = encode_commit(edit(_commit(driver)))
+        driver.log._ledger["shop.ledger", 0, "commit"] = edited
+        with pytest.raises(LogUntrusted, match="committed position"):
+            driver.crash()
+
+
+def _without(driver: Driver, first: int, end: int) -> None:
+    held = driver.log._partition("shop.predictions", 0)
+    held.records = [row for row in held.records if not first <= row.offset < end]
+
+
+@pytest.mark.parametrize("end", [60, 100])
+def test_a_replay_from_a_place_on_takes_no_row_for_gone_that_retention_has_left_behind(
+    end: int,
+) -> None:
+    with Driver(_pipeline()) as driver:
+        _observed(driver, 0, 100)
+        driver.log.retain("shop.predictions", 0, from_offset=20)
+        _without(driver, 40, end)
+        found = whole(driver.log, driver.pipeline, driver._manifest, 0, None)
+        assert found is not None
+        segment = msgspec.structs.replace(found[1], first=40)
+        report = replay_segment(driver.log, driver.pipeline, driver._manifest, found[0], segment)
+        assert report.skipped == 0
+        assert report.difference is not None
+        assert report.difference.source == "shop.events/0@40"
+
+
+def test_a_replay_finds_a_second_row_behind_one_that_claims_to_come_later() -> None:
+    with Driver(_pipeline()) as driver:
+        _observed(driver, 0, 9)
+        [row] = driver.log.read("shop.predictions", 0, 5, records_max=1)
+        later = tuple(
+            (name, b"shop.events/0@99" if name == "source" else value)
+            for name, value in row.headers
+        )
+        for number, headers in enumerate((later, row.headers)):
+            driver.log.append_at("shop.predictions", 0, 9 + number, 0, row.key, row.value, headers)
+        report = replay(driver.log, driver.pipeline, driver._manifest, 0)
+        assert report.difference is not None
+        assert report.difference.position == "shop.predictions/0@10"
+
+
 def test_a_long_history_keeps_who_was_champion_when_and_the_newest_reasons() -> None:
     with Driver(_pipeline()) as driver:
         for i in range(40):
@@ -176,7 +259,8 @@ def test_a_seat_that_was_moved_by_a_record_in_the_ledger_is_refused() -> None:
         commit = _commit(driver)
         [change] = commit.seats
         moved = msgspec.structs.replace(change, since=change.since + 1)
-        forged = msgspec.structs.replace(commit, seats=[moved])
+        seat = Seat("v2", moved.since)
+        forged = msgspec.structs.replace(commit, seat=seat, seats=[moved])
         driver.log._ledger["shop.ledger", 0, "commit"] = encode_commit(forged)
         with pytest.raises(LogUntrusted, match="do not agree about v2"):
             replay(driver.log, driver.pipeline, driver._manifest, 0)

@@ -409,10 +409,11 @@ def _directory() -> tempfile.TemporaryDirectory[str]:
 
 @cache
 def _state() -> StateDirectory:
-    """Return a state directory that has the key which worlds begin with."""
+    """Return a state directory that has every key of the worlds, whichever is in force."""
     state = StateDirectory(Path(_directory().name) / "state")
     state.seal()
-    file = state.signing_key_file(NAME, "k1")
-    file.write_bytes(PRIVATE_KEYS["k1"])
-    file.chmod(0o600)
+    for name, private in PRIVATE_KEYS.items():
+        file = state.signing_key_file(NAME, name)
+        file.write_bytes(private)
+        file.chmod(0o600)
     return state

@@ -54,7 +54,7 @@ def accepted_environment(log: Log, manifest: Manifest) -> Environment | None:
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise _untrusted(manifest, str(error)) from None
     keys = newest_keys(log, manifest)
-    public = (keys.in_force | keys.revoked).get(key_name_of(control.sig or "") or "")
+    public = keys.in_force.get(key_name_of(control.sig or "") or "")
     message = canonical(msgspec.to_builtins(control), manifest.pipeline, manifest.log_id)
     if public is None or not verify(bytes.fromhex(public), message, control.sig or ""):
         raise _untrusted(manifest, "it is not signed for this log")

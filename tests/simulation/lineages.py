@@ -33,7 +33,15 @@ from stream_app.hosts.promoting import seat_at_committed
 from stream_app.hosts.state_directory import StateDirectory
 from tests.simulation.doubles import Crash, Disk, Life, SimLog, turn_of
 from tests.simulation.reference import SeatRow
-from tests.simulation.simulation import STEPS_MAX, Backup, Outcome, Simulation, Wrong, seats_of
+from tests.simulation.simulation import (
+    LIVES_MAX,
+    STEPS_MAX,
+    Backup,
+    Outcome,
+    Simulation,
+    Wrong,
+    seats_of,
+)
 from tests.simulation.world import NAME, PRIVATE_KEYS, VERSIONS, World
 
 _LEDGER = Topics(NAME).ledger
@@ -79,9 +87,10 @@ class Lineages(Simulation):
         if self._live_or_none() is not None:
             for name in sorted(set(VERSIONS) - self.live().versions.keys()):
                 self._build(name)
-        while not self._live():
-            pass
-        return self.standing()
+        for _ in range(LIVES_MAX):
+            if self._live():
+                return self.standing()
+        raise Wrong("it does not come to an end")
 
     def standing(self) -> Outcome:
         """Return what has come of it until now."""

@@ -99,6 +99,8 @@ class Simulation:
         while not self._live():
             lives += 1
             self._storm = self._storm and lives < LIVES_MAX
+            if lives > 2 * LIVES_MAX:
+                raise Wrong("it does not come to an end")
             if self._draw.random() < 0.3:
                 self._thaw()
         self._thaw()

@@ -145,7 +145,13 @@ def a_backfill_goes_on_although_its_version_has_joined(patch: Patch) -> None:
 @mutant
 def a_backfill_puts_out_again_what_live_did(patch: Patch) -> None:
     real: Any = recovery.recover_backfill
-    patch.setattr(partition_host, "recover_backfill", lambda *args: real(*args[:-1], 0))
+
+    def recover(*args: Any, **kw: Any) -> Any:
+        found = real(*args, **kw)
+        start = msgspec.structs.replace(found.start, publish_from=found.start.committed)
+        return msgspec.structs.replace(found, start=start)
+
+    patch.setattr(partition_host, "recover_backfill", recover)
 
 
 # --- joins ----------------------------------------------------------------------------------------

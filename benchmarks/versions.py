@@ -51,7 +51,7 @@ T0 = 1_700_000_000_000
 class Shop:
     """A pipeline's file, log and state in a folder, driven by its commands."""
 
-    def __init__(self, folder: Path, keep: int = 200_000) -> None:
+    def __init__(self, folder: Path, keep: int = 100_000) -> None:
         self.folder = folder
         self._keep = keep
         self.declare("v1")

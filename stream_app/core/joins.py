@@ -14,9 +14,9 @@ from stream_app.codec.incoming import IncomingControl, IncomingLabel
 from stream_app.core.acceptance import Acceptance
 from stream_app.core.authority import Authority, Keys
 from stream_app.core.commit import Commit, Manifest
+from stream_app.core.controls import require_fixed, require_form
 from stream_app.core.settings import Settings, read_settings
 from stream_app.core.store import NothingSaved
-from stream_app.core.topics import is_name
 from stream_app.errors import StreamAppError
 from stream_app.events import Feature, LabelValue, Refusal
 from stream_app.learning.definition import OtherCode, build
@@ -26,7 +26,6 @@ from stream_app.records import Record
 
 # What waits for a label needs no features here: whoever wants them takes them when it is observed.
 _NO_FEATURES: dict[str, Feature] = {}
-_OF_NO_CONCERN = ("promote", "environment")
 COMPARED = (
     "observations",
     "labels_joined",
@@ -123,16 +122,13 @@ class Joins:
         self._authority.check(event, record, acted=acted)
         if acted:
             return
+        require_form(event)
         if event.action == "settings":
             self._change_settings(event, record)
         elif event.action == "time":
             self.expired.extend(self.acceptance.set_time(event.ts_ms))
         elif event.action == "key":
             self._authority.change(event)
-        elif event.action == "promote" and (event.version is None or not is_name(event.version)):
-            raise Refusal("bad_promote", "version", "a promote control names a version")
-        elif event.action not in _OF_NO_CONCERN:
-            raise Refusal("unknown_action", "action", f"there is no action {event.action[:64]!r}")
         self._controls.add(event.id)
 
     def _change_settings(self, event: IncomingControl, record: Record) -> None:
@@ -146,9 +142,7 @@ class Joins:
 
     def _require_usable(self, settings: Settings) -> None:
         """Raise for what the fold refuses as a whole; users' own code was there when it did not."""
-        before, after = self._settings.acceptance, settings.acceptance
-        if (before.task, before.model_per) != (after.task, after.model_per):
-            raise ValueError("cannot change in a pipeline")
+        require_fixed(self._settings, settings)
         reporting = settings.reporting
         for name, tree in reporting.metrics.items():
             self._build(tree, f"metrics.{name}", require_metric)

@@ -21,16 +21,16 @@ from stream_app.core.authority import Authority
 from stream_app.core.batch import Batch, Start
 from stream_app.core.chain import Chain
 from stream_app.core.commit import SEMANTICS, Commit, Manifest
+from stream_app.core.controls import require_fixed, require_form
 from stream_app.core.emitter import Emitter, label_counts
-from stream_app.core.environment import Environment, this_environment
+from stream_app.core.environment import this_environment
 from stream_app.core.memory import Memory
 from stream_app.core.placement import Placement
 from stream_app.core.position import POSITION, Position
 from stream_app.core.reporting import Reporting
 from stream_app.core.seats import REASON_CHARS_MAX, Order, SeatChange, Seats
-from stream_app.core.settings import Settings, differences, read_settings
+from stream_app.core.settings import read_settings
 from stream_app.core.store import Image, StateReader
-from stream_app.core.topics import is_name
 from stream_app.core.version import VersionFold
 from stream_app.core.version_plan import VersionPlan
 from stream_app.errors import LogUntrusted, SettingsDiffer, StreamAppError, VersionFailed
@@ -260,6 +260,7 @@ class PartitionProcessor:
         self.authority.check(event, record, acted=acted)
         if acted:
             return
+        require_form(event)
         if event.action == "settings":
             self._change_settings(event, record)
         elif event.action == "time":
@@ -269,10 +270,7 @@ class PartitionProcessor:
             self.authority.change(event)
         elif event.action == "promote":
             self._promote(event, record)
-        elif event.action == "environment":
-            _require_environment(event)  # hosts go by it before anything is folded
-        else:
-            raise Refusal("unknown_action", "action", f"there is no action {event.action[:64]!r}")
+        # By an accepted environment hosts go before anything is folded.
         self._controls.add(event.id)
         self.acceptance.counters.controls += 1
 
@@ -282,9 +280,7 @@ class PartitionProcessor:
         Whether this record is refused depends on its bytes alone, so that every lineage makes the
         same of it; that a version is not here, or has failed, is told by the seat's history.
         """
-        name = event.version
-        if name is None or not is_name(name):
-            raise Refusal("bad_promote", "version", "a promote control names a version")
+        name = event.version or ""  # `require_form` has looked at it
         order = Order(record.offset + 1, name, event.id)
         self._orders.append(order)
         if not self._speaks or record.offset < self._seats.decided:
@@ -343,7 +339,7 @@ class PartitionProcessor:
     def _change_settings(self, event: IncomingControl, record: Record) -> None:
         try:
             settings = read_settings(event.settings)
-            self._check_settings(settings)
+            require_fixed(self._settings, settings)
             self._reporting.change(settings.reporting)
         except OtherCode as error:
             # A dead letter here would depend on this process's file: replay would differ.
@@ -359,11 +355,6 @@ class PartitionProcessor:
             version.prequential = self._reporting.prequential()
             version.monitors = self._reporting.error_monitors()
             version.change(settings, self._settings_since)
-
-    def _check_settings(self, settings: Settings) -> None:
-        for path, _, _ in differences(self._settings, settings):
-            if path.startswith(("acceptance.task", "acceptance.model_per")):
-                raise Refusal("bad_settings", f"settings.{path}", "cannot change in a pipeline")
 
     @property
     def chain(self) -> bytes:
@@ -461,13 +452,6 @@ class PartitionProcessor:
         self.acceptance.saved()
         for version in self.versions:
             version.saved()
-
-
-def _require_environment(event: IncomingControl) -> None:
-    try:
-        msgspec.convert(event.environment, Environment)
-    except msgspec.ValidationError as error:
-        raise Refusal("bad_environment", "environment", str(error)[:300]) from None
 
 
 def _not_this_file(record: Record, error: OtherCode) -> SettingsDiffer:

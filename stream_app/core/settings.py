@@ -84,6 +84,17 @@ def differences(old: Settings, new: Settings) -> list[tuple[str, str, str]]:
     return list(_differences("", old.plain(), new.plain()))
 
 
+def fixed_changes(old: Settings, new: Settings) -> list[tuple[str, str, str]]:
+    """Return what differs of that which never changes in a pipeline.
+
+    Another task, or another number of models, is another pipeline.
+    """
+    return [row for row in differences(old, new) if row[0].startswith(_FIXED)]
+
+
+_FIXED = ("acceptance.task", "acceptance.model_per")
+
+
 def _differences(path: str, old: Any, new: Any) -> list[tuple[str, str, str]]:
     if old == new:
         return []

@@ -5,15 +5,12 @@ from __future__ import annotations
 from stream_app.core.commit import Manifest
 from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
-from stream_app.core.settings import differences
+from stream_app.core.settings import differences, fixed_changes
 from stream_app.errors import UsageError
 from stream_app.hosts.controls import append_settings
 from stream_app.hosts.manifests import committed, read_manifest, settings_in_force
 from stream_app.hosts.signing_keys import signer_here
 from stream_app.hosts.state_directory import StateDirectory
-
-# Another task or another number of models is another pipeline.
-_FIXED = ("acceptance.task", "acceptance.model_per")
 
 
 def changes(log: Log, pipeline: Pipeline) -> list[tuple[str, str, str]]:
@@ -23,14 +20,13 @@ def changes(log: Log, pipeline: Pipeline) -> list[tuple[str, str, str]]:
     """
     manifest = read_manifest(log, pipeline.name)
     _refuse_other_versions(log, manifest, pipeline)
-    rows = differences(settings_in_force(log, manifest), pipeline.settings())
-    for path, old, new in rows:
-        if path.startswith(_FIXED):
-            raise UsageError(
-                f"{path} of {pipeline.name} is {old} and can never become {new}",
-                attempt="undo the change, or give the pipeline a new name",
-            )
-    return rows
+    in_force, declared = settings_in_force(log, manifest), pipeline.settings()
+    for path, old, new in fixed_changes(in_force, declared):
+        raise UsageError(
+            f"{path} of {pipeline.name} is {old} and can never become {new}",
+            attempt="undo the change, or give the pipeline a new name",
+        )
+    return differences(in_force, declared)
 
 
 def _refuse_other_versions(log: Log, manifest: Manifest, pipeline: Pipeline) -> None:

@@ -28,12 +28,12 @@ from stream_app.core.memory import Memory
 from stream_app.core.placement import Placement
 from stream_app.core.position import POSITION, Position
 from stream_app.core.reporting import Reporting
-from stream_app.core.seats import REASON_CHARS_MAX, Order, SeatChange, Seats
+from stream_app.core.seats import REASON_CHARS_MAX, Order, SeatChange, Seats, unordered
 from stream_app.core.settings import read_settings
 from stream_app.core.store import Image, StateReader
 from stream_app.core.version import VersionFold
 from stream_app.core.version_plan import VersionPlan
-from stream_app.errors import LogUntrusted, SettingsDiffer, StreamAppError, VersionFailed
+from stream_app.errors import SettingsDiffer, StreamAppError, VersionFailed
 from stream_app.events import Refusal
 from stream_app.learning.definition import OtherCode
 from stream_app.outputs import Evaluation
@@ -71,15 +71,12 @@ class PartitionProcessor:
         self.authority = Authority(
             manifest.pipeline, manifest.log_id, manifest.public_keys, start.position.keys
         )
-        self._orders = list(start.position.orders)
-        self._seats = Seats(start.seat, start.seats, start.committed)
-        for change in self._seats.reach(self.next_offset):
-            self._require_order(change)
-        self._turn = self._seats.turn
         self._speaks = not start.backfill  # for acceptance, too
-        for order in self._orders:
+        self._emitter = Emitter(manifest.pipeline, partition, start.seat.champion)
+        self._seats = Seats(start.seat, start.seats, start.committed, start.position.orders)
+        self._take_turn(self.next_offset)
+        for order in self._seats.orders:
             self._require_told(order)
-        self._emitter = Emitter(manifest.pipeline, partition, self._seats.seat.champion)
         self.acceptance = Acceptance.load(self._settings.acceptance, self._settings_since, reader)
         context = f"{manifest.log_id}/{manifest.pipeline}/{partition}"
         self._reporting = Reporting(known, seal, context)
@@ -282,14 +279,14 @@ class PartitionProcessor:
         """
         name = event.version or ""  # `require_form` has looked at it
         order = Order(record.offset + 1, name, event.id)
-        self._orders.append(order)
+        self._seats.orders.append(order)
         if not self._speaks or record.offset < self._seats.decided:
             self._require_told(order)
             return
         if name == self._seats.seat.champion:
             return
         change = SeatChange(
-            since=record.offset + 1,
+            since=order.since,
             champion=name,
             control=event.id,
             reason=(event.reason or "")[:REASON_CHARS_MAX],
@@ -312,22 +309,14 @@ class PartitionProcessor:
         if change.sig:
             ordered = self.authority.ordered(change, self._partition)
         else:
-            ordered = Order(change.since, change.champion, change.control) in self._orders
+            ordered = self._seats.ordered(change)
         if not ordered:
-            raise self._unordered(change.champion, change.since)
-
-    def _unordered(self, champion: str, since: int) -> LogUntrusted:
-        where = f"{self._manifest.pipeline}/{self._partition}"
-        return LogUntrusted(
-            f"the seat of {where} as of the committed position and the orders in its log do not "
-            f"agree about {champion} at {since}: no valid order is known for what is there.",
-            attempt="restore the log from a backup: its ledger was changed",
-        )
+            raise unordered(self._manifest.pipeline, self._partition, change)
 
     def _require_told(self, order: Order) -> None:
         """Raise `LogUntrusted` where the history of the seat leaves an order out."""
         if self._speaks and not self._seats.tells(order):
-            raise self._unordered(order.champion, order.since)
+            raise unordered(self._manifest.pipeline, self._partition, order)
 
     def _take_turn(self, next_offset: int) -> None:
         """Let the seat change where it is due."""
@@ -444,7 +433,7 @@ class PartitionProcessor:
             settings_since=self._settings_since,
             controls=sorted(self._controls),
             keys=self.authority.changed,
-            orders=list(self._orders),
+            orders=list(self._seats.orders),
         )
 
     def saved(self) -> None:

@@ -25,14 +25,13 @@ class Recovery(msgspec.Struct, frozen=True):
     """A start, and what a person should know about it.
 
     `rebuild` says why there was no usable checkpoint; `leaving` names the versions that this very
-    start ends for good, with the reason; `not_hosted` the declared ones that were not there before.
+    start ends for good, with the reason.
     """
 
     start: Start
     chain_at_commit: bytes | None
     rebuild: str | None
     leaving: dict[str, str]
-    not_hosted: list[str]
 
 
 def recover(
@@ -52,7 +51,6 @@ def recover(
     where = f"{pipeline.name}/{partition}"
     origin = manifest.origins[partition]
     hosted, left, leaving = _hosted(manifest, partition, pipeline, commit, wanted)
-    not_hosted = sorted(pipeline.definitions().keys() - hosted.keys() - leaving.keys())
     first = Seat(manifest.initial_champion, origin)
     champion = (commit.seat if commit is not None else first).champion
     if champion not in hosted:
@@ -75,9 +73,20 @@ def recover(
         seats=() if commit is None else tuple(commit.seats),
         left_definitions=_left_definitions(commit, left),
     )
+    return _recovery(start, origin, commit, rebuild, leaving)
+
+
+def _recovery(
+    start: Start,
+    origin: int,
+    commit: Commit | None,
+    rebuild: str | None,
+    leaving: dict[str, str],
+) -> Recovery:
+    """Return a start with the chain to be met; where nothing was committed nothing is rebuilt."""
     chain = bytes.fromhex(commit.chain) if commit is not None else None
-    rebuild = rebuild if committed > origin else None
-    return Recovery(start, chain, rebuild, leaving, not_hosted)
+    rebuild = rebuild if start.committed > origin else None
+    return Recovery(start, chain, rebuild, leaving)
 
 
 def _require_seat(commit: Commit, first: Seat, where: str) -> None:
@@ -138,9 +147,7 @@ def recover_backfill(
         {},
         backfill=True,
     )
-    chain = bytes.fromhex(commit.chain) if commit is not None else None
-    rebuild = rebuild if committed > origin else None
-    return Recovery(start, chain, rebuild, {}, [])
+    return _recovery(start, origin, commit, rebuild, {})
 
 
 def require_fit(pipeline: Declaration, commit: Commit, wanted: Collection[str] | None) -> None:

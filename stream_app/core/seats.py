@@ -13,6 +13,8 @@ from typing import Final
 
 import msgspec
 
+from stream_app.errors import LogUntrusted
+
 NEVER: Final = sys.maxsize
 # What a commit record, which is written with every batch, says of each change.
 REASON_CHARS_MAX: Final = 200
@@ -55,13 +57,29 @@ def _order(change: SeatChange) -> Order:
     return Order(change.since, change.champion, change.control)
 
 
-class Seats:
-    """The seat of one partition as of a position, and all changes up to `decided` or made since."""
+def unordered(pipeline: str, partition: int, what: SeatChange | Order) -> LogUntrusted:
+    """Return the error for a change that nobody ordered, or an order that nothing came of."""
+    return LogUntrusted(
+        f"the seat of {pipeline}/{partition} as of the committed position and the orders in its "
+        f"log do not agree about {what.champion} at {what.since}: no valid order is known for what "
+        "is there.",
+        attempt="restore the log from a backup: its ledger was changed",
+    )
 
-    def __init__(self, first: Seat, changes: Sequence[SeatChange], decided: int) -> None:
+
+class Seats:
+    """The seat of one partition as of a position, and all changes up to `decided` or made since.
+
+    `orders` are the promote controls that the fold has met.
+    """
+
+    def __init__(
+        self, first: Seat, changes: Sequence[SeatChange], decided: int, orders: Sequence[Order]
+    ) -> None:
         self._first = first
         self.seat = first
         self.decided = decided
+        self.orders = list(orders)
         self._changes = sorted(changes, key=lambda change: change.since)
         self._passed = 0
 
@@ -86,6 +104,10 @@ class Seats:
     def change(self, change: SeatChange) -> None:
         """Take a change that comes after all others."""
         self._changes.append(change)
+
+    def ordered(self, change: SeatChange) -> bool:
+        """Tell whether a record of the log has ordered a change."""
+        return _order(change) in self.orders
 
     def tells(self, order: Order) -> bool:
         """Tell whether the history has what came of an order, where anything could come of it."""

@@ -14,7 +14,8 @@ from stream_app.core.position import read_position
 from stream_app.core.processor import PartitionProcessor
 from stream_app.errors import StreamAppError
 from stream_app.events import LabelValue, Refusal
-from stream_app.hosts.rebuilding import BATCH, Place
+from stream_app.hosts.rebuilding import Place
+from stream_app.hosts.refolding import BATCH
 from stream_app.records import Record
 from stream_app.storage.rocksdb_store import RocksdbStore
 

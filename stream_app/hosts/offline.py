@@ -8,21 +8,16 @@ from contextlib import ExitStack
 
 import msgspec
 
-from stream_app.codec.blobs import KEY_BYTES, BlobSeal
 from stream_app.core.commit import Manifest
 from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
-from stream_app.core.processor import PartitionProcessor
 from stream_app.core.recovery import recover_backfill
-from stream_app.core.store import NothingSaved
 from stream_app.core.topics import Topics
 from stream_app.hosts.bounds import Range
 from stream_app.hosts.collector import calm_garbage_collector
-from stream_app.hosts.overlay_store import Overlay
-from stream_app.hosts.rebuilding import temporary_store
+from stream_app.hosts.refolding import Refold, refold, temporary_store
 from stream_app.records import Output
 
-BATCH = 5000
 SAMPLE = 3000
 
 
@@ -47,28 +42,15 @@ def fold_outputs(
     done_before = 0
     for partition, (begin, end) in ranges.items():
         with ExitStack() as opened:
-            processor, store = _processor(
-                log, pipeline, manifest, version, partition, begin, opened
-            )
-            while processor.next_offset < end and not stopped():
-                read = log.read(
-                    Topics(pipeline.name).events,
-                    partition,
-                    processor.next_offset,
-                    records_max=BATCH,
-                )
-                records = [record for record in read if record.offset < end]
-                if not records:
-                    break
-                batch = processor.process(records)
+            fold = _begun(log, pipeline, manifest, version, partition, begin, opened)
+            for batch in fold.batches(end):
                 for output in batch.outputs:
                     write(output)
                 written += len(batch.outputs)
-                if batch.image_due:
-                    store.save(processor.image())
-                    processor.saved()
-                progress(done_before + processor.next_offset)
-            done_before += processor.next_offset
+                progress(done_before + fold.processor.next_offset)
+                if stopped():
+                    break
+            done_before += fold.processor.next_offset
     return written
 
 
@@ -96,7 +78,7 @@ def _nowhere(_what: object) -> None:
     """Let go of it."""
 
 
-def _processor(
+def _begun(
     log: Log,
     pipeline: Pipeline,
     manifest: Manifest,
@@ -104,18 +86,16 @@ def _processor(
     partition: int,
     begin: int,
     opened: ExitStack,
-) -> tuple[PartitionProcessor, Overlay]:
+) -> Refold:
     log_start = log.bounds(Topics(pipeline.name).events, partition)[0]
-    recovery = recover_backfill(manifest, partition, pipeline, version, None, None, log_start, 0)
-    store = Overlay(NothingSaved(), lambda: temporary_store(opened))
-    opened.callback(store.close)
-    processor = PartitionProcessor(
+    start = recover_backfill(manifest, partition, pipeline, version, None, None, log_start, 0).start
+    begun = refold(
+        log,
+        pipeline,
         manifest,
         partition,
-        msgspec.structs.replace(recovery.start, publish_from=begin),
-        pipeline.plans([version]),
-        store,
-        seal=BlobSeal(bytes(KEY_BYTES)),
-        known=pipeline.known,
+        msgspec.structs.replace(start, publish_from=begin),
+        lambda: temporary_store(opened, "backfill"),
     )
-    return processor, store
+    opened.callback(begun.saved.close)
+    return begun

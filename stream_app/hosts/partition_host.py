@@ -32,13 +32,14 @@ from stream_app.core.memory import Memory
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.position import POSITION, Position, read_position
 from stream_app.core.processor import PartitionProcessor
-from stream_app.core.recovery import Recovery, recover, recover_backfill, require_unbroken
+from stream_app.core.recovery import Recovery, recover, recover_backfill
 from stream_app.core.store import Image, StateStore
 from stream_app.core.topics import Topics
 from stream_app.errors import Fenced, LogUntrusted, PositionMissing, StateUntrusted
 from stream_app.hosts.checkpoint_pace import Pace
 from stream_app.hosts.checkpoints import verify_blobs
 from stream_app.hosts.environments import carried
+from stream_app.hosts.event_reading import read_events
 from stream_app.hosts.manifests import committed
 from stream_app.hosts.published import has_records, published_topic
 from stream_app.hosts.work import Work
@@ -453,20 +454,14 @@ class PartitionHost:
             )
 
     def _read(self, records_max: int, until: int | None) -> list[Record]:
-        offset = self.processor.next_offset
-        if until is not None:
-            if offset >= until:
-                return []
-            records_max = min(records_max, until - offset)
-        topic = self._topics.events
-        records = self._log.read(topic, self.partition, offset, records_max=records_max)
-        if records and records[0].offset > offset:
-            # A hole as Kafka's logs have, or retention was quicker than we are.
-            where = f"{self._manifest.pipeline}/{self.partition}"
-            require_unbroken(where, self._log.bounds(topic, self.partition)[0], offset)
-        if until is not None:
-            records = [record for record in records if record.offset < until]
-        return records
+        return read_events(
+            self._log,
+            self._manifest.pipeline,
+            self.partition,
+            self.processor.next_offset,
+            records_max=records_max,
+            until=until,
+        )
 
     def _checkpoint_if_due(self, batch: Batch) -> None:
         if batch.image_due:

@@ -11,6 +11,7 @@ from stream_app.core.log import Log
 from stream_app.core.topics import Topics
 from stream_app.errors import UsageError
 from stream_app.hosts.first_where import first_where
+from stream_app.hosts.published_rows import source_offset
 from stream_app.near_names import did_you_mean
 from stream_app.records import Record, format_position
 
@@ -150,11 +151,10 @@ def published_at(log: Log, topic: str, partition: int, offset: int) -> list[Reco
 
 def cause(record: Record) -> int:
     """Return the offset of the event that caused an output; raises `UsageError` if it has none."""
-    source = dict(record.headers).get("source", b"").decode("utf-8", "replace")
-    offset = source.rpartition("@")[2]
-    if not offset.isdecimal():
+    offset = source_offset(record)
+    if offset is None:
         raise UsageError(
             f"{record.position} does not name the event that caused it",
             attempt="stream-app replay FILE, which tells what was changed in the log",
         )
-    return int(offset)
+    return offset

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 import msgspec
 
 from stream_app.core.log import Log
+from stream_app.hosts.first_where import first_where
 from stream_app.records import Output, Record
 
 BATCH = 5000
@@ -29,6 +30,11 @@ def source_offset(row: Record | Output) -> int | None:
     return int(offset) if offset.isdecimal() else None
 
 
+def _caused_before(row: Record, offset: int) -> bool:
+    caused = source_offset(row)
+    return caused is not None and caused < offset
+
+
 class PublishedRows:
     """One output topic's records from a source offset on, but for those of `ignored` versions.
 
@@ -42,30 +48,28 @@ class PublishedRows:
         self._topic = topic
         self._partition = partition
         self._ignored = {version.encode() for version in ignored}
-        present = topic in log.topics()
-        start = log.bounds(topic, partition)[0] if present else 0
-        begin = self._begin(start, first) if present else start
-        # Retention has taken the first ones: where the rest begins is found by comparing. A row
-        # from before `first` that is left tells that it has taken none of those from there on.
-        self._cut = begin == start > 0
-        self._rows = self._read(begin) if present else iter(())
+        self._cut = False
+        self._rows: Iterator[Record] = iter(())
+        if topic in log.topics():
+            begin = first_where(log, topic, partition, lambda row: not _caused_before(row, first))
+            self._cut = self._nothing_before(begin)
+            self._rows = self._read(begin)
         self._next: Record | None = next(self._rows, None)
         self.compared = 0
         self.skipped = 0
         self.digests = 0
 
-    def _begin(self, start: int, first: int) -> int:
-        """Find where the rows begin that were caused at or after `first`."""
-        low, high = start, self._log.bounds(self._topic, self._partition)[1]
-        while low < high:
-            middle = (low + high) // 2
-            rows = self._log.read(self._topic, self._partition, middle, records_max=1)
-            caused = source_offset(rows[0]) if rows else None
-            if rows and caused is not None and caused < first:
-                low = rows[0].offset + 1
-            else:
-                high = middle
-        return low
+    def _nothing_before(self, begin: int) -> bool:
+        """Tell whether retention may have taken rows from `begin` on, besides those before it.
+
+        Where the rest begins is found by comparing then. A row that is left before it tells that
+        none of those from there on are gone.
+        """
+        start = self._log.bounds(self._topic, self._partition)[0]
+        if start == 0:
+            return False
+        oldest = self._log.read(self._topic, self._partition, start, records_max=1)
+        return not oldest or oldest[0].offset >= begin
 
     def _read(self, offset: int) -> Iterator[Record]:
         while True:

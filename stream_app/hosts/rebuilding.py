@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,19 +9,17 @@ from typing import NamedTuple
 
 import msgspec
 
-from stream_app.codec.blobs import KEY_BYTES, BlobSeal
 from stream_app.core.commit import LIVE, Commit, Manifest, VersionCommit
 from stream_app.core.environment import this_environment
 from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.position import Position, read_position
 from stream_app.core.processor import PartitionProcessor
-from stream_app.core.recovery import recover_backfill, require_unbroken
-from stream_app.core.store import NothingSaved, StateReader
+from stream_app.core.recovery import recover_backfill
+from stream_app.core.store import StateReader
 from stream_app.core.topics import Topics
 from stream_app.errors import (
     EnvironmentDiffers,
-    OutOfResources,
     StateUnavailable,
     StateUntrusted,
     StreamAppError,
@@ -32,13 +28,12 @@ from stream_app.errors import (
 from stream_app.hosts.joining import built
 from stream_app.hosts.manifests import committed
 from stream_app.hosts.overlay_store import Overlay
+from stream_app.hosts.refolding import Refold, refold, temporary_store
 from stream_app.hosts.state_directory import StateDirectory, backfill_lineage
 from stream_app.near_names import did_you_mean
-from stream_app.records import Record
 from stream_app.storage.kept_directory import KeptDirectory
 from stream_app.storage.rocksdb_store import RocksdbStore
 
-BATCH = 5000
 Progress = Callable[[int, int], None]
 
 
@@ -95,13 +90,13 @@ def rebuilt(place: Place, offset: int, progress: Progress | None = None) -> Iter
                 found = _opened(opened, place, offset, path)
                 if found is None:
                     continue
-                folded = _fold(place, *found, offset, progress)
+                folded = _fold(found, offset, progress)
             except (StateUntrusted, StateUnavailable, EnvironmentDiffers) as error:
                 if path is None:
                     raise
                 notes.append(f"the checkpoint {path.name} is not used: {error.problem}")
                 continue
-            yield Rebuilt(found.processor, path, found.began, folded, notes, found.reader)
+            yield Rebuilt(found.processor, path, found.began, folded, notes, found.saved)
             return
 
 
@@ -123,7 +118,7 @@ def as_saved(place: Place, path: Path) -> Iterator[Rebuilt]:
                 attempt="a position, such as 0@1234, from which the log gives the state again",
             )
         found = _begun(opened, _alone(place), position.next_offset, position, store)
-        yield Rebuilt(found.processor, path, found.began, 0, [], found.reader)
+        yield Rebuilt(found.processor, path, found.began, 0, [], found.saved)
 
 
 def _read(opened: ExitStack, path: Path) -> RocksdbStore:
@@ -244,18 +239,10 @@ def _position(path: Path) -> Position | None:
         store.close()
 
 
-class _Opened(NamedTuple):
-    """A processor that stands where its checkpoint does."""
-
-    processor: PartitionProcessor
-    reader: Overlay
-    began: int
-
-
-def _opened(opened: ExitStack, place: Place, offset: int, path: Path | None) -> _Opened | None:
+def _opened(opened: ExitStack, place: Place, offset: int, path: Path | None) -> Refold | None:
     """Return what to fold with; None if the checkpoint is a later one, or lacks the version."""
     if path is None:
-        return _begun(opened, place, offset, None, NothingSaved())
+        return _begun(opened, place, offset, None, None)
     store = _read(opened, path)
     # A live one may have moved on since it was looked at.
     position = read_position(store)
@@ -271,8 +258,8 @@ def _begun(
     place: Place,
     offset: int,
     position: Position | None,
-    base: StateReader,
-) -> _Opened:
+    base: StateReader | None,
+) -> Refold:
     """Return a processor over a state at `position`, None for the first record.
 
     It puts out what records from `offset` on cause.
@@ -290,63 +277,25 @@ def _begun(
     )
     if position is not None and recovery.start.position is not position:
         raise StateUntrusted(recovery.rebuild or "it is of no use", attempt="an older one")
-    reader = Overlay(base, lambda: temporary_store(opened))
-    opened.callback(reader.close)
-    processor = PartitionProcessor(
+    begun = refold(
+        place.log,
+        place.pipeline,
         place.manifest,
         place.partition,
         msgspec.structs.replace(recovery.start, publish_from=offset),
-        place.pipeline.plans([place.version]),
-        reader,
-        seal=BlobSeal(bytes(KEY_BYTES)) if position is None else place.state.seal(),
-        known=place.pipeline.known,
+        lambda: temporary_store(opened, "explain"),
+        base,
+        None if position is None else place.state.seal(),
     )
-    return _Opened(processor, reader, processor.next_offset)
+    opened.callback(begun.saved.close)
+    return begun
 
 
-def _fold(
-    place: Place,
-    processor: PartitionProcessor,
-    reader: Overlay,
-    began: int,
-    offset: int,
-    progress: Progress | None,
-) -> int:
+def _fold(begun: Refold, offset: int, progress: Progress | None) -> int:
     """Fold up to `offset`, and return how many records that took."""
+    processor = begun.processor
     before = processor.acceptance.counters.records
-    while processor.next_offset < offset:
-        records = _records(place, processor.next_offset, offset)
-        if not records:
-            break  # a hole before it, as Kafka's logs have
-        batch = processor.process(records)
-        if batch.stop is not None:
-            raise batch.stop
-        if batch.image_due:
-            reader.save(processor.image())
-            processor.saved()
+    for _ in begun.batches(offset):
         if progress is not None:
-            progress(processor.next_offset - began, offset - began)
+            progress(processor.next_offset - begun.began, offset - begun.began)
     return processor.acceptance.counters.records - before
-
-
-def _records(place: Place, at: int, end: int) -> list[Record]:
-    read = place.log.read(place.events, place.partition, at, records_max=min(BATCH, end - at))
-    if read and read[0].offset > at:
-        begins = place.log.bounds(place.events, place.partition)[0]
-        require_unbroken(f"{place.pipeline.name}/{place.partition}", begins, at)
-    return [record for record in read if record.offset < end]
-
-
-def temporary_store(opened: ExitStack) -> RocksdbStore:
-    """Make a state of our own for what does not fit into memory; gone in the end."""
-    try:
-        folder = tempfile.mkdtemp(prefix="stream-app-explain-")
-    except OSError as error:
-        raise OutOfResources(
-            f"no directory for a state of its own can be made: {error}.",
-            attempt="free some space there, or name a directory on another disk with TMPDIR",
-        ) from error
-    opened.callback(shutil.rmtree, folder, ignore_errors=True)
-    store = RocksdbStore.open(Path(folder) / "state")
-    opened.callback(store.close)  # before its files go
-    return store

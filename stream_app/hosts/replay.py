@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from stream_app.codec.blobs import KEY_BYTES, BlobSeal
 from stream_app.core.batch import Start
 from stream_app.core.commit import Commit, Manifest
 from stream_app.core.environment import this_environment
 from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.position import Position, read_position
-from stream_app.core.processor import PartitionProcessor
 from stream_app.core.recovery import recover, recover_backfill
-from stream_app.core.store import NothingSaved, StateReader, StateStore
+from stream_app.core.store import StateStore
 from stream_app.core.topics import Topics
 from stream_app.errors import (
     LogUntrusted,
     PositionMissing,
-    StateUnavailable,
     StateUntrusted,
     UsageError,
 )
 from stream_app.hosts.collector import calm_garbage_collector
 from stream_app.hosts.joining import built
 from stream_app.hosts.manifests import committed
-from stream_app.hosts.overlay_store import Overlay
 from stream_app.hosts.published import published_topic
-from stream_app.hosts.published_rows import BATCH, Difference, PublishedRows, source_offset
+from stream_app.hosts.published_rows import Difference, PublishedRows, source_offset
+from stream_app.hosts.refolding import Refold, refold, temporary_store
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.near_names import did_you_mean
 from stream_app.records import Output, format_position
@@ -155,11 +150,11 @@ def replay_segment(
 ) -> ReplayReport:
     """Fold and compare a segment; `state` has the seal of the checkpoints that it names."""
     calm_garbage_collector()
-    with _temporary_directory() as folder, ExitStack() as opened:
-        store = RocksdbStore.open(folder / "state")
-        opened.callback(store.close)
+    with ExitStack() as opened:
+        # Made at once: who has no room for it is told before hours of folding.
+        scratch = temporary_store(opened, "replay")
         ground = _Ground(log, pipeline, manifest, folded, segment, state)
-        return _Replay(ground, store, opened).run(progress, stopped)
+        return _Replay(ground, scratch, opened).run(progress, stopped)
 
 
 def _folded(
@@ -212,22 +207,6 @@ def _require_origin(log: Log, manifest: Manifest, partition: int) -> None:
         )
 
 
-@contextmanager
-def _temporary_directory() -> Iterator[Path]:
-    """Make a directory, and remove it in the end even if the disk below it fails."""
-    try:
-        folder = tempfile.mkdtemp(prefix="stream-app-replay-")
-    except OSError as error:
-        raise StateUnavailable(
-            f"no directory for the replay's own state can be made: {error}.",
-            attempt="free some space there, or name a directory on another disk with TMPDIR",
-        ) from error
-    try:
-        yield Path(folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def _require_nothing_published(log: Log, pipeline: Pipeline, partition: int) -> None:
     topic = published_topic(log, pipeline.name, pipeline.versions, partition)
     if topic is not None:
@@ -249,34 +228,33 @@ class _Ground(NamedTuple):
     state: StateDirectory | None
 
 
-def _processor(
-    ground: _Ground, checkpoint: str | None, store: StateStore, opened: ExitStack
-) -> tuple[PartitionProcessor, Overlay]:
-    """Return what folds on from a checkpoint, or from nothing; what changes goes to `store`."""
-    base: StateReader = NothingSaved()
-    seal, saved = BlobSeal(bytes(KEY_BYTES)), None
+def _begun(
+    ground: _Ground, checkpoint: str | None, scratch: StateStore, opened: ExitStack
+) -> Refold:
+    """Return what folds on from a checkpoint, or from nothing; what changes goes to `scratch`."""
+    kept: RocksdbStore | None = None
+    seal, saved = None, None
     if checkpoint is not None:
         assert ground.state is not None  # noqa: S101 - who names a checkpoint has a state
         kept = RocksdbStore.open(Path(checkpoint), read_only=True)
         opened.callback(kept.close)
-        base, saved, seal = kept, read_position(kept), ground.state.seal()
-    reader = Overlay(base, lambda: store)
+        saved, seal = read_position(kept), ground.state.seal()
     begin = _start(ground, saved)
     if saved is not None and begin.position is not saved:
         raise StateUntrusted(
             f"the kept checkpoint {checkpoint} is of no use here.",
             attempt="replay without --workers, which folds from the origin",
         )
-    processor = PartitionProcessor(
+    return refold(
+        ground.log,
+        ground.pipeline,
         ground.manifest,
         ground.segment.partition,
         msgspec.structs.replace(begin, publish_from=ground.segment.first),
-        ground.pipeline.plans(ground.folded.versions),
-        reader,
-        seal=seal,
-        known=ground.pipeline.known,
+        lambda: scratch,
+        kept,
+        seal,
     )
-    return processor, reader
 
 
 def _start(ground: _Ground, saved: Position | None) -> Start:
@@ -299,10 +277,10 @@ class _Replay:
         self._opened = opened
         self._scratch = store
         log, segment, folded = ground.log, ground.segment, ground.folded
-        self._log = log
         self._partition = segment.partition
         self._topics = Topics(ground.pipeline.name)
-        self._processor, self._store = _processor(ground, segment.checkpoint, store, opened)
+        self._fold = _begun(ground, segment.checkpoint, store, opened)
+        self._processor = self._fold.processor
         known = {*folded.commit.left, *folded.commit.versions}
         self._left = sorted(known - {*folded.versions})
         versions = folded.commit.versions
@@ -335,21 +313,12 @@ class _Replay:
         processor, end = self._processor, self._ground.segment.end
         first, before = processor.next_offset, processor.acceptance.counters.records
         difference: Difference | None = None
-        while processor.next_offset < end and difference is None and not stopped():
-            read = self._log.read(
-                self._topics.events, self._partition, processor.next_offset, records_max=BATCH
-            )
-            # Where offsets have holes, as on Kafka, a number of records does not say how far.
-            records = [record for record in read if record.offset < end]
-            if not records:
-                break
-            batch = processor.process(records)
+        for batch in self._fold.batches(end):
             difference = self._compare(batch.outputs)
-            if batch.image_due:
-                self._store.save(processor.image())
-                processor.saved()
             if progress is not None:
                 progress(processor.next_offset - first, end - first)
+            if difference is not None or stopped():
+                break
         if difference is None and not stopped():
             difference = self._compare_ends()
         return ReplayReport(
@@ -396,7 +365,7 @@ class _Replay:
 
     def _compare_states(self, closing: str) -> Difference | None:
         """Compare with the checkpoint that the next segment begins from."""
-        kept, _ = _processor(self._ground, closing, self._scratch, self._opened)
+        kept = _begun(self._ground, closing, self._scratch, self._opened).processor
         difference = self._differing("chain", kept.chain.hex(), self._processor.chain.hex())
         one, other = (p.authority.covered(p.acceptance.digest()) for p in (kept, self._processor))
         difference = difference or self._differing("state of acceptance", one.hex(), other.hex())

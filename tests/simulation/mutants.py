@@ -26,7 +26,7 @@ from stream_app.core.table import Table
 from stream_app.core.version import VersionFold
 from stream_app.core.watermark import Watermark
 from stream_app.events import Refusal
-from stream_app.hosts import partition_host
+from stream_app.hosts import event_reading, partition_host
 from stream_app.hosts.partition_host import PartitionHost
 from stream_app.learning.prequential import Prequential
 from stream_app.learning.undo import UndoableModel
@@ -207,7 +207,7 @@ def the_chain_is_not_compared(patch: Patch) -> None:
 
 @mutant
 def records_that_are_gone_are_passed_over(patch: Patch) -> None:
-    patch.setattr(partition_host, "require_unbroken", nothing)
+    patch.setattr(event_reading, "require_unbroken", nothing)
     patch.setattr(recovery, "require_unbroken", nothing)
 
 

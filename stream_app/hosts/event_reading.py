@@ -1,0 +1,30 @@
+"""Reads of a pipeline's events by whoever folds them: in order, and none left out unnoticed."""
+
+from __future__ import annotations
+
+from stream_app.core.log import Log
+from stream_app.core.recovery import require_unbroken
+from stream_app.core.topics import Topics
+from stream_app.records import Record
+
+
+def read_events(
+    log: Log, pipeline: str, partition: int, offset: int, *, records_max: int, until: int | None
+) -> list[Record]:
+    """Return events from `offset` on, below `until` if that is given.
+
+    Raises `LogUntrusted` where retention was quicker than the reader.
+    """
+    if until is not None:
+        if offset >= until:
+            return []
+        records_max = min(records_max, until - offset)
+    topic = Topics(pipeline).events
+    records = log.read(topic, partition, offset, records_max=records_max)
+    if records and records[0].offset > offset:
+        # A hole as Kafka's logs have, or records that are gone.
+        require_unbroken(f"{pipeline}/{partition}", log.bounds(topic, partition)[0], offset)
+    if until is not None:
+        # Where offsets have holes, a number of records does not say how far.
+        records = [record for record in records if record.offset < until]
+    return records

@@ -115,17 +115,6 @@ def _view(flag: StopFlag, name: str, version: str) -> Iterator[Callable[[Word], 
         yield view.say
 
 
-def _todo(plan: BackfillPlan) -> list[Part]:
-    from stream_app.hosts.backfills import planned
-    from stream_app.hosts.log_url import open_broker
-
-    log = open_broker(plan.broker, read_only=True)
-    try:
-        return planned(log, declared(plan.spec), plan)
-    finally:
-        log.close()
-
-
 def _show_plan(plan: BackfillPlan, *, as_json: bool) -> None:
     """Say what a backfill would do."""
     from stream_app.hosts.backfills import outlook
@@ -176,7 +165,9 @@ def _report(
     interrupted: bool,
     as_json: bool,
 ) -> None:
-    todo = _todo(plan)
+    from stream_app.hosts.backfills import progressed
+
+    todo = progressed(plan, before)
     if as_json:
         for part in todo:
             emit_json(part)
@@ -193,13 +184,10 @@ def _report(
     if all(part.next_offset >= part.end for part in before):
         emit(f"Nothing to do: {what} is built up to {places} already.")
     else:
-        emit(f"{what} is built up to {places} ({duration(seconds)}); {_left(behind)}.")
+        took = duration(seconds)
+        emit(f"{what} is built up to {places} ({took}); {count(behind)} records behind live.")
     emit(f"Its outputs are in {Topics(name).shadow(plan.version)}{_since(name, todo)}.")
     emit(_next(plan, todo))
-
-
-def _left(behind: int) -> str:
-    return f"{count(behind)} records behind live"
 
 
 def _since(name: str, todo: Sequence[Part]) -> str:

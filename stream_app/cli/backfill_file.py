@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,7 @@ def _written(plan: BackfillPlan, draft: Path, flag: StopFlag) -> int:
     try:
         manifest = read_manifest(log, pipeline.name)
         require_settings(log, manifest, pipeline)
-        bounds = parse_bounds(plan.begin, plan.end, _now_ms())
+        bounds = parse_bounds(plan.begin, plan.end, time.time_ns() // 1_000_000)
         ranges = ranges_of(log, manifest, bounds, known=pipeline.known)
         total = sum(end for _, end in ranges.values())
         with draft.open("wb") as file, progress_bar(f"folding {plan.version}", total) as advance:
@@ -84,9 +85,3 @@ def _written(plan: BackfillPlan, draft: Path, flag: StopFlag) -> int:
         return written
     finally:
         log.close()
-
-
-def _now_ms() -> int:
-    import time
-
-    return time.time_ns() // 1_000_000

@@ -8,7 +8,7 @@ from stream_app.core.pipeline import Pipeline
 from stream_app.core.settings import differences, fixed_changes
 from stream_app.errors import UsageError
 from stream_app.hosts.controls import append_settings
-from stream_app.hosts.manifests import committed, read_manifest, settings_in_force
+from stream_app.hosts.manifests import commits, read_manifest, settings_in_force
 from stream_app.hosts.signing_keys import signer_here
 from stream_app.hosts.state_directory import StateDirectory
 
@@ -32,8 +32,7 @@ def changes(log: Log, pipeline: Pipeline) -> list[tuple[str, str, str]]:
 def _refuse_other_versions(log: Log, manifest: Manifest, pipeline: Pipeline) -> None:
     """Raise `UsageError` for a file that the log's versions could not run with afterwards."""
     declared = pipeline.definitions()
-    for partition in range(manifest.partitions):
-        commit = committed(log, pipeline.name, partition)
+    for commit in commits(log, manifest):
         if commit is None:
             continue
         for name, version in commit.versions.items():

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from stream_app.core.commit import Commit, Manifest
+from stream_app.core.joining import hosted_already
 from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.topics import Topics
@@ -31,7 +32,7 @@ from stream_app.hosts.embedded import (
 )
 from stream_app.hosts.joining import built
 from stream_app.hosts.log_url import is_kafka, open_broker
-from stream_app.hosts.manifests import committed, read_manifest, require_same_events
+from stream_app.hosts.manifests import commits, committed, read_manifest, require_same_events
 from stream_app.hosts.offline import seconds_of
 from stream_app.hosts.partition_host import PartitionHost
 from stream_app.hosts.pipeline_file import load_pipeline
@@ -121,20 +122,16 @@ def parts(
     where the pipeline has not begun.
     """
     require_declared(pipeline, version)
-    commits = [committed(log, pipeline.name, p) for p in range(manifest.partitions)]
-    if not any(commits):
+    found = commits(log, manifest)
+    if not any(found):
         raise UsageError(
             f"{pipeline.name} has processed nothing yet in {log.url}, so there is no history",
             attempt="stream-app run FILE: its first start hosts every declared version",
         )
-    hosted = [c for c in commits if c is not None and version in c.versions]
-    if hosted and all(c is None or version in c.versions for c in commits):
-        raise UsageError(
-            f"{pipeline.name} runs {version} already: it is part of the live lineage",
-            attempt=f"stream-app status {pipeline.name} to see how it does",
-        )
+    if all(commit is None or version in commit.versions for commit in found):
+        raise hosted_already(pipeline.name, version)
     todo = []
-    for partition, commit in enumerate(commits):
+    for partition, commit in enumerate(found):
         if commit is None or version in commit.versions:
             continue
         if ranges is not None and partition not in ranges:
@@ -200,6 +197,29 @@ def make_topics(log: Log, pipeline: Pipeline, version: str, partitions: int) -> 
     if log.keeps_ledgers_in_topics:
         needed += [topics.ledger_of(version), topics.checkpoints_of(version)]
     log.create_topics(dict.fromkeys(needed, partitions))
+
+
+def progressed(plan: BackfillPlan, before: Sequence[Part]) -> list[Part]:
+    """Return how far that has come which there was to do, and up to where live is by now.
+
+    Asked anew of the ledgers alone: a bound may have taken a pass over all events to find.
+    """
+    log = open_broker(plan.broker, read_only=True)
+    try:
+        name = load_pipeline(plan.spec).name
+        return [_progressed(log, name, plan, part) for part in before]
+    finally:
+        log.close()
+
+
+def _progressed(log: Log, name: str, plan: BackfillPlan, part: Part) -> Part:
+    now, live = built(log, name, plan.version, part.partition), part.end
+    if plan.end == "latest":
+        commit = committed(log, name, part.partition)
+        live = part.end if commit is None else commit.next_offset
+    next_offset = part.next_offset if now is None else now.next_offset
+    published = max(part.published, next_offset)
+    return msgspec.structs.replace(part, next_offset=next_offset, end=live, published=published)
 
 
 def backfill(plan: BackfillPlan, say: Say, stopped: StopFlag) -> list[Part]:

@@ -14,7 +14,7 @@ from stream_app.core.topics import Topics
 from stream_app.errors import LogUntrusted, UsageError
 from stream_app.hosts.bounds import Bounds, Progress, Range, ranges_of
 from stream_app.hosts.comparison import Comparison, PartitionRange, SliceFigures, verdict
-from stream_app.hosts.manifests import committed, settings_in_force
+from stream_app.hosts.manifests import commits, committed, settings_in_force
 from stream_app.hosts.pairing import Pairing
 from stream_app.hosts.scored_pairs import ScoredPairs
 from stream_app.hosts.slicing import slicing_by
@@ -88,8 +88,7 @@ def known_versions(log: Log, pipeline: Pipeline | None, manifest: Manifest) -> s
     start = Topics(manifest.pipeline).shadow("")
     known = {topic.removeprefix(start) for topic in log.topics() if topic.startswith(start)}
     known |= {manifest.initial_champion} | set(() if pipeline is None else pipeline.versions)
-    for partition in range(manifest.partitions):
-        commit = committed(log, manifest.pipeline, partition)
+    for commit in commits(log, manifest):
         if commit is not None:
             known |= {*commit.versions, *commit.left, commit.seat.champion}
     return known

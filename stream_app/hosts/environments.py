@@ -15,7 +15,7 @@ from stream_app.core.topics import Topics
 from stream_app.errors import LogUntrusted, UsageError
 from stream_app.events import Control
 from stream_app.hosts.controls import append_environment
-from stream_app.hosts.manifests import committed, newest_keys, read_manifest
+from stream_app.hosts.manifests import commits, newest_keys, read_manifest
 from stream_app.hosts.signing_keys import signer_here
 from stream_app.hosts.state_directory import StateDirectory
 
@@ -31,9 +31,8 @@ def accept(
     in another one.
     """
     manifest = read_manifest(log, pipeline)
-    commits = [committed(log, pipeline, partition) for partition in range(manifest.partitions)]
     now = this_environment()
-    if all(commit is None or commit.environment.carries_to(now) for commit in commits):
+    if all(c is None or c.environment.carries_to(now) for c in commits(log, manifest)):
         raise UsageError(
             f"all of {pipeline} was learned in this environment, so there is nothing to accept",
             attempt="stream-app run FILE",

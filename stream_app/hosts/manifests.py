@@ -95,6 +95,11 @@ def committed(log: Log, pipeline: str, partition: int) -> Commit | None:
     return None if found is None else decode_commit(found, f"{pipeline}/{partition}")
 
 
+def commits(log: Log, manifest: Manifest) -> list[Commit | None]:
+    """Return every partition's committed position."""
+    return [committed(log, manifest.pipeline, p) for p in range(manifest.partitions)]
+
+
 def champion(log: Log, manifest: Manifest, partition: int) -> str:
     """Return the version whose predictions downstream reads."""
     commit = committed(log, manifest.pipeline, partition)

@@ -16,7 +16,7 @@ from stream_app.core.topics import Topics
 from stream_app.errors import SeatRefused, UsageError
 from stream_app.hosts.controls import append_promote, newest_order
 from stream_app.hosts.joining import built
-from stream_app.hosts.manifests import committed
+from stream_app.hosts.manifests import commits, committed
 from stream_app.hosts.signing_keys import signer_at, signer_here
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.near_names import did_you_mean
@@ -38,8 +38,8 @@ class CutOver(msgspec.Struct, frozen=True):
 
 def champions(log: Log, manifest: Manifest) -> list[str]:
     """Return each partition's champion as of its committed position."""
-    commits = (committed(log, manifest.pipeline, p) for p in range(manifest.partitions))
-    return [manifest.initial_champion if c is None else c.seat.champion for c in commits]
+    found = commits(log, manifest)
+    return [manifest.initial_champion if c is None else c.seat.champion for c in found]
 
 
 def is_champion(log: Log, manifest: Manifest, version: str) -> bool:
@@ -49,10 +49,9 @@ def is_champion(log: Log, manifest: Manifest, version: str) -> bool:
     order = newest_order(log, manifest.pipeline)
     if order is None or order.version == version:
         return True
-    commits = (committed(log, manifest.pipeline, p) for p in range(manifest.partitions))
     return all(
         commit is not None and any(change.control == order.id for change in commit.seats)
-        for commit in commits
+        for commit in commits(log, manifest)
     )
 
 
@@ -61,8 +60,7 @@ def require_promotable(log: Log, manifest: Manifest, version: str) -> None:
 
     All versions of a partition stand at one position, so one that is run is caught up.
     """
-    for partition in range(manifest.partitions):
-        commit = committed(log, manifest.pipeline, partition)
+    for partition, commit in enumerate(commits(log, manifest)):
         if commit is not None:
             _require_sound(log, manifest.pipeline, partition, commit, version)
 

@@ -10,7 +10,7 @@ from stream_app.errors import GateClosed
 from stream_app.hosts.bounds import Progress
 from stream_app.hosts.comparing import compare
 from stream_app.hosts.comparison import Comparison, better_by
-from stream_app.hosts.manifests import committed, settings_in_force
+from stream_app.hosts.manifests import commits, settings_in_force
 from stream_app.hosts.promoting import champions
 
 
@@ -22,8 +22,7 @@ def gate_of(log: Log, manifest: Manifest, version: str) -> GateSettings | None:
 
 def _was_champion(log: Log, manifest: Manifest, version: str) -> bool:
     """Tell whether a version has been champion everywhere before, and may be again."""
-    for partition in range(manifest.partitions):
-        commit = committed(log, manifest.pipeline, partition)
+    for commit in commits(log, manifest):
         before = [] if commit is None else [c.champion for c in commit.seats if not c.refused]
         if version not in (manifest.initial_champion, *before):
             return False

@@ -14,7 +14,7 @@ from stream_app.core.settings import Settings
 from stream_app.core.topics import Topics
 from stream_app.errors import LogUntrusted, PositionMissing, UsageError
 from stream_app.hosts.manifests import (
-    committed,
+    commits,
     read_manifest,
     require_own_partitions,
     require_same_events,
@@ -81,11 +81,12 @@ def _to_be_run(log: Log, pipeline: Pipeline, manifest: Manifest) -> Collection[s
 
     One that is declared and not built yet needs no topic: live does not stop for the want of it.
     """
-    commits = [committed(log, pipeline.name, p) for p in range(manifest.partitions)]
-    if not log.keeps_ledgers_in_topics or None in commits:
-        return pipeline.versions.keys()
-    listed = {name for commit in commits if commit is not None for name in commit.versions}
-    return listed & pipeline.versions.keys()
+    shadow, present = Topics(pipeline.name).shadow, log.topics()
+    if not log.keeps_ledgers_in_topics or all(shadow(v) in present for v in pipeline.versions):
+        return pipeline.versions.keys()  # as mostly, and no ledger is read for it
+    found = commits(log, manifest)
+    listed = {name for commit in found if commit is not None for name in commit.versions}
+    return pipeline.versions.keys() if None in found else listed & pipeline.versions.keys()
 
 
 def _needed(log: Log, pipeline: Pipeline, versions: Collection[str]) -> list[str]:

@@ -9,7 +9,7 @@ from stream_app.core.authority import Keys
 from stream_app.core.commit import Commit, Manifest
 from stream_app.core.log import Log
 from stream_app.hosts.controls import Signer, append_keys
-from stream_app.hosts.manifests import committed, newest_keys, read_manifest
+from stream_app.hosts.manifests import commits, newest_keys, read_manifest
 from stream_app.hosts.state_directory import StateDirectory
 
 
@@ -37,15 +37,14 @@ def signer_at(manifest: Manifest, commit: Commit, state: StateDirectory) -> Sign
 
     Newer keys may stand in the log behind it, where the fold does not know them yet.
     """
-    keys = commit.keys if isinstance(commit.keys, Keys) else manifest.first_keys()
-    return Signer(*state.signer(manifest.pipeline, keys.in_force))
+    return Signer(*state.signer(manifest.pipeline, _keys_at(manifest, commit).in_force))
 
 
 def key_rows(log: Log, pipeline: str, state: StateDirectory) -> list[KeyRow]:
     """Return every key that the log has ever had for a pipeline, in the order of their names."""
     manifest = read_manifest(log, pipeline)
     keys = newest_keys(log, manifest)
-    reached = [_committed(log, manifest, partition) for partition in range(manifest.partitions)]
+    reached = [_keys_at(manifest, commit) for commit in commits(log, manifest)]
     rows = []
     for name, public in sorted((keys.in_force | keys.revoked).items(), key=_by_number):
         file = state.signing_key_file(pipeline, name)
@@ -92,8 +91,7 @@ def _said(keys: Keys, name: str) -> str:
     return "revoked" if name in keys.revoked else "unknown"
 
 
-def _committed(log: Log, manifest: Manifest, partition: int) -> Keys:
-    """Return the keys as of a partition's committed position."""
-    commit = committed(log, manifest.pipeline, partition)
+def _keys_at(manifest: Manifest, commit: Commit | None) -> Keys:
+    """Return the keys as of a committed position."""
     keys = None if commit is None else commit.keys
     return keys if isinstance(keys, Keys) else manifest.first_keys()

@@ -13,7 +13,7 @@ from stream_app.core.topics import Topics
 from stream_app.core.upkeep import Subject
 from stream_app.errors import UsageError
 from stream_app.hosts.log_url import log_exists, open_broker
-from stream_app.hosts.manifests import committed, read_manifest, settings_in_force
+from stream_app.hosts.manifests import commits, committed, read_manifest, settings_in_force
 from stream_app.hosts.registration import check_partitions
 from stream_app.hosts.source_list import known_sources
 
@@ -67,8 +67,8 @@ def subject_of(
     subject = declared_subject(spec, plan, manifest, log.topics(), partitions)
     if manifest is None:
         return subject
-    commits = [committed(log, plan.name, number) for number in range(manifest.partitions)]
-    hosted = {version for commit in commits if commit is not None for version in commit.versions}
+    found = commits(log, manifest)
+    hosted = {version for commit in found if commit is not None for version in commit.versions}
     # Before anything is committed every declared version is taken in at once.
     backfills = tuple(v for v in plan.versions if hosted and v not in hosted)
     return msgspec.structs.replace(subject, backfills=backfills)

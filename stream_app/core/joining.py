@@ -12,7 +12,7 @@ from stream_app.core.commit import Commit, Manifest, VersionCommit
 from stream_app.core.declaration import Declaration
 from stream_app.core.position import Position
 from stream_app.core.processor import PartitionProcessor
-from stream_app.core.store import Image, StateStore
+from stream_app.core.store import Image, StateStore, pages
 from stream_app.errors import DefinitionDiffers, StateUntrusted, VersionHosted
 
 KEYS_PER_SAVE = 10_000
@@ -73,11 +73,8 @@ def take_family(to: StateStore, source: StateStore, family: str, next_offset: in
     """Copy a family in place of what is there under its name; nothing lists it yet."""
     if family in to.families():
         to.drop(family)
-    start = b""
-    while rows := source.scan(family, start, None, KEYS_PER_SAVE):
-        part: dict[bytes, bytes | None] = dict(rows)
-        to.save(Image(next_offset, {family: part}))
-        start = rows[-1][0] + b"\0"
+    for rows in pages(source, family, KEYS_PER_SAVE):
+        to.save(Image(next_offset, {family: dict(rows)}))
 
 
 def with_version(position: Position, version: str, definition: str) -> Position:

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from stream_app.codec.blobs import BlobSeal
-from stream_app.core.store import StateReader
+from stream_app.core.store import StateReader, pages
 from stream_app.learning.pickles import ModelPickles
 from stream_app.learning.tasks import Task
 from stream_app.learning.undo import RELOAD_BYTES_MAX, UndoableModel
@@ -112,13 +112,11 @@ class Models:
         What has changed since the last image is not there yet. A key that would start anew with
         its next event has none.
         """
-        start = _PREFIX
-        while rows := self._reader.scan(self._family, start, _AFTER, _SCAN):
+        for rows in pages(self._reader, self._family, _SCAN, _PREFIX, _AFTER):
             for name, blob in rows:
                 generation, learned, image = _decode(self._seal.open(self._context + name, blob))
                 if generation == self.generation:
                     yield name[len(_PREFIX) :].decode(), learned, image
-            start = rows[-1][0] + b"\0"
 
     def trim(self) -> None:
         """Bound what grew during a batch: journals that are long, and live models."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 import msgspec
@@ -36,6 +36,15 @@ class StateReader(Protocol):
     ) -> list[tuple[bytes, bytes]]:
         """Return up to `limit` entries with `start` <= key < `stop`, in byte order of the keys."""
         ...
+
+
+def pages(
+    reader: StateReader, family: str, limit: int, start: bytes = b"", stop: bytes | None = None
+) -> Iterator[list[tuple[bytes, bytes]]]:
+    """Yield the entries with `start` <= key < `stop`, in byte order, at most `limit` at once."""
+    while rows := reader.scan(family, start, stop, limit):
+        yield rows
+        start = rows[-1][0] + b"\0"
 
 
 class StateStore(StateReader, Protocol):

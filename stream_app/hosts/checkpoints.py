@@ -10,7 +10,7 @@ import msgspec
 from stream_app.codec.blobs import BlobSeal
 from stream_app.core.commit import Manifest
 from stream_app.core.position import Position, read_position
-from stream_app.core.store import StateReader
+from stream_app.core.store import StateReader, pages
 from stream_app.errors import StateUntrusted, StreamAppError
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.storage.kept_directory import Kept, KeptDirectory
@@ -139,12 +139,11 @@ def _verify(store: StateReader, family: str, key: bytes, seal: BlobSeal, context
 
 
 def _verify_models(store: StateReader, family: str, seal: BlobSeal, place: bytes) -> int:
-    count, start = 0, b"m"
-    while entries := store.scan(family, start, b"n", SCAN_MAX):
+    count = 0
+    for entries in pages(store, family, SCAN_MAX, b"m", b"n"):
         for key, blob in entries:
             seal.open(place + key, blob)
         count += len(entries)
-        start = entries[-1][0] + b"\0"
     return count
 
 

@@ -11,7 +11,8 @@ from typing import Protocol
 
 import msgspec
 
-from stream_app.core.commit import Commit, Manifest
+from stream_app.codec.blobs import BlobSeal
+from stream_app.core.commit import LIVE, Commit, Manifest
 from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.topics import Topics
@@ -111,23 +112,19 @@ def open_hosts(
     hosts: list[PartitionHost] = []
     try:
         for partition in partitions:
-            path = state.partition(manifest.log_id, pipeline.name, partition)
             _refuse_lost_log(log, manifest, partition, state)
-            kept = KeptDirectory(state.kept(manifest.log_id, pipeline.name, partition), reached)
             with collector_at_rest():
-                host = PartitionHost(
+                host = _open_host(
                     log,
                     pipeline,
                     manifest,
+                    state,
                     partition,
-                    open_store=partial(
-                        _keeping, kept, pipeline, manifest, open_store, path, partition, None
-                    ),
                     seal=seal,
                     versions=versions,
                     reached=reached,
-                    work=Work(path),
                     publisher=None if publisher is None else publisher(),
+                    open_store=open_store,
                 )
             hosts.append(host)
             built = partial(
@@ -166,37 +163,59 @@ def open_backfill(
     One that begins puts out what events from `since` on cause.
     Raises `VersionHosted` when the live lineage runs the version.
     """
-    lineage = backfill_lineage(version)
-    path = state.partition(manifest.log_id, pipeline.name, partition, lineage)
-    kept = KeptDirectory(state.kept(manifest.log_id, pipeline.name, partition, lineage), reached)
-    return PartitionHost(
+    return _open_host(
         log,
         pipeline,
         manifest,
+        state,
         partition,
-        open_store=partial(
-            _keeping, kept, pipeline, manifest, open_store, path, partition, version
-        ),
         seal=state.seal(),
         reached=reached,
-        work=Work(path),
         publisher=publisher,
+        open_store=open_store,
         backfill=version,
         since=since,
     )
 
 
-def _keeping(
-    kept: KeptDirectory,
+def _open_host(
+    log: Log,
     pipeline: Pipeline,
     manifest: Manifest,
-    open_store: OpenStore,
-    path: Path,
+    state: StateDirectory,
     partition: int,
-    backfill: str | None,
-) -> KeepingStore:
-    store = open_store(path, partition, backfill)
-    return KeepingStore(store, kept, pipeline.checkpoints, manifest.origins[partition])
+    *,
+    seal: BlobSeal,
+    reached: Callable[[str], None],
+    publisher: Executor | None,
+    open_store: OpenStore,
+    versions: Collection[str] | None = None,
+    backfill: str | None = None,
+    since: int = 0,
+) -> PartitionHost:
+    """Open a lineage's partition over the state that belongs to it, whose checkpoints are kept."""
+    lineage = LIVE if backfill is None else backfill_lineage(backfill)
+    place = (manifest.log_id, pipeline.name, partition, lineage)
+    path, kept = state.partition(*place), KeptDirectory(state.kept(*place), reached)
+
+    def keeping() -> KeepingStore:
+        store = open_store(path, partition, backfill)
+        return KeepingStore(store, kept, pipeline.checkpoints, manifest.origins[partition])
+
+    return PartitionHost(
+        log,
+        pipeline,
+        manifest,
+        partition,
+        open_store=keeping,
+        seal=seal,
+        versions=versions,
+        reached=reached,
+        work=Work(path),
+        publisher=publisher,
+        backfill=backfill,
+        since=since,
+    )
 
 
 def _refuse_lost_log(log: Log, manifest: Manifest, partition: int, state: StateDirectory) -> None:

@@ -12,6 +12,7 @@ from stream_app.core.store import Image
 from stream_app.errors import StreamAppError
 from stream_app.hosts.checkpoints import bytes_on_disk
 from stream_app.hosts.partition_host import Store
+from stream_app.hosts.store_around import StoreAround
 from stream_app.storage.kept_directory import Kept, KeptDirectory
 
 AGAIN_S = 60.0
@@ -26,7 +27,7 @@ class Keepable(Store, Protocol):
         ...
 
 
-class KeepingStore:
+class KeepingStore(StoreAround[Keepable]):
     """The store of a partition whose checkpoints are kept as `policy` says.
 
     An image that is saved stands for a committed position, so nothing that is kept is ever ahead
@@ -34,7 +35,7 @@ class KeepingStore:
     """
 
     def __init__(self, store: Keepable, kept: KeptDirectory, policy: Keep, origin: int) -> None:
-        self._store = store
+        super().__init__(store)
         self._kept = kept
         self._policy = policy
         self._origin = origin
@@ -48,33 +49,6 @@ class KeepingStore:
                     self._made_s = self._newest_made_s()
         except (StreamAppError, OSError) as error:
             self._put_off(error)
-
-    @property
-    def rolled_back(self) -> bool:
-        """Whether the state came back older than it was left."""
-        return self._store.rolled_back
-
-    def get(self, family: str, key: bytes) -> bytes | None:
-        """Return the saved value, or None."""
-        return self._store.get(family, key)
-
-    def scan(
-        self, family: str, start: bytes, stop: bytes | None, limit: int
-    ) -> list[tuple[bytes, bytes]]:
-        """Return up to `limit` entries with `start` <= key < `stop`, in byte order of the keys."""
-        return self._store.scan(family, start, stop, limit)
-
-    def families(self) -> set[str]:
-        """Return the families that exist."""
-        return self._store.families()
-
-    def drop(self, family: str) -> None:
-        """Remove a family with all its keys; what is kept stays."""
-        self._store.drop(family)
-
-    def close(self) -> None:
-        """Let go of the files."""
-        self._store.close()
 
     def save(self, image: Image) -> None:
         """Write an image, atomically and durably, and keep it if it is due."""

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from stream_app.core.log import Log
 from stream_app.core.position import POSITION
-from stream_app.core.store import Image
+from stream_app.core.store import Image, pages
 from stream_app.core.topics import Topics
+from stream_app.hosts.store_around import StoreAround
 from stream_app.kafka.checkpoints import CheckpointTopic
 from stream_app.kafka.log import KafkaLog
 from stream_app.storage.partition_lock import PartitionLock
@@ -20,7 +21,7 @@ from stream_app.storage.rocksdb_store import RocksdbStore
 KEYS_PER_SAVE = 10_000
 
 
-class ReplicatedStore:
+class ReplicatedStore(StoreAround[RocksdbStore]):
     """The `StateStore` of a partition that may move to another machine.
 
     Opens with whichever is newer: what is on this disk or what is in the topic. An image is saved
@@ -32,7 +33,7 @@ class ReplicatedStore:
     def __init__(self, path: Path, topic: Callable[[], CheckpointTopic]) -> None:
         self._topic = topic()
         try:
-            self._store = self._opened(path)
+            super().__init__(self._opened(path))
         except BaseException:
             self._topic.close()
             raise
@@ -55,25 +56,6 @@ class ReplicatedStore:
             return _restored(path, self._topic, there)
         finally:
             lock.release()
-
-    @property
-    def rolled_back(self) -> bool:
-        """Whether this machine's state came back older than it was left."""
-        return self._store.rolled_back
-
-    def get(self, family: str, key: bytes) -> bytes | None:
-        """Return the saved value, or None."""
-        return self._store.get(family, key)
-
-    def scan(
-        self, family: str, start: bytes, stop: bytes | None, limit: int
-    ) -> list[tuple[bytes, bytes]]:
-        """Return up to `limit` entries with `start` <= key < `stop`, in byte order of the keys."""
-        return self._store.scan(family, start, stop, limit)
-
-    def families(self) -> set[str]:
-        """Return the families that exist."""
-        return self._store.families()
 
     def save(self, image: Image) -> None:
         """Write an image here, atomically and durably, and let it go to the topic after that."""
@@ -103,10 +85,8 @@ class ReplicatedStore:
             writes[family] = dict.fromkeys(known)
         for family in self._store.families():
             rows = writes.setdefault(family, {})
-            start = b""
-            while entries := self._store.scan(family, start, None, KEYS_PER_SAVE):
+            for entries in pages(self._store, family, KEYS_PER_SAVE):
                 rows.update(entries)
-                start = entries[-1][0] + b"\0"
         return writes
 
     def drop(self, family: str) -> None:

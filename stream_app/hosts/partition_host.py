@@ -21,8 +21,6 @@ from stream_app.codec.blobs import BlobSeal
 from stream_app.core.batch import Batch
 from stream_app.core.commit import Commit, Manifest, decode_commit, encode_commit
 from stream_app.core.joining import (
-    built_before,
-    hosted_already,
     listing,
     take_family,
     with_version,
@@ -32,16 +30,15 @@ from stream_app.core.memory import Memory
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.position import POSITION, Position, read_position
 from stream_app.core.processor import PartitionProcessor
-from stream_app.core.recovery import Recovery, recover, recover_backfill
+from stream_app.core.recovery import Recovery
 from stream_app.core.store import Image, StateStore
 from stream_app.core.topics import Topics
-from stream_app.errors import Fenced, LogUntrusted, PositionMissing, StateUntrusted
+from stream_app.errors import LogUntrusted, StateUntrusted
 from stream_app.hosts.checkpoint_pace import Pace
 from stream_app.hosts.checkpoints import verify_blobs
 from stream_app.hosts.environments import carried
 from stream_app.hosts.event_reading import read_events
-from stream_app.hosts.manifests import committed
-from stream_app.hosts.published import has_records, published_topic
+from stream_app.hosts.lineage_start import LineageStart
 from stream_app.hosts.work import Work
 from stream_app.records import Record
 
@@ -124,8 +121,7 @@ class PartitionHost:
         self.joining: Joining | None = None
         self._pipeline = pipeline
         self._seal = seal
-        self._backfill = backfill
-        self._since = since
+        self._lineage = LineageStart(log, pipeline, manifest, partition, backfill, since)
         self._log = log
         self._manifest = manifest
         self._topics = Topics(pipeline.name)
@@ -139,9 +135,7 @@ class PartitionHost:
         self._held: tuple[Image, float] | None = None
         self.idle = False
         self._store: Store | None = None
-        topics = self._topics
-        self._ledger = topics.ledger if backfill is None else topics.ledger_of(backfill)
-        self._claim: Claim = log.claim(self._ledger, partition)
+        self._claim: Claim = log.claim(self._lineage.ledger, partition)
         try:
             reached("claimed")
             self._open(open_store, versions)
@@ -150,21 +144,23 @@ class PartitionHost:
             raise
 
     def _open(self, open_store: Callable[[], Store], versions: Collection[str] | None) -> None:
-        log, pipeline = self._log, self._pipeline
+        log, lineage = self._log, self._lineage
         found = self._claim.committed()
-        where = f"{pipeline.name}/{self.partition} in {log.url}"
         self.commit: Commit | None = None
         if found is not None:
-            self.commit = carried(log, self._manifest, decode_commit(found, where))
-        published = self._published = self._published_by_live()
+            self.commit = carried(log, self._manifest, decode_commit(found, lineage.where))
+        self._published = lineage.published_by_live()
         self._store = open_store()
         self._reached("state opened")
         saved = read_position(self._store)
         if saved is not None:
             saved = carried(log, self._manifest, saved)
         start, end = log.bounds(self._topics.events, self.partition)
-        self._require_position(saved is not None, published, end, where)
-        self._restore(self._recovery(saved, start, published, versions), saved)
+        lineage.require_position(
+            self.commit, saved=saved is not None, published=self._published, end=end
+        )
+        recovery = lineage.recovery(self.commit, saved, start, self._published, versions)
+        self._restore(recovery, saved)
         self.work.opened(
             self.next_offset, behind=self.relearning, rebuilt=self.recovery.rebuild is not None
         )
@@ -172,41 +168,14 @@ class PartitionHost:
             # The checkpoint stands at C: what it was made of is compared all the same.
             self._verify_chain()
 
-    def _published_by_live(self) -> int:
-        """Return up to where the live lineage has put out what a backfill is to build.
-
-        Asked once the backfill's claim is ours: a join holds that until the version is live.
-        """
-        if self._backfill is None:
-            return 0
-        live = committed(self._log, self._manifest.pipeline, self.partition)
-        return built_before(live, self._backfill, self._manifest, self._pipeline)
-
     def live_position(self) -> int:
         """Return how far a backfill may go: to where the live lineage has committed.
 
         Raises `VersionHosted` once live has taken the version over, were it for a while only: what
         live has put out since is not for a backfill that was opened before to put out again.
         """
-        live = committed(self._log, self._manifest.pipeline, self.partition)
-        assert self._backfill is not None  # noqa: S101 - asked of backfills alone
-        if built_before(live, self._backfill, self._manifest, self._pipeline) != self._published:
-            raise hosted_already(self._manifest.pipeline, self._backfill)
-        return self.next_offset if live is None else live.next_offset
-
-    def _recovery(
-        self,
-        saved: Position | None,
-        log_start: int,
-        published: int,
-        versions: Collection[str] | None,
-    ) -> Recovery:
-        place = (self._manifest, self.partition, self._pipeline)
-        if self._backfill is None:
-            return recover(*place, self.commit, saved, log_start, versions)
-        return recover_backfill(
-            *place, self._backfill, self.commit, saved, log_start, published, self._since
-        )
+        live = self._lineage.live_position(self._published)
+        return self.next_offset if live is None else live
 
     def _restore(self, recovery: Recovery, saved: Position | None) -> None:
         """Make the processor that goes on from `saved`, or from the origin."""
@@ -231,46 +200,6 @@ class PartitionHost:
         for family in sorted(store.families(), key=lambda name: name != POSITION):
             store.drop(family)
             self._reached("family dropped")
-
-    def _require_position(self, saved: bool, published_to: int, end: int, where: str) -> None:
-        """Refuse to begin at the origin where something was published or saved before."""
-        if self.commit is not None:
-            if self.commit.next_offset > end:
-                raise LogUntrusted(
-                    f"the committed position of {where} is {self.commit.next_offset}, but its log "
-                    f"ends at {end}: records are missing.",
-                    attempt="restore the log from a backup",
-                )
-            return
-        published = None if published_to else self._published_topic()
-        if saved or published is not None:
-            self._require_ours()
-            what = "a checkpoint" if saved else "outputs"
-            attempt = "restore the log from a backup, or give the pipeline a new name"
-            if published is None:  # a log from before the first start looks like this
-                attempt = (
-                    "restore the log from a newer backup; if this is the newest one, delete the "
-                    "state directory, and all that the log has is processed from its beginning"
-                )
-            raise PositionMissing(
-                f"{where} has {what} but no committed position; it is never taken as zero.",
-                attempt=attempt,
-            )
-
-    def _require_ours(self) -> None:
-        """Raise `Fenced` where somebody has taken over and committed since we read nothing."""
-        if self._log.ledger_get(self._ledger, self.partition, "commit") is not None:
-            raise Fenced(
-                f"{self._ledger}/{self.partition} was taken over before it was open here.",
-                attempt="nothing: the newer owner goes on",
-            )
-
-    def _published_topic(self) -> str | None:
-        name = self._manifest.pipeline
-        if self._backfill is None:
-            return published_topic(self._log, name, self._pipeline.definitions(), self.partition)
-        shadow = self._topics.shadow(self._backfill)
-        return shadow if has_records(self._log, shadow, self.partition) else None
 
     @property
     def next_offset(self) -> int:
@@ -347,7 +276,7 @@ class PartitionHost:
         self.commit = commit
         start = self._log.bounds(self._topics.events, self.partition)[0]
         saved = read_position(self._store)
-        self._restore(self._recovery(saved, start, 0, commit.versions), saved)
+        self._restore(self._lineage.recovery(commit, saved, start, 0, commit.versions), saved)
 
     @property
     def store(self) -> Store:

@@ -26,7 +26,8 @@ from stream_app.core.table import Table
 from stream_app.core.version import VersionFold
 from stream_app.core.watermark import Watermark
 from stream_app.events import Refusal
-from stream_app.hosts import event_reading, partition_host
+from stream_app.hosts import event_reading, lineage_start
+from stream_app.hosts.lineage_start import LineageStart
 from stream_app.hosts.partition_host import PartitionHost
 from stream_app.learning.prequential import Prequential
 from stream_app.learning.undo import UndoableModel
@@ -140,7 +141,7 @@ def outputs_published_again_while_learning_again(patch: Patch) -> None:
         start = msgspec.structs.replace(found.start, publish_from=found.start.position.next_offset)
         return msgspec.structs.replace(found, start=start)
 
-    patch.setattr(partition_host, "recover", recover)
+    patch.setattr(lineage_start, "recover", recover)
     patch.setattr(PartitionHost, "_verify_chain", nothing)
 
 
@@ -186,7 +187,7 @@ def a_checkpoint_ahead_of_the_commit_is_accepted(patch: Patch) -> None:
 
 @mutant
 def a_missing_position_is_taken_as_zero(patch: Patch) -> None:
-    patch.setattr(PartitionHost, "_require_position", nothing)
+    patch.setattr(LineageStart, "require_position", nothing)
 
 
 @mutant

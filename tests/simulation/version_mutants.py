@@ -16,7 +16,7 @@ from stream_app.core.position import POSITION, read_position
 from stream_app.core.processor import PartitionProcessor, _ChampionFailed
 from stream_app.core.seats import Seat, Seats
 from stream_app.core.store import Image
-from stream_app.hosts import partition_host
+from stream_app.hosts import lineage_start, partition_host
 from stream_app.hosts.joining import BackfillJoins
 from stream_app.hosts.manifests import committed
 from stream_app.hosts.partition_host import PartitionHost
@@ -73,7 +73,7 @@ def the_seat_of_a_restart_is_the_files(patch: Patch) -> None:
         start = msgspec.structs.replace(found.start, seat=seat, seats=())
         return msgspec.structs.replace(found, start=start)
 
-    after(patch, partition_host, "recover", first)
+    after(patch, lineage_start, "recover", first)
 
 
 @mutant
@@ -151,7 +151,7 @@ def a_backfill_puts_out_again_what_live_did(patch: Patch) -> None:
         start = msgspec.structs.replace(found.start, publish_from=found.start.committed)
         return msgspec.structs.replace(found, start=start)
 
-    patch.setattr(partition_host, "recover_backfill", recover)
+    patch.setattr(lineage_start, "recover_backfill", recover)
 
 
 # --- joins ----------------------------------------------------------------------------------------
@@ -200,7 +200,7 @@ def a_join_is_committed_before_its_state_is_saved(patch: Patch) -> None:
         take_family(self._store, built.store, f"version.{version}", at)
         self.commit = commit
         saved = read_position(self._store)
-        self._restore(self._recovery(saved, 0, 0, commit.versions), saved)
+        self._restore(self._lineage.recovery(commit, saved, 0, 0, commit.versions), saved)
 
     patch.setattr(PartitionHost, "adopt", adopt)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import NamedTuple
+
 import msgspec
 
 Headers = tuple[tuple[str, bytes], ...]
@@ -63,3 +66,20 @@ def parse_position(text: str) -> tuple[str, int, int]:
     if not (at and slash and topic and partition.isdigit() and offset.isdigit()):
         raise ValueError(f"{text!r} is no position; write topic/partition@offset")
     return topic, int(partition), int(offset)
+
+
+class ShortPosition(NamedTuple):
+    """A position as people write it where only one topic is meant, which they may leave out."""
+
+    topic: str | None
+    partition: int
+    offset: int
+
+
+_SHORT = re.compile(r"(?:([^/@\s]+)/)?(\d{1,9})@(\d{1,18})")
+
+
+def parse_short_position(text: str) -> ShortPosition | None:
+    """Read `partition@offset`, a topic before it or not; None when `text` is no position."""
+    found = _SHORT.fullmatch(text)
+    return None if found is None else ShortPosition(found[1], int(found[2]), int(found[3]))

@@ -15,7 +15,7 @@ from stream_app.core.topics import Topics
 from stream_app.errors import UsageError
 from stream_app.hosts.first_where import first_where
 from stream_app.hosts.manifests import committed
-from stream_app.records import format_position
+from stream_app.records import format_position, parse_short_position
 
 BATCH = 5000
 # Hears what is being done, how many records of it are, and of how many.
@@ -26,7 +26,6 @@ EXAMPLES = (
 )
 _AGO = re.compile(r"-(\d+)([smhdw])")
 _UNIT_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
-_PLACE = re.compile(r"(?:(?P<topic>[^/@,]+)/)?(?P<partition>\d{1,9})@(?P<offset>\d{1,18})")
 
 
 class Earliest(NamedTuple):
@@ -110,18 +109,18 @@ def parse_bound(text: str, option: str, now_ms: int) -> Bound:
 
 def _places(text: str, option: str) -> Places:
     offsets: dict[int, int] = {}
-    topics = set()
+    topics = set[str]()
     for part in text.split(","):
-        found = _PLACE.fullmatch(part.strip())
-        if found is None or int(found["partition"]) in offsets:
+        found = parse_short_position(part.strip())
+        if found is None or found.partition in offsets:
             why = "no position" if found is None else "a partition that is there twice"
             raise UsageError(
                 f"{option} {text}: {part.strip()!r} is {why}",
                 attempt="0@1234 or flights.events/0@1234; several with commas, as 0@1234,1@990",
             )
-        offsets[int(found["partition"])] = int(found["offset"])
-        topics.add(found["topic"])
-    topics.discard(None)
+        offsets[found.partition] = found.offset
+        if found.topic is not None:
+            topics.add(found.topic)
     if len(topics) > 1:
         raise UsageError(
             f"{option} {text}: positions in {' and '.join(sorted(topics))}",

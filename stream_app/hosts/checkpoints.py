@@ -79,6 +79,15 @@ def look_at_kept(
     return Looked(replaced, error)
 
 
+def saved_position(path: Path) -> Position | None:
+    """Return where a state stands, without disturbing its owner; None for an empty one."""
+    store = RocksdbStore.open(path, read_only=True)
+    try:
+        return read_position(store)
+    finally:
+        store.close()
+
+
 def look_at(path: Path, manifest: Manifest, partition: int, seal: BlobSeal | None = None) -> Looked:
     """Look at one partition's state; an error that it meets is part of the answer."""
     seen = Checkpoint(partition, str(path), path.exists())

@@ -31,10 +31,11 @@ from stream_app.hosts.rebuilding import (
 from stream_app.hosts.signing_keys import signer_here
 from stream_app.hosts.state_directory import StateDirectory, backfill_lineage
 from stream_app.near_names import did_you_mean
+from stream_app.records import parse_short_position
 from stream_app.storage.kept_directory import Kept, KeptDirectory
 
 LATEST = "latest"
-_POSITION = re.compile(r"(?:(?:(?P<topic>[^/@\s]+)/)?(?P<partition>\d{1,9})@)?(?P<offset>\d{1,18})")
+_OFFSET = re.compile(r"\d{1,18}")
 
 
 class Exported(NamedTuple):
@@ -83,13 +84,13 @@ def export(
 
 def _meant(manifest: Manifest, at: str, partition: int | None) -> tuple[int, int | None]:
     """Return (partition, offset), None for an offset that a checkpoint is to tell."""
-    match = _POSITION.fullmatch(at)
-    if match is not None and match["topic"] not in (None, f"{manifest.pipeline}.events"):
+    position = parse_short_position(at)
+    if position is not None and position.topic not in (None, f"{manifest.pipeline}.events"):
         raise UsageError(
             f"{at} is no position of {manifest.pipeline}.events",
-            attempt=f"{match['partition']}@{match['offset']}, if that was meant",
+            attempt=f"{position.partition}@{position.offset}, if that was meant",
         )
-    named = None if match is None or match["partition"] is None else int(match["partition"])
+    named = None if position is None else position.partition
     if None not in (named, partition) and named != partition:
         raise UsageError(f"--at {at} and --partition {partition}", attempt="one of them")
     number = named if named is not None else partition
@@ -105,7 +106,9 @@ def _meant(manifest: Manifest, at: str, partition: int | None) -> tuple[int, int
             f"{manifest.pipeline} has no partition {number}",
             attempt=f"a partition from 0 to {manifest.partitions - 1}",
         )
-    return number, None if match is None else int(match["offset"])
+    if position is not None:
+        return number, position.offset
+    return number, int(at) if _OFFSET.fullmatch(at) else None
 
 
 @contextmanager

@@ -13,11 +13,11 @@ from stream_app.core.commit import Manifest
 from stream_app.core.environment import this_environment
 from stream_app.core.keeping import Keep
 from stream_app.core.log import Log
-from stream_app.core.position import Position, read_position
+from stream_app.core.position import Position
 from stream_app.core.recovery import require_own
 from stream_app.core.topics import Topics
 from stream_app.errors import StateUnavailable, StateUntrusted, UsageError
-from stream_app.hosts.checkpoints import bytes_on_disk
+from stream_app.hosts.checkpoints import bytes_on_disk, saved_position
 from stream_app.hosts.manifests import committed
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.near_names import did_you_mean
@@ -174,11 +174,7 @@ class KeptCheckpoints:
 
     def _position(self, path: Path, partition: int) -> Position:
         """Return where a state stands, if it is one of this partition's."""
-        store = RocksdbStore.open(path, read_only=True)
-        try:
-            saved = read_position(store)
-        finally:
-            store.close()
+        saved = saved_position(path)
         commit = committed(self._log, self._manifest.pipeline, partition)
         if saved is None or commit is None:
             raise StateUnavailable(

@@ -13,11 +13,10 @@ from stream_app.errors import UsageError
 from stream_app.hosts.first_where import first_where
 from stream_app.hosts.published_rows import source_offset
 from stream_app.near_names import did_you_mean
-from stream_app.records import Record, format_position
+from stream_app.records import Record, format_position, parse_short_position
 
 WINDOW = 2000
 IDS_REMEMBERED_MAX = 20_000
-_POSITION = re.compile(r"(?:(?P<topic>[^/@\s]+)/)?(?P<partition>\d{1,9})@(?P<offset>\d{1,18})")
 _OUTPUT = re.compile(
     r"(?P<pipeline>[a-z0-9-]+)/(?:(?P<version>[a-z0-9-]+)/)?(?P<partition>\d+)@(?P<offset>\d+)/.+"
 )
@@ -33,8 +32,8 @@ def find(
     is looked for among the predictions from the newest on. Raises `UsageError`.
     """
     topics = Topics(manifest.pipeline)
-    if (match := _POSITION.fullmatch(text)) is not None:
-        topic, number, offset = match["topic"], int(match["partition"]), int(match["offset"])
+    if (position := parse_short_position(text)) is not None:
+        topic, number, offset = position
         _require_partition(manifest, number)
         if topic in (None, topics.events):
             return number, offset, None

@@ -25,6 +25,7 @@ from stream_app.errors import (
     StreamAppError,
     UsageError,
 )
+from stream_app.hosts.checkpoints import saved_position
 from stream_app.hosts.joining import built
 from stream_app.hosts.manifests import committed
 from stream_app.hosts.overlay_store import Overlay
@@ -230,13 +231,7 @@ def newest_state(place: Place) -> Path | None:
 
 
 def _position(path: Path) -> Position | None:
-    if not path.exists():
-        return None
-    store = RocksdbStore.open(path, read_only=True)
-    try:
-        return read_position(store)
-    finally:
-        store.close()
+    return saved_position(path) if path.exists() else None
 
 
 def _opened(opened: ExitStack, place: Place, offset: int, path: Path | None) -> Refold | None:

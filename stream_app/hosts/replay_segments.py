@@ -15,9 +15,9 @@ import msgspec
 from stream_app.core.commit import LIVE, Manifest
 from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
-from stream_app.core.position import read_position
 from stream_app.errors import StreamAppError
 from stream_app.hosts.bounds import Range
+from stream_app.hosts.checkpoints import saved_position
 from stream_app.hosts.log_url import open_broker
 from stream_app.hosts.manifests import read_manifest
 from stream_app.hosts.pipeline_file import load_pipeline
@@ -34,7 +34,6 @@ from stream_app.hosts.stop_flag import StopFlag
 from stream_app.hosts.supervision import supervise
 from stream_app.hosts.worker_plan import WorkerPlan
 from stream_app.storage.kept_directory import KeptDirectory
-from stream_app.storage.rocksdb_store import RocksdbStore
 
 
 class ReplayPlan(WorkerPlan, frozen=True):
@@ -96,11 +95,7 @@ def _kept(
 
 def _fits(path: Path, folded: Folded) -> bool:
     try:
-        store = RocksdbStore.open(path, read_only=True)
-        try:
-            position = read_position(store)
-        finally:
-            store.close()
+        position = saved_position(path)
     except StreamAppError:
         return False  # a piece more to fold, and nothing that is trusted
     if position is None or position.environment != folded.then.environment:

@@ -104,8 +104,6 @@ class VersionFold:
         else:
             self.models.take(entries)
             self.learned = sum(entry.learned for entry in entries)
-            for entry in entries:
-                self._digest.touch(entry.key)
         self._settle()
 
     def _settle(self) -> None:

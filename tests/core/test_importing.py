@@ -14,13 +14,19 @@ from river import linear_model, preprocessing, tree
 
 from stream_app import pack_model
 from stream_app.codec.signatures import public_key
-from stream_app.core.environment import this_environment
+from stream_app.core.environment import Environment, this_environment
 from stream_app.core.importing import FILE_BYTES_MAX, FileOrder
 from stream_app.core.model_file import Entry, ModelHeader, decode_head
 from stream_app.core.pipeline import Pipeline, Version
 from stream_app.core.rehearsal import SEAL
 from stream_app.core.topics import Topics
-from stream_app.errors import LogUntrusted, StateUntrusted, UsageError, VersionFailed
+from stream_app.errors import (
+    EnvironmentDiffers,
+    LogUntrusted,
+    StateUntrusted,
+    UsageError,
+    VersionFailed,
+)
 from stream_app.events import Control, Label, Observation
 from stream_app.hosts.blob_topic import PIECE_BYTES, BlobTopic
 from stream_app.hosts.controls import Signer
@@ -32,7 +38,7 @@ from stream_app.hosts.state_directory import KEY_NAME, StateDirectory
 from stream_app.learning.digests import structural_digest
 from stream_app.learning.pickles import ModelPickles
 from stream_app.learning.tasks import Binary
-from stream_app.outputs import AnyOutput, DeadLetter, Prediction, StateDigest
+from stream_app.outputs import AnyOutput, DeadLetter, Evaluation, Prediction, StateDigest
 from stream_app.storage.memory_log import MemoryLog
 from stream_app.storage.memory_store import MemoryStore
 from stream_app.testing import Driver
@@ -127,6 +133,23 @@ def test_what_was_observed_before_the_file_is_learned_when_its_label_comes_after
         assert structural_digest(driver.model("tuned"), {}) == structural_digest(alone, {})
 
 
+def test_what_came_before_the_file_is_neither_learned_nor_scored(
+    state: StateDirectory, tmp_path: Path
+) -> None:
+    path = tmp_path / "keyed.stream-model"
+    write(path, state, [Entry("x", 7, ModelPickles({}).dumps(scaled()))], keyed=True)
+    with Driver(pipeline(model_per="key", evaluate_every=1)) as driver:
+        outputs = driver.send(*examples(3, key="y"))
+        assert not [o for o in outputs if isinstance(o, Evaluation) and o.version == "tuned"]
+        driver.import_file("tuned", path)
+        [said] = own(driver.send(*examples(1, seed=2, key="y")))
+        [evaluation] = driver.outputs("shadow.tuned")[-1:]
+        assert isinstance(evaluation, Evaluation)
+        assert (said.learned, evaluation.scored, evaluation.window) == (0, 1, 1)
+        [said] = own(driver.send(*examples(1, seed=3, key="x")))
+        assert said.learned == 7
+
+
 @pytest.mark.parametrize("saved", [False, True])
 @pytest.mark.parametrize("crash", ["before the file", "after the file", "later"])
 def test_a_crash_around_the_file_changes_nothing(packed: Path, crash: str, saved: bool) -> None:
@@ -193,13 +216,13 @@ def test_who_does_not_run_the_version_makes_the_same_of_the_record(packed: Path)
 
 def test_a_version_begins_once_whatever_is_ordered_later(packed: Path) -> None:
     with Driver(pipeline()) as driver:
+        file = {"sha256": "0" * 64, "size": 1, "offset": 0}
+        assert driver._order("import", 1, version="v1", file=file) == []
+        assert driver._order("import", 1, version="gone", file=file) == []
         driver.import_file("tuned", packed)
         driver.send(*examples(10))
         learned = structural_digest(driver.model("tuned"), {})
-        file = {"sha256": "0" * 64, "size": 1, "offset": 0}
         assert driver._order("import", 1, version="tuned", file=file) == []
-        assert driver._order("import", 1, version="v1", file=file) == []
-        assert driver._order("import", 1, version="gone", file=file) == []
         assert structural_digest(driver.model("tuned"), {}) == learned
 
 
@@ -325,11 +348,26 @@ def test_a_file_that_somebody_with_the_key_orders_though_it_does_not_fit_fails_t
             driver._order("import", 1, version="tuned", file=order)
 
 
-def write(path: Path, state: StateDirectory, entries: list[Entry], *, keyed: bool) -> None:
+def test_a_file_of_another_environment_is_refused(state: StateDirectory, tmp_path: Path) -> None:
+    path = tmp_path / "older.stream-model"
+    older = msgspec.structs.replace(this_environment(), river="0.0.1")
+    write(path, state, [Entry("", 1, ModelPickles({}).dumps(scaled()))], environment=older)
+    with Driver(pipeline()) as driver, pytest.raises(EnvironmentDiffers, match=r"river 0\.0\.1"):
+        driver.import_file("tuned", path)
+
+
+def write(
+    path: Path,
+    state: StateDirectory,
+    entries: list[Entry],
+    *,
+    keyed: bool = False,
+    environment: Environment | None = None,
+) -> None:
     private = state.signing_key()
     header = ModelHeader(
         origin=None,
-        environment=this_environment(),
+        environment=environment or this_environment(),
         task=Binary().fields(),
         features=["a"],
         keyed=keyed,

@@ -185,7 +185,7 @@ class Lineages(Simulation):
             or row.version in self._opened_now
         ):
             return
-        if not any(left < 0 for left in life.fails_after.values()):
+        if not life.failed:
             raise Wrong(f"{row.version} is left out without a cause: {row.why}")
         self.tally["joins that failed"] += 1
 
@@ -277,7 +277,7 @@ class Lineages(Simulation):
         except Crash:
             self.tally["backfills crashed"] += 1
         except (LogUnavailable, StateUnavailable) as error:
-            if not any(left < 0 for left in life.fails_after.values()):
+            if not life.failed:
                 raise Wrong(f"without a cause: {error.problem}") from error
         except (Fenced, VersionHosted) as error:
             if isinstance(error, Fenced) and not self._succeeded(name, host):
@@ -344,7 +344,7 @@ class Lineages(Simulation):
         self._building.clear()
 
     def _go_on(self, name: str, life: Life, host: PartitionHost) -> None:
-        life.dies_after_calls, life.fails_after, life.tracer = None, {}, None
+        life.spare()
         with self._mishaps(name, life, host):
             for _ in range(STEPS_MAX):
                 host.step(until=host.live_position())

@@ -38,6 +38,7 @@ from tests.simulation.doubles import (
     SimLog,
     SimPace,
     SimStore,
+    saved_to,
 )
 from tests.simulation.reference import ReferenceFold, Row, Seating, SeatRow
 from tests.simulation.world import EVENTS, NAME, World
@@ -126,7 +127,7 @@ class Simulation:
         except Crash:
             self.tally["crashes"] += 1
         except (LogUnavailable, StateUnavailable) as error:
-            if not any(left < 0 for left in life.fails_after.values()):
+            if not life.failed:
                 raise Wrong(f"without a cause: {error.problem}") from error
             self.tally["failures"] += 1
             life.dead = True
@@ -219,7 +220,7 @@ class Simulation:
         fenced = [row for row in self._frozen if row[1]._claim.epoch < newest]
         self._frozen = [row for row in self._frozen if row not in fenced]
         for life, host in fenced:
-            life.dies_after_calls, life.fails_after = None, {}
+            life.spare()
             try:
                 while host.relearning or not host.idle:
                     host.step()
@@ -266,7 +267,8 @@ class Simulation:
         if saved is not None and saved > self._committed():
             self._expect(StateUntrusted, "a state ahead of the log", self._host)
             self._disk = Disk()
-        # What was backed up later is of a time that never was.
+        # What was backed up later is of a time that never was, and so is what was saved beyond.
+        self._disk.forget_beyond(self._committed())
         self._backups = [self._backup()]
 
     def _restore(self, backup: Backup) -> None:
@@ -327,10 +329,7 @@ class Simulation:
         return 0 if commit is None else decode_commit(commit, NAME).next_offset
 
     def _saved(self) -> int | None:
-        store = MemoryStore()
-        store._families = self._disk.families
-        position = read_position(store)
-        return None if position is None else position.next_offset
+        return saved_to(self._disk.families)
 
     def _published(self) -> dict[str, Rows]:
         topics = self._log._topics

@@ -152,7 +152,7 @@ def _part(
     before = built(log, manifest.pipeline, version, partition)
     origin = manifest.origins[partition]
     left = live.left.get(version, origin)
-    begin = origin if bounds is None or left > origin else bounds.begin
+    begin = origin if bounds is None or left > origin else min(bounds.begin, live.next_offset)
     end = live.next_offset if bounds is None else min(live.next_offset, bounds.end)
     if before is None:
         return Part(partition, origin, end, max(begin, left), begin, origin)

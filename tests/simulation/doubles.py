@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any
 
 from stream_app.core.log import Claim
-from stream_app.core.position import read_position
+from stream_app.core.position import Position, read_position
 from stream_app.core.store import Image
 from stream_app.errors import LogUnavailable, StateUnavailable
 from stream_app.hosts.checkpoint_pace import Pace
@@ -345,7 +345,12 @@ def _copied(families: Mapping[str, Mapping[bytes, bytes]]) -> Families:
 
 def saved_to(families: Families) -> int | None:
     """Return up to where it is that a disk holds what was learned; None where it holds nothing."""
+    position = position_of(families)
+    return None if position is None else position.next_offset
+
+
+def position_of(families: Families) -> Position | None:
+    """Return the position that a disk holds."""
     store = MemoryStore()
     store._families = families
-    position = read_position(store)
-    return None if position is None else position.next_offset
+    return read_position(store)

@@ -33,6 +33,8 @@ def test_worlds_in_storm_come_to_what_they_come_to_in_calm() -> None:
     for what in ("seated at the committed position", "forged seat", "backfills frozen"):
         assert befell[what] > SEEDS // 15, befell
     assert befell["stuck"] > SEEDS // 30, befell
+    for what in ("another River", "accepted", "backfills that begin in mid-log"):
+        assert befell[what] > SEEDS // 15, befell
     for what in ("altered", "foreign", "lost records", "older log", "position lost"):
         assert befell[what] > SEEDS // 20, befell
 

@@ -160,7 +160,9 @@ def _part(
     before = built(log, manifest.pipeline, version, partition)
     origin = manifest.origins[partition]
     left = live.left.get(version, origin)
-    begin = first if bounds is None or left > origin else max(first, bounds.begin)
+    begin = first
+    if bounds is not None and left <= origin:
+        begin = max(first, min(bounds.begin, live.next_offset))
     end = live.next_offset if bounds is None else min(live.next_offset, bounds.end)
     if before is None:
         return Part(partition, origin, end, max(begin, left), begin, first)

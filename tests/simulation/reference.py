@@ -241,6 +241,8 @@ class ReferenceFold(Reference):
             self._keys(event)
         elif event.action == "promote":
             self._promote(event)
+        elif event.action == "environment":
+            self._environment(event)
         else:
             self.take(event)
 
@@ -254,6 +256,16 @@ class ReferenceFold(Reference):
             self.count["controls"] += 1
             self.promotes.append(Promote(self.at, name, event.id))
             self.seating.promote(self.promotes[-1], self.failed_at)
+        self.count["records"] += 1
+
+    def _environment(self, event: Control) -> None:
+        if event.id not in self.acted:
+            said: dict[str, Any] = event.environment or {}
+            if not said.keys() >= {"python", "river", "numpy", "cpu"}:
+                self._refuse("bad_environment")
+                return
+            self.acted.add(event.id)
+            self.count["controls"] += 1
         self.count["records"] += 1
 
     def _keys(self, event: KeyChange) -> None:

@@ -107,6 +107,16 @@ class World:
         """The pipeline whose history this is."""
         return pipeline_of(self.champion, self.by_key, self.ids_max, self.early_max)
 
+    @property
+    def upgrades(self) -> bool:
+        """Whether machines are found with another River, in storm, and logs tell of it."""
+        return random.Random(f"other upgrades {self.seed}").random() < 0.4
+
+    @property
+    def bounds(self) -> bool:
+        """Whether backfills begin to put out what they say in mid-log."""
+        return random.Random(f"bounds of world {self.seed}").random() < 0.6
+
     def file(self, versions: Collection[str], champion: str) -> Pipeline:
         """Return what another file says that declares these versions alone."""
         named = tuple(name for name in VERSIONS if name in versions)
@@ -159,7 +169,10 @@ def world_of(seed: int, length: int = 150) -> World:
     chance = random.Random(f"keys {seed}")
     rows = _signed(chance, draw, draw.randint(length // 3, length))
     offset = 0
-    for event, dice in _with_promotes(random.Random(f"promotes {seed}"), rows):
+    rows = _with_promotes(random.Random(f"promotes {seed}"), rows)
+    if world.upgrades:
+        rows = _with_environments(random.Random(f"environments {seed}"), rows)
+    for event, dice in rows:
         offset += dice.choice([0] * 8 + [1, 3])
         new = _encoded(event, manifest, world.pipeline)
         # Clocks of producers and brokers jump; only what is far ahead of the append is refused.
@@ -240,6 +253,20 @@ def _with_promotes(
             again = before and chance.random() < 0.15
             before.append(chance.choice(before) if again else _promote(chance))
             yield before[-1], chance
+        yield row
+
+
+def _with_environments(
+    chance: random.Random, rows: Iterator[tuple[Event, random.Random]]
+) -> Iterator[tuple[Event, random.Random]]:
+    """Give the events, some that accept an environment among them; no fold obeys those."""
+    whole = {"python": "3", "river": "1", "numpy": "2", "cpu": "any"}
+    for row in rows:
+        if chance.random() < 0.03:
+            said = chance.choice([whole, whole, whole, {"python": "3"}, None])
+            name = f"environment-{chance.randrange(9)}"
+            signer = chance.choice(["k1"] * 9 + ["k2", UNSIGNED])
+            yield By(signer, Control(name, 1000, "environment", environment=said)), chance
         yield row
 
 

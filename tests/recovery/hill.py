@@ -136,7 +136,7 @@ class Hill:
     def paused(self, line: str = "backfill hill.py v3 --workers 1") -> Running:
         """Start a backfill; it has committed its first batch and is in the middle of another."""
         running = self.start(line, PAUSE="")
-        running.wait_for(lambda: (self.directory / "paused").exists())
+        running.wait_for((self.directory / "paused").exists)
         running.wait_for(lambda: self.built_up_to() == BATCH)
         return running
 

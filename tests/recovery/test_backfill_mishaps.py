@@ -16,7 +16,6 @@ import pytest
 from tests.cli.terminal import Ended, Terminal, assert_error
 from tests.recovery.hill import BATCH, Hill, events
 from tests.recovery.scarcity import fill, small_disk
-from tests.recovery.test_scarcity import small_disks as small_disks
 
 MANY, FEW, MORE = 21_000, 600, 50
 DISK_BYTES = 96 << 20

@@ -392,6 +392,7 @@ class PartitionHost:
             self.processor.next_offset,
             records_max=records_max,
             until=until,
+            backfill=self._lineage.backfill,
         )
 
     def _checkpoint_if_due(self, batch: Batch) -> None:

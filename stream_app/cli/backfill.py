@@ -38,7 +38,8 @@ _HEAD = ("PARTITION", "FROM", "TO", "RECORDS", "PUBLISHED TO", "CHECKPOINT")
     "--out",
     metavar="FILE",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    help="Write the outputs there, as JSON lines, and change neither log nor state.",
+    help="Write the outputs there, as JSON lines or to a name that ends in .parquet as Parquet, "
+    "and change neither log nor state.",
 )
 @click.option("--dry-run", is_flag=True, help="Only show what there is to do.")
 @click.option(

@@ -32,6 +32,7 @@ from stream_app.hosts.embedded import (
     open_rocksdb,
     progress_of,
 )
+from stream_app.hosts.importing import import_places
 from stream_app.hosts.joining import built
 from stream_app.hosts.log_url import is_kafka, open_broker
 from stream_app.hosts.manifests import (
@@ -138,6 +139,10 @@ def parts(
         )
     if all(commit is None or version in commit.versions for commit in found):
         raise hosted_already(pipeline.name, version)
+    firsts = list(manifest.origins)
+    if pipeline.versions[version].start == "file":
+        places = import_places(log, manifest, version)
+        firsts = [places[partition] + 1 for partition in range(manifest.partitions)]
     todo = []
     for partition, commit in enumerate(found):
         if commit is None or version in commit.versions:
@@ -145,7 +150,8 @@ def parts(
         if ranges is not None and partition not in ranges:
             continue
         bounds = None if ranges is None else ranges[partition]
-        todo.append(_part(log, manifest, version, partition, commit, bounds))
+        first = min(firsts[partition], commit.next_offset)
+        todo.append(_part(log, manifest, version, partition, commit, bounds, first))
     return todo
 
 
@@ -156,23 +162,27 @@ def _part(
     partition: int,
     live: Commit,
     bounds: Range | None,
+    first: int,
 ) -> Part:
+    """Return what there is to do; nothing that events before `first` cause is put out."""
     before = built(log, manifest.pipeline, version, partition)
     origin = manifest.origins[partition]
     left = live.left.get(version, origin)
-    begin = origin if bounds is None or left > origin else bounds.begin
+    begin = first
+    if bounds is not None and left <= origin:
+        begin = max(first, min(bounds.begin, live.next_offset))
     end = live.next_offset if bounds is None else min(live.next_offset, bounds.end)
     if before is None:
-        return Part(partition, origin, end, max(begin, left), begin, origin)
+        return Part(partition, origin, end, max(begin, left), begin, first)
     standing = before.versions[version].published_from
-    if bounds is not None and begin not in (origin, standing):
+    if bounds is not None and begin not in (first, standing):
         raise UsageError(
             f"the backfill of {version} puts out what events from {standing} on cause, and that "
             f"cannot begin at {begin} now",
             attempt=f"--from {partition}@{standing}, or none",
         )
     published = max(before.next_offset, left, standing)
-    return Part(partition, before.next_offset, end, published, standing, origin)
+    return Part(partition, before.next_offset, end, published, standing, first)
 
 
 def require_declared(pipeline: Pipeline, version: str) -> None:

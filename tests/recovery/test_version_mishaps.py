@@ -37,14 +37,19 @@ def machine(tmp_path: Path) -> Machine:
     machine = Machine(tmp_path)
     machine.begin(_HOSTED, records(EVENTS, seed=1)[:EVENTS])
     machine.run(_HOSTED)
+    _build(machine, since=0)
+    return machine
+
+
+def _build(machine: Machine, *, since: int) -> None:
     with closing(machine.log()) as log:
         make_topics(log, _ALL, "v3", 1)
         manifest = read_manifest(log, _ALL.name)
-        with closing(open_backfill(log, _ALL, manifest, machine.state, 0, "v3")) as host:
+        place = (log, _ALL, manifest, machine.state, 0, "v3")
+        with closing(open_backfill(*place, since=since)) as host:
             while host.step(100, until=EVENTS):
                 pass
             host.finish()
-    return machine
 
 
 def _live(machine: Machine) -> list[str]:
@@ -135,3 +140,16 @@ def test_a_checkpoint_with_other_settings_than_were_committed_is_not_trusted(
         store.save(Image(saved.next_offset, {POSITION: {b"position": edited}}))
     with pytest.raises(StateUntrusted, match="has other settings"):
         machine.run(_HOSTED)
+
+
+def test_a_backfill_that_is_told_to_begin_beyond_live_begins_where_live_stands(
+    tmp_path: Path,
+) -> None:
+    machine = Machine(tmp_path)
+    machine.begin(_HOSTED, records(EVENTS, seed=1)[:EVENTS])
+    machine.run(_HOSTED)
+    _build(machine, since=EVENTS + 40)
+    machine.append(_HOSTED, records(EVENTS + 80, seed=1)[EVENTS : EVENTS + 80])
+    assert _live(machine) == []
+    assert machine.commit(_ALL).versions["v3"].published_from == EVENTS
+    assert machine.replayed(_ALL).difference is None

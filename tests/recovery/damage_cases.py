@@ -107,8 +107,8 @@ def _one(rng: random.Random, machine: Machine, before: Machine | None) -> Damage
         swapped = _swap(rng, machine, before)
         if swapped is not None:
             return swapped
-    if rng.random() < 0.06:
-        folders = [each for each in sorted(machine.root.rglob("*")) if each.is_dir()]
+    folders = [each for each in sorted(machine.root.rglob("*")) if each.is_dir()]
+    if rng.random() < 0.06 and folders:  # the first of two places may have been the last of them
         folder = rng.choice(folders)
         return Damage(_relative(machine, folder), _remove(rng, folder))
     files = [each for each in sorted(machine.root.rglob("*")) if each.is_file()]

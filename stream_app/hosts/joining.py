@@ -77,7 +77,7 @@ def joinable(
     return ready, waits
 
 
-def _cannot_join(name: str, error: Exception) -> Waits:
+def _cannot_join(name: str, error: BaseException) -> Waits:
     known = error if isinstance(error, StreamAppError) else lacking(error)
     if known is None:
         known = StreamAppError(
@@ -149,7 +149,7 @@ class BackfillJoins:
             return False
         try:
             ready = self._bring_nearer(host)
-        except Exception as error:  # also what nobody expected, and too little memory
+        except (Exception, GeneratorExit) as error:  # whatever a model may raise
             _log.debug("join_failed", exc_info=error)
             self._left_out(_cannot_join(self._names.pop(0), error))
             self.close()

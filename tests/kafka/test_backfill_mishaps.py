@@ -18,9 +18,12 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
 
 from stream_app.core.log import Log
+from stream_app.core.pipeline import Pipeline
 from stream_app.hosts.embedded import open_hosts, run_hosts
+from stream_app.hosts.manifests import read_manifest
 from stream_app.hosts.pipeline_file import load_pipeline
 from stream_app.hosts.registration import register
+from stream_app.hosts.replay import replay
 from stream_app.hosts.replicated_store import open_replicated
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.kafka.admin import administer
@@ -62,16 +65,31 @@ class KafkaHill(Hill):
         pipeline = load_pipeline(f"{self.directory}/hill.py")
         topics = wanted_topics("hill", pipeline.versions, 1, backfills=["v3"])
         create_topics(self.connection, topics, 1)
+        with closing(KafkaLog(self.connection)) as log:
+            log.append(TOPICS.events, _rows(count, padded_by))
+        self._run(pipeline, ["v1"])
+
+    def _run(self, pipeline: Pipeline, versions: list[str]) -> None:
+        """Run live to the end, as a worker does that needs no group to have its partition."""
         state = StateDirectory(self.directory / ".stream-app/state")
         with closing(KafkaLog(self.connection)) as log:
             manifest = register(log, pipeline, state.public_keys)
-            log.append(TOPICS.events, _rows(count, padded_by))
             store = partial(open_replicated, log, "hill", state.seal().key_id)
-            hosts = open_hosts(
-                log, pipeline, manifest, state, [0], versions=["v1"], open_store=store
+            [host] = open_hosts(
+                log, pipeline, manifest, state, [0], versions=versions, open_store=store
             )
-            run_hosts(log, pipeline, hosts, stopped=lambda: False, until={0: count})
-            hosts[0].close()
+            with closing(host):
+                end = log.bounds(TOPICS.events, 0)[1]
+                run_hosts(log, pipeline, [host], stopped=lambda: False, until={0: end})
+
+    def joins(self) -> None:
+        self._run(load_pipeline(f"{self.directory}/hill.py"), ["v1", "v3"])
+        assert "v3" in self.live().versions
+
+    def agrees(self) -> None:
+        pipeline = load_pipeline(f"{self.directory}/hill.py")
+        with closing(KafkaLog(self.connection)) as log:
+            assert replay(log, pipeline, read_manifest(log, "hill"), 0).difference is None
 
     def forget(self, before: int) -> None:
         """Delete the events below an offset, as retention does."""

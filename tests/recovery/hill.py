@@ -34,7 +34,7 @@ from river import base, linear_model, preprocessing
 
 from stream_app import Binary, Pipeline, Version
 
-FAULTS = {"memory": MemoryError, "recursion": RecursionError, "bug": AssertionError}
+FAULTS = {"memory": MemoryError, "recursion": RecursionError, "exit": GeneratorExit}
 
 
 class Moody(base.Classifier):

@@ -110,10 +110,16 @@ def backfill(
 def _view(flag: StopFlag, name: str, version: str) -> Iterator[Callable[[Word], None]]:
     from stream_app.cli.logs import fact
     from stream_app.cli.run_view import run_view
+    from stream_app.hosts.embedded import Owned
 
     with run_view(flag) as view:
-        fact("backfill_started", pipeline=name, version=version)
-        yield view.say
+
+        def say(word: Word) -> None:
+            if isinstance(word, Owned):  # what is refused was never started
+                fact("backfill_started", pipeline=name, version=version)
+            view.say(word)
+
+        yield say
 
 
 def _show_plan(plan: BackfillPlan, *, as_json: bool) -> None:

@@ -20,7 +20,7 @@ from stream_app.hosts.published import has_records, published_topic
 class LineageStart(NamedTuple):
     """A lineage's partition before anything of it is open; `backfill` is the version it builds.
 
-    A backfill that begins puts out what events from `since` on cause.
+    A backfill that begins puts out what events from `since` on cause, or from where live stands.
     """
 
     log: Log
@@ -78,8 +78,16 @@ class LineageStart(NamedTuple):
         if self.backfill is None:
             return recover(*place, commit, saved, log_start, versions)
         return recover_backfill(
-            *place, self.backfill, commit, saved, log_start, published, self.since
+            *place, self.backfill, commit, saved, log_start, published, self._since()
         )
+
+    def _since(self) -> int:
+        """Return where a backfill that begins is to begin with outputs.
+
+        Where live stands at the latest, for it puts all of them out from wherever it takes it in.
+        """
+        live = self._live()
+        return self.since if live is None else min(self.since, live.next_offset)
 
     def require_position(
         self, commit: Commit | None, *, saved: bool, published: int, end: int

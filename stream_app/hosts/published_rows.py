@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -36,18 +36,20 @@ def _caused_before(row: Record, offset: int) -> bool:
 
 
 class PublishedRows:
-    """One output topic's records from a source offset on, but for those of `ignored` versions.
+    """One output topic's records from a source offset on.
 
-    A topic's rows are in the order of what caused them, whichever lineage has put them out.
+    Left out are those of `ignored` versions that events before an offset have caused, which is the
+    one where the version left. Rows of theirs that claim a later cause are nobody's. A topic's rows
+    are in the order of what caused them, whichever lineage has put them out.
     """
 
     def __init__(
-        self, log: Log, topic: str, partition: int, ignored: Collection[str], first: int
+        self, log: Log, topic: str, partition: int, ignored: Mapping[str, int], first: int
     ) -> None:
         self._log = log
         self._topic = topic
         self._partition = partition
-        self._ignored = {version.encode() for version in ignored}
+        self._ignored = {version.encode(): until for version, until in ignored.items()}
         self._cut = False
         self._rows: Iterator[Record] = iter(())
         if topic in log.topics():
@@ -77,9 +79,13 @@ class PublishedRows:
             if not records:
                 return
             for record in records:
-                if dict(record.headers).get("version") not in self._ignored:
+                if not self._is_ignored(record):
                     yield record
             offset = records[-1].offset + 1
+
+    def _is_ignored(self, record: Record) -> bool:
+        until = self._ignored.get(dict(record.headers).get("version", b""))
+        return until is not None and _caused_before(record, until)
 
     def compare(self, output: Output) -> Difference | None:
         """Compare the next row with what was made again."""
@@ -93,6 +99,8 @@ class PublishedRows:
             value = output.value.decode("utf-8", "replace")
             return Difference(f"{self._topic}/{self._partition}", source, "value", None, value)
         self._next = next(self._rows, None)
+        if dict(record.headers).get("version") in self._ignored:
+            return uncaused(record)
         if not _same(record, output):
             return _difference(record, output)
         self.compared += 1
@@ -118,11 +126,16 @@ class PublishedRows:
             caused = source_offset(record)
             # What names no offset was not put out by us, or was damaged since.
             if caused is None or caused < next_offset:
-                source = dict(record.headers).get("source", b"").decode("utf-8", "replace")
-                value = record.value.decode("utf-8", "replace")
-                return Difference(record.position, source, "value", value, None)
+                return uncaused(record)
             record = self._next = next(self._rows, None) if to_the_last else None
         return None
+
+
+def uncaused(record: Record) -> Difference:
+    """Return the difference that a row is which nothing has caused."""
+    source = dict(record.headers).get("source", b"").decode("utf-8", "replace")
+    value = record.value.decode("utf-8", "replace")
+    return Difference(record.position, source, "value", value, None)
 
 
 def _same(record: Record, output: Output) -> bool:

@@ -16,6 +16,7 @@ from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.position import Position, read_position
 from stream_app.core.recovery import recover, recover_backfill
+from stream_app.core.seats import NEVER
 from stream_app.core.store import StateStore
 from stream_app.core.topics import Topics
 from stream_app.errors import (
@@ -26,6 +27,7 @@ from stream_app.errors import (
 )
 from stream_app.hosts.collector import calm_garbage_collector
 from stream_app.hosts.joining import built
+from stream_app.hosts.left_versions import after_they_left
 from stream_app.hosts.manifests import committed
 from stream_app.hosts.published import published_topic
 from stream_app.hosts.published_rows import Difference, PublishedRows, source_offset
@@ -290,22 +292,19 @@ class _Replay:
             if versions[name].published_from > segment.first
         }
         self._published = {
-            name: PublishedRows(log, name, segment.partition, self._left, segment.first)
-            for name in self._names(folded)
+            name: PublishedRows(log, name, segment.partition, ignored, segment.first)
+            for name, ignored in self._names(folded).items()
         }
 
-    def _names(self, folded: Folded) -> list[str]:
+    def _names(self, folded: Folded) -> dict[str, dict[str, int]]:
+        """Return the topics to compare, each with the versions whose rows are not made again."""
         topics = self._topics
-        shadows = [topics.shadow(version) for version in folded.versions]
+        shadows: dict[str, dict[str, int]] = {topics.shadow(name): {} for name in folded.versions}
         if folded.backfill is not None:
             return shadows
-        return [
-            topics.predictions,
-            topics.evaluations,
-            topics.drift_alerts,
-            topics.dead_letters,
-            *shadows,
-        ]
+        ignored = {name: folded.commit.left.get(name, NEVER) for name in self._left}
+        lives = (topics.predictions, topics.evaluations, topics.drift_alerts, topics.dead_letters)
+        return {**dict.fromkeys(lives, ignored), **shadows}
 
     def run(
         self, progress: Callable[[int, int], None] | None, stopped: Callable[[], bool]
@@ -361,6 +360,8 @@ class _Replay:
             difference = self._compare_states(segment.closing)
         for rows in self._published.values():
             difference = difference or rows.compare_end(segment.end, to_the_last=whole_rest)
+        if difference is None and whole_rest:
+            difference = after_they_left(self._ground.log, self._topics, self._partition, commit)
         return difference
 
     def _compare_states(self, closing: str) -> Difference | None:

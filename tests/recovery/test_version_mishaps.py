@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -25,6 +24,7 @@ from stream_app.storage.rocksdb_store import RocksdbStore
 from tests.recovery.machine import Machine
 from tests.recovery.pipelines import contest
 from tests.recovery.storms import records
+from tests.storage.tampering import sql
 
 EVENTS = 300
 _HOSTED = contest("v1", "v2")
@@ -37,14 +37,19 @@ def machine(tmp_path: Path) -> Machine:
     machine = Machine(tmp_path)
     machine.begin(_HOSTED, records(EVENTS, seed=1)[:EVENTS])
     machine.run(_HOSTED)
+    _build(machine, since=0)
+    return machine
+
+
+def _build(machine: Machine, *, since: int) -> None:
     with closing(machine.log()) as log:
         make_topics(log, _ALL, "v3", 1)
         manifest = read_manifest(log, _ALL.name)
-        with closing(open_backfill(log, _ALL, manifest, machine.state, 0, "v3")) as host:
+        place = (log, _ALL, manifest, machine.state, 0, "v3")
+        with closing(open_backfill(*place, since=since)) as host:
             while host.step(100, until=EVENTS):
                 pass
             host.finish()
-    return machine
 
 
 def _live(machine: Machine) -> list[str]:
@@ -81,9 +86,8 @@ def test_live_goes_on_beside_a_backfill_whose_position_is_not_its_own(
         built_one, live = built(log, "contest", "v3", 0), committed(log, "contest", 0)
         assert built_one is not None
         assert live is not None
-    with closing(sqlite3.connect(machine.log_path)) as raw, raw:
-        change = "UPDATE ledger SET value = ? WHERE ledger = 'contest.ledger.v3'"
-        assert raw.execute(change, (forge(built_one, live),)).rowcount == 1
+    change = "UPDATE ledger SET value = ? WHERE ledger = 'contest.ledger.v3' RETURNING 1"
+    assert sql(machine.log_path, change, (forge(built_one, live),))
     machine.append(_ALL, records(EVENTS + 50, seed=1)[EVENTS:])
     [why] = _live(machine)
     assert "cannot join" in why
@@ -135,3 +139,16 @@ def test_a_checkpoint_with_other_settings_than_were_committed_is_not_trusted(
         store.save(Image(saved.next_offset, {POSITION: {b"position": edited}}))
     with pytest.raises(StateUntrusted, match="has other settings"):
         machine.run(_HOSTED)
+
+
+def test_a_backfill_that_is_told_to_begin_beyond_live_begins_where_live_stands(
+    tmp_path: Path,
+) -> None:
+    machine = Machine(tmp_path)
+    machine.begin(_HOSTED, records(EVENTS, seed=1)[:EVENTS])
+    machine.run(_HOSTED)
+    _build(machine, since=EVENTS + 40)
+    machine.append(_HOSTED, records(EVENTS + 80, seed=1)[EVENTS : EVENTS + 80])
+    assert _live(machine) == []
+    assert machine.commit(_ALL).versions["v3"].published_from == EVENTS
+    assert machine.replayed(_ALL).difference is None

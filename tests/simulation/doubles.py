@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any
 
 from stream_app.core.log import Claim
-from stream_app.core.position import POSITION
+from stream_app.core.position import Position, read_position
 from stream_app.core.store import Image
 from stream_app.errors import LogUnavailable, StateUnavailable
 from stream_app.hosts.checkpoint_pace import Pace
@@ -44,8 +44,9 @@ class Life:
         # Where it dies: so many calls of doubles from here, and lines of code from there on.
         self.dies_after_calls: int | None = None
         self.dies_after_lines = 0
-        # How often a call goes well before it fails.
+        # How often a call goes well before it fails, and whether one has failed.
         self.fails_after: dict[str, int] = {}
+        self.failed = False
 
     def die(self) -> Crash:
         """Return what ends everything; a publish on its way may still arrive, or never."""
@@ -71,7 +72,13 @@ class Life:
         if call not in self.fails_after:
             return False
         self.fails_after[call] -= 1
-        return self.fails_after[call] < 0
+        failing = self.fails_after[call] < 0
+        self.failed = self.failed or failing
+        return failing
+
+    def spare(self) -> None:
+        """Let nothing more befall it; what has, it may be told of yet, by a publish on its way."""
+        self.dies_after_calls, self.fails_after, self.tracer = None, {}, None
 
 
 @contextmanager
@@ -163,6 +170,11 @@ class Disk:
     def rolled_back(self, draw: random.Random) -> Disk:
         """Return a disk with what this one held at some time, be it nothing."""
         return Disk(_copied(draw.choice([{}, *self.history])))
+
+    def forget_beyond(self, next_offset: int) -> None:
+        """Forget what it held of a time after a position, but for what it holds."""
+        before = [row for row in self.history[:-1] if (saved_to(row) or 0) <= next_offset]
+        self.history = [*before, self.families]
 
 
 class SimStore(MemoryStore):
@@ -331,6 +343,14 @@ def _copied(families: Mapping[str, Mapping[bytes, bytes]]) -> Families:
     return {family: dict(rows) for family, rows in families.items()}
 
 
-def position_of(families: Families) -> bytes | None:
-    """Return the bytes of the position that a disk holds."""
-    return families.get(POSITION, {}).get(b"position")
+def saved_to(families: Families) -> int | None:
+    """Return up to where it is that a disk holds what was learned; None where it holds nothing."""
+    position = position_of(families)
+    return None if position is None else position.next_offset
+
+
+def position_of(families: Families) -> Position | None:
+    """Return the position that a disk holds."""
+    store = MemoryStore()
+    store._families = families
+    return read_position(store)

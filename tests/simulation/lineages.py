@@ -63,6 +63,8 @@ class Lineages(Simulation):
     def __init__(self, world: World, draw: random.Random | None) -> None:
         super().__init__(world, draw)
         self.seated: list[SeatRow] = []
+        # Where the outputs of those begin that a backfill has built.
+        self.begins: dict[str, int] = {}
         self.stretches: list[Stretch] = []
         self._wanted = set(VERSIONS)
         self._disks = {name: Disk() for name in VERSIONS}
@@ -168,6 +170,7 @@ class Lineages(Simulation):
 
     def _take_note(self, ledger: str, value: bytes, expected: int | None) -> None:
         """Remember what was published by whom; the commit's own words are checked against it."""
+        super()._take_note(ledger, value, expected)
         if ledger != _LEDGER:
             return
         commit, before = decode_commit(value, NAME), expected or 0
@@ -185,7 +188,7 @@ class Lineages(Simulation):
             or row.version in self._opened_now
         ):
             return
-        if not any(left < 0 for left in life.fails_after.values()):
+        if not life.failed:
             raise Wrong(f"{row.version} is left out without a cause: {row.why}")
         self.tally["joins that failed"] += 1
 
@@ -277,7 +280,7 @@ class Lineages(Simulation):
         except Crash:
             self.tally["backfills crashed"] += 1
         except (LogUnavailable, StateUnavailable) as error:
-            if not any(left < 0 for left in life.fails_after.values()):
+            if not life.failed:
                 raise Wrong(f"without a cause: {error.problem}") from error
         except (Fenced, VersionHosted) as error:
             if isinstance(error, Fenced) and not self._succeeded(name, host):
@@ -304,8 +307,26 @@ class Lineages(Simulation):
         elif lost < 0.2:
             self._disks[name] = Disk()
         self._holders[name] = life
-        log: Any = SimLog(life, self._log, witness=self._take_note)
-        return self._opened(life, self._disks[name], log, self.world.pipeline, backfill=name)
+        since = self._since()
+        witness = partial(self._note_begin, name, min(since, self.live().next_offset))
+        log: Any = SimLog(life, self._log, witness=witness)
+        disk, file = self._disks[name], self.world.pipeline
+        return self._opened(life, disk, log, file, backfill=name, since=since)
+
+    def _since(self) -> int:
+        """Return where a backfill is told to begin with outputs; the first word counts."""
+        if not (self._storm and self.world.bounds) or self._chance.random() < 0.3:
+            return 0
+        return self._chance.randint(0, self.world.entries[-1].offset + 1)
+
+    def _note_begin(
+        self, name: str, since: int, ledger: str, value: bytes, expected: int | None
+    ) -> None:
+        if expected is None:
+            # What live has put out before is not to have a hole behind it.
+            self.begins[name] = 0 if self.live().left.get(name) else since
+            self.tally["backfills that begin in mid-log"] += self.begins[name] > 0
+        self._take_note(ledger, value, expected)
 
     def _build(self, name: str) -> None:
         """Build a version up to the live position, with nothing in between."""
@@ -344,7 +365,7 @@ class Lineages(Simulation):
         self._building.clear()
 
     def _go_on(self, name: str, life: Life, host: PartitionHost) -> None:
-        life.dies_after_calls, life.fails_after, life.tracer = None, {}, None
+        life.spare()
         with self._mishaps(name, life, host):
             for _ in range(STEPS_MAX):
                 host.step(until=host.live_position())
@@ -357,20 +378,29 @@ class Lineages(Simulation):
     # --- what must be noticed -------------------------------------------------------------------
 
     def _sabotage(self) -> None:
+        if self._draw.random() < 0.3:
+            self._end_backfills()
+            self._forged_seat()
+        else:
+            super()._sabotage()
+
+    def _end_all(self) -> None:
+        super()._end_all()
+        self._end_backfills()
+
+    def _end_backfills(self) -> None:
         for life, _ in self._building.values():
             life.dead = True
         self._building.clear()
         self._left_building.clear()
-        if self._draw.random() < 0.3:
-            self._forged_seat()
-        else:
-            super()._sabotage()
 
     def _restore(self, backup: Backup) -> None:
         super()._restore(backup)
         self._disks = {name: Disk() for name in VERSIONS}  # some are ahead of their ledger now
         to = self.live().next_offset
         self.stretches = [row for row in self.stretches if row.end <= to]
+        built = [name for name in VERSIONS if f"{_LEDGER}.{name}" in backup.commits]
+        self.begins = {name: at for name, at in self.begins.items() if name in built}
         known = seats_of(self._log._ledger[_LEDGER, 0, "commit"])
         # Equal ones may follow each other at one position, so it is how many there were by then.
         self.seated = self.seated[: sum(row.control is None for row in known)]

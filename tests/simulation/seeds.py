@@ -9,6 +9,7 @@ import pytest
 
 from stream_app.core import identities, joining
 from stream_app.hosts import joining as joins
+from tests.simulation.installed import a_machine
 from tests.simulation.lineages import Lineages
 from tests.simulation.simulation import Simulation, Wrong, check_reference, check_same
 from tests.simulation.streams import check_all_joined, check_streams
@@ -22,7 +23,7 @@ def versions_move(seed: int) -> bool:
 
 def simulate(seed: int) -> Counter[str]:
     """Let a seed's world go through its storm; raises `Wrong`, else returns what befell it."""
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, a_machine():
         # Short histories are to fill many segments of ids, and joins to have many steps.
         patch.setattr(identities, "SIZE", SEGMENT)
         patch.setattr(identities, "_SHIFT", SEGMENT.bit_length() - 1)
@@ -48,7 +49,7 @@ def _lineages(world: World, draw: random.Random) -> Counter[str]:
     check_streams(calm, reference, lineages, lineages.storm())
     storm = lineages.all_joined()
     check_streams(calm, reference, lineages, storm)
-    check_all_joined(calm, storm)
+    check_all_joined(calm, storm, lineages.begins)
     if lineages.saved_keys() != undisturbed.saved_keys():
         raise Wrong("the live state has rows that are nobody's, or lacks some")
     return lineages.tally

@@ -12,12 +12,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from stream_app.core.commit import decode_commit
+from stream_app.core.commit import decode_commit, encode_commit
 from stream_app.core.pipeline import Pipeline
-from stream_app.core.position import POSITION, read_position
+from stream_app.core.position import POSITION
 from stream_app.core.rehearsal import SEAL
 from stream_app.core.topics import Topics
 from stream_app.errors import (
+    EnvironmentDiffers,
     Fenced,
     LogUnavailable,
     LogUntrusted,
@@ -27,9 +28,9 @@ from stream_app.errors import (
     StreamAppError,
     VersionFailed,
 )
+from stream_app.events import Control
 from stream_app.hosts.partition_host import PartitionHost
 from stream_app.records import Headers
-from stream_app.storage.memory_store import MemoryStore
 from tests.simulation.doubles import (
     Crash,
     Disk,
@@ -38,13 +39,17 @@ from tests.simulation.doubles import (
     SimLog,
     SimPace,
     SimStore,
+    position_of,
+    saved_to,
 )
+from tests.simulation.installed import FIRST, accepting, environment_with, install
 from tests.simulation.reference import ReferenceFold, Row, Seating, SeatRow
-from tests.simulation.world import EVENTS, NAME, World
+from tests.simulation.world import EVENTS, NAME, PRIVATE_KEYS, World
 
 LIVES_MAX = 40  # after which nothing more befalls it
 STEPS_MAX = 5000
 _COMMIT = (Topics(NAME).ledger, 0, "commit")
+_ACCEPTED = (Topics(NAME).ledger, 0, "environment")
 Rows = list[tuple[bytes | None, bytes, Headers]]
 
 
@@ -85,6 +90,9 @@ class Simulation:
         self._backups: list[Backup] = []
         self._digests: dict[str, bytes] = {}
         self._failed = False
+        # A stream of chance of its own: storms without upgrades are what they were before.
+        self._chance = random.Random(f"upgrades of {world.seed}")
+        self._river = FIRST
 
     def run(self) -> Outcome:
         """Live until all is processed; raises `Wrong`."""
@@ -108,6 +116,7 @@ class Simulation:
     def standing(self) -> Outcome:
         """Return what has come of it until now."""
         commit = self._log._ledger.get(_COMMIT)
+        commit = None if commit is None else _of_the_first_river(commit)
         return Outcome(self._published(), commit, self._failed, self._digests)
 
     def _live(self) -> bool:
@@ -119,6 +128,8 @@ class Simulation:
         self._befall_disk()
         if self._draw.random() < 0.15:
             self._sabotage()
+        if self.world.upgrades and self._chance.random() < 0.12:
+            self._upgrade()
         self._befall(life)
         traced = sys.gettrace()
         try:
@@ -126,7 +137,7 @@ class Simulation:
         except Crash:
             self.tally["crashes"] += 1
         except (LogUnavailable, StateUnavailable) as error:
-            if not any(left < 0 for left in life.fails_after.values()):
+            if not life.failed:
                 raise Wrong(f"without a cause: {error.problem}") from error
             self.tally["failures"] += 1
             life.dead = True
@@ -155,7 +166,7 @@ class Simulation:
 
     def _host(self, life: Life, disk: Disk | None = None, lost_below: int = 0) -> PartitionHost:
         store = self._disk if disk is None else disk
-        log: Any = SimLog(life, self._log, lost_below)
+        log: Any = SimLog(life, self._log, lost_below, self._take_note)
         return self._opened(life, store, log, self.world.pipeline)
 
     def _opened(
@@ -174,6 +185,12 @@ class Simulation:
             publisher=Publisher(life) if overlaps else None,
             **how,
         )
+
+    def _take_note(self, _ledger: str, value: bytes, _expected: int | None) -> None:
+        """Look at what was published: it tells under which River it was learned."""
+        under = decode_commit(value, NAME).environment.river
+        if under != self._river:
+            raise Wrong(f"what was learned under {self._river} says that it was under {under}")
 
     def _work(self, host: PartitionHost, life: Life) -> bool:
         try:
@@ -219,7 +236,7 @@ class Simulation:
         fenced = [row for row in self._frozen if row[1]._claim.epoch < newest]
         self._frozen = [row for row in self._frozen if row not in fenced]
         for life, host in fenced:
-            life.dies_after_calls, life.fails_after = None, {}
+            life.spare()
             try:
                 while host.relearning or not host.idle:
                     host.step()
@@ -233,7 +250,7 @@ class Simulation:
 
     def _sabotage(self) -> None:
         """Do what no promise holds under: it has to be a named error, and mending is the way on."""
-        self._frozen.clear()
+        self._end_all()
         ways = {
             "older log": self._older_log,
             "position lost": self._position_lost,
@@ -244,6 +261,61 @@ class Simulation:
         what = self._draw.choice(list(ways))
         ways[what]()
         self.tally[what] += 1
+
+    def _end_all(self) -> None:
+        """Let every process end, also those that are frozen."""
+        self._frozen.clear()
+
+    def _upgrade(self) -> None:
+        """Find another River: it is refused until a person accepts it, or puts the old one back."""
+        self._end_all()
+        before, self._river = self._river, f"0.{self._chance.randrange(1, 5)}"
+        install(self._river)
+        if self._river not in (before, self._accepted()) and self._learned_elsewhere():
+            self._expect(EnvironmentDiffers, "another River", self._host)
+            self._forge_acceptance()
+            self.tally["another River"] += 1
+        if self._chance.random() < 0.4:
+            self._river = before
+            install(before)
+        elif self._river != self._accepted() and self._river != before:
+            self._accept(accepting(self._river, self._manifest, PRIVATE_KEYS["k1"], "k1"))
+            self.tally["accepted"] += 1
+
+    def _learned_elsewhere(self) -> bool:
+        """Tell whether anything that a start goes on from was learned under another River."""
+        saved, commit = position_of(self._disk.families), self._log._ledger.get(_COMMIT)
+        there = [] if commit is None else [decode_commit(commit, NAME).environment]
+        there += [] if saved is None else [saved.environment]
+        return any(found.river != self._river for found in there)
+
+    def _accepted(self) -> str | None:
+        note = self._log._ledger.get(_ACCEPTED)
+        said = None if note is None else msgspec.json.decode(note, type=Control).environment
+        return None if said is None else said["river"]
+
+    def _accept(self, control: Control | None) -> None:
+        self._log._ledger.pop(_ACCEPTED, None)
+        if control is not None:
+            self._log._ledger[_ACCEPTED] = msgspec.json.encode(control)
+
+    def _forge_acceptance(self) -> None:
+        """Put something into the ledger that accepts nothing, or not this River."""
+        note, manifest = self._log._ledger.get(_ACCEPTED), self._manifest
+        here = accepting(self._river, manifest, PRIVATE_KEYS["k1"], "k1")
+        elsewhere = accepting("9.9", manifest, PRIVATE_KEYS["k1"], "k1")
+        changed = msgspec.structs.replace(elsewhere, environment=here.environment)
+        by_nobody = accepting(self._river, manifest, PRIVATE_KEYS["k2"], "k2")
+        forged = self._chance.choice(
+            [
+                (EnvironmentDiffers, elsewhere),
+                (LogUntrusted, changed),
+                (LogUntrusted, by_nobody),
+            ]
+        )
+        self._accept(forged[1])
+        self._expect(forged[0], "an acceptance that is none", self._host)
+        self._accept(None if note is None else msgspec.json.decode(note, type=Control))
 
     def _expect(self, error: type[StreamAppError], what: str, host: Any) -> None:
         try:
@@ -266,7 +338,8 @@ class Simulation:
         if saved is not None and saved > self._committed():
             self._expect(StateUntrusted, "a state ahead of the log", self._host)
             self._disk = Disk()
-        # What was backed up later is of a time that never was.
+        # What was backed up later is of a time that never was, and so is what was saved beyond.
+        self._disk.forget_beyond(self._committed())
         self._backups = [self._backup()]
 
     def _restore(self, backup: Backup) -> None:
@@ -290,13 +363,11 @@ class Simulation:
         self._log._ledger[_COMMIT] = commit
 
     def _foreign_state(self) -> None:
-        store = MemoryStore()
-        store._families = {family: dict(rows) for family, rows in self._disk.families.items()}
-        position = read_position(store)
+        position = position_of(self._disk.families)
         if position is None:
             return
         other = msgspec.structs.replace(position, partition=1).encode()
-        foreign = Disk({**store._families, POSITION: {b"position": other}})
+        foreign = Disk({**self._disk.families, POSITION: {b"position": other}})
         self._expect(
             StateUntrusted, "another partition's state", lambda life: self._host(life, foreign)
         )
@@ -327,10 +398,7 @@ class Simulation:
         return 0 if commit is None else decode_commit(commit, NAME).next_offset
 
     def _saved(self) -> int | None:
-        store = MemoryStore()
-        store._families = self._disk.families
-        position = read_position(store)
-        return None if position is None else position.next_offset
+        return saved_to(self._disk.families)
 
     def _published(self) -> dict[str, Rows]:
         topics = self._log._topics
@@ -350,6 +418,12 @@ class Simulation:
     def _owned(self) -> Any:
         """Return what nobody but the newest owner may change."""
         return self._backup()
+
+
+def _of_the_first_river(commit: bytes) -> bytes:
+    """Return a committed position as it is where nobody has ever installed another River."""
+    found = decode_commit(commit, NAME)
+    return encode_commit(msgspec.structs.replace(found, environment=environment_with(FIRST)))
 
 
 def _digests(host: PartitionHost) -> dict[str, bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -36,7 +37,8 @@ def check_streams(
     ours, theirs = _by_version(storm.topics), _by_version(calm.topics)
     for version in [ACCEPTANCE, *VERSIONS]:
         to = live.next_offset if version == ACCEPTANCE else lineages.published_to(version)
-        expected = [row for row in theirs.get(version, []) if row[0] < to]
+        begin = lineages.begins.get(version, 0)
+        expected = [row for row in theirs.get(version, []) if begin <= row[0] < to]
         _require_rows(ours.get(version, []), expected, version or "acceptance")
     for topic, rows in storm.topics.items():
         offsets = [offset_of(headers) for _, _, headers in rows]
@@ -48,11 +50,16 @@ def check_streams(
         raise Wrong(f"predictions are of {predicted}, not of {accepted}")
 
 
-def check_all_joined(calm: Outcome, storm: Outcome) -> None:
-    """Raise `Wrong` unless, once all versions are live, nothing tells that they were not before."""
+def check_all_joined(calm: Outcome, storm: Outcome, begins: Mapping[str, int]) -> None:
+    """Raise `Wrong` unless, once all versions are live, nothing tells that they were not before.
+
+    But for where their outputs begin, which is to be where backfills were told.
+    """
     if calm.digests != storm.digests:
         raise Wrong(f"state digests differ: {storm.digests} in place of {calm.digests}")
-    one, other = map(_without_seats, (calm, storm))
+    one, other = _without_seats(calm), _without_seats(storm)
+    for name, version in one["versions"].items():
+        version["published_from"] = begins.get(name, version["published_from"])
     if one != other:
         raise Wrong(f"the commit is {other} in place of {one}")
 

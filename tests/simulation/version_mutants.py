@@ -7,19 +7,28 @@ from typing import Any
 
 import msgspec
 
-from stream_app.core import recovery
+from stream_app.core import processor, recovery
+from stream_app.core import version as version_fold
 from stream_app.core.authority import Authority
 from stream_app.core.commit import VersionCommit, encode_commit
+from stream_app.core.controls import file_ordered, require_form
 from stream_app.core.emitter import Emitter
+from stream_app.core.environment import Environment, this_environment
+from stream_app.core.importing import opened
 from stream_app.core.joining import listing, take_family, with_version
-from stream_app.core.position import POSITION, read_position
+from stream_app.core.models import Models
+from stream_app.core.position import POSITION, Position, read_position
 from stream_app.core.processor import PartitionProcessor, _ChampionFailed
 from stream_app.core.seats import Seat, Seats
 from stream_app.core.store import Image
-from stream_app.hosts import lineage_start, partition_host
+from stream_app.core.version import VersionFold
+from stream_app.events import Refusal
+from stream_app.hosts import environments, lineage_start, partition_host
 from stream_app.hosts.joining import BackfillJoins
+from stream_app.hosts.lineage_start import LineageStart
 from stream_app.hosts.manifests import committed
 from stream_app.hosts.partition_host import PartitionHost
+from tests.simulation.installed import FIRST, environment_with
 from tests.simulation.mutants import MUTANTS as FOLD_MUTANTS
 from tests.simulation.mutants import Mutant, Patch, after, named, nothing
 
@@ -152,6 +161,145 @@ def a_backfill_puts_out_again_what_live_did(patch: Patch) -> None:
         return msgspec.structs.replace(found, start=start)
 
     patch.setattr(lineage_start, "recover_backfill", recover)
+
+
+def _beginning(patch: Patch, at: Any) -> None:
+    """Let a backfill begin to put out at another offset; `at` is told all that decides it."""
+    real: Any = recovery.recover_backfill
+
+    def recover(*args: Any) -> Any:
+        commit, published, since = args[4], args[7], args[8]
+        found = real(*args).start
+        [(name, version)] = found.versions.items()
+        first = at(version.published_from, commit, published, since)
+        versions = {name: msgspec.structs.replace(version, published_from=first)}
+        out = max(found.committed, published, first)
+        start = msgspec.structs.replace(found, versions=versions, publish_from=out)
+        return msgspec.structs.replace(real(*args), start=start)
+
+    patch.setattr(lineage_start, "recover_backfill", recover)
+
+
+@mutant
+def a_backfill_puts_out_what_it_was_told_to_leave_out(patch: Patch) -> None:
+    _beginning(patch, lambda *_: 0)
+
+
+@mutant
+def where_a_backfill_begins_is_what_it_was_told_last(patch: Patch) -> None:
+    _beginning(patch, lambda _first, _commit, published, since: 0 if published else since)
+
+
+@mutant
+def a_backfill_leaves_a_hole_behind_what_live_put_out(patch: Patch) -> None:
+    _beginning(patch, lambda first, commit, _published, since: first if commit else since)
+
+
+@mutant
+def a_backfill_may_begin_beyond_live(patch: Patch) -> None:
+    patch.setattr(LineageStart, "_since", lambda self: self.since)
+
+
+# --- a version that begins from a file ------------------------------------------------------------
+
+
+@mutant
+def a_version_says_what_an_untrained_model_says_until_its_file(patch: Patch) -> None:
+    patch.setattr(VersionFold, "waits_for_file", False)
+
+
+@mutant
+def every_order_to_begin_begins_anew(patch: Patch) -> None:
+    def begin(self: Any, event: Any) -> None:
+        for version in self.versions:
+            if version.name == event.version and version.plan.from_file:
+                order = file_ordered(event)
+                header, entries = opened(self._blobs.read(order), "it")
+                version.begin(order.sha256, header, entries)
+                if version.failed is not None and version.name == self._seats.seat.champion:
+                    raise _ChampionFailed(version)
+
+    patch.setattr(PartitionProcessor, "_begin", begin)
+
+
+@mutant
+def a_backfill_overhears_the_order_to_begin(patch: Patch) -> None:
+    real = PartitionProcessor._begin
+
+    def begin(self: Any, event: Any) -> None:
+        if not self._start.backfill:
+            real(self, event)
+
+    patch.setattr(PartitionProcessor, "_begin", begin)
+
+
+@mutant
+def from_which_file_a_version_has_begun_is_not_saved(patch: Patch) -> None:
+    def forgetful(_: None, _self: Any, writes: Any) -> None:
+        writes.pop(b"i", None)
+
+    after(patch, VersionFold, "collect", forgetful)
+
+
+@mutant
+def a_file_that_does_not_fit_is_begun_from(patch: Patch) -> None:
+    patch.setattr(version_fold, "misfit", lambda _header, _plan: "")
+
+
+@mutant
+def models_of_a_file_are_not_saved_until_they_are_called(patch: Patch) -> None:
+    def take(self: Any, entries: Any) -> None:
+        self._at_rest.update({entry.key: (entry.learned, entry.image) for entry in entries})
+
+    patch.setattr(Models, "take", take)
+
+
+# --- another River --------------------------------------------------------------------------------
+
+
+@mutant
+def what_another_river_has_learned_is_gone_on_with(patch: Patch) -> None:
+    patch.setattr(Environment, "check", nothing)
+
+
+@mutant
+def whoever_writes_to_the_ledger_may_accept_a_river(patch: Patch) -> None:
+    patch.setattr(environments, "verify", lambda *_: True)
+
+
+@mutant
+def a_river_that_was_accepted_is_good_for_all_that_come(patch: Patch) -> None:
+    real = environments.accepted_environment
+
+    def accepted(log: Any, manifest: Any) -> Any:
+        return real(log, manifest) and this_environment()
+
+    patch.setattr(environments, "accepted_environment", accepted)
+
+
+@mutant
+def a_river_is_accepted_for_positions_and_not_for_states(patch: Patch) -> None:
+    real = environments.carried
+
+    def carried(log: Any, manifest: Any, known: Any) -> Any:
+        return known if isinstance(known, Position) else real(log, manifest, known)
+
+    patch.setattr(partition_host, "carried", carried)
+
+
+@mutant
+def who_goes_on_under_another_river_does_not_say_so(patch: Patch) -> None:
+    patch.setattr(processor, "this_environment", lambda: environment_with(FIRST))
+
+
+@mutant
+def a_control_that_accepts_a_river_is_refused(patch: Patch) -> None:
+    def form(event: Any) -> None:
+        if event.action == "environment":
+            raise Refusal("unknown_action", "action", "never heard of")
+        require_form(event)
+
+    patch.setattr(processor, "require_form", form)
 
 
 # --- joins ----------------------------------------------------------------------------------------

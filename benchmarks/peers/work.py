@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from river import linear_model, metrics, preprocessing
@@ -21,16 +23,19 @@ def metric() -> metrics.base.Metric:
     return metrics.LogLoss()
 
 
-def examples(count: int) -> list[Example]:
-    """Return synthetic examples: a noisy linear rule over normal features."""
+def endless() -> Iterator[Example]:
+    """Yield synthetic examples for ever: a noisy linear rule over normal features."""
     rng = random.Random(7)
     weights = [rng.gauss(0, 1) for _ in range(FEATURES)]
-    rows = []
-    for _ in range(count):
+    while True:
         values = [rng.gauss(0, 1) for _ in range(FEATURES)]
         score = sum(w * v for w, v in zip(weights, values, strict=True)) + rng.gauss(0, 1)
-        rows.append(({f"f{i}": v for i, v in enumerate(values)}, score > 0))
-    return rows
+        yield {f"f{i}": v for i, v in enumerate(values)}, score > 0
+
+
+def examples(count: int) -> list[Example]:
+    """Return the first of them."""
+    return list(islice(endless(), count))
 
 
 class Learner:

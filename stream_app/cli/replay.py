@@ -63,6 +63,10 @@ def replay(
     from stream_app.storage.address_space import require_room
 
     require_room()
+    from stream_app.hosts.warm_forks import FOLDING, warm_up
+
+    if workers > 1:
+        warm_up(*FOLDING)  # first of all: it takes as long as this process's own imports
     from stream_app.hosts.bounds import parse_bounds
     from stream_app.hosts.replay_segments import ReplayPlan, replay_all
     from stream_app.hosts.stop_flag import StopFlag
@@ -81,7 +85,7 @@ def replay(
     plan = msgspec.structs.replace(plan, segments=_segments(plan, bounds))
     with _progress(name, plan.segments) as say:
         pieces = replay_all(plan, say, flag)
-    reports = _by_partition(pieces)
+    reports = _by_partition(pieces, interrupted=flag())
     for report in reports:
         _print(report, name, as_json=as_json)
     _raise_difference(broker, name, reports)
@@ -121,12 +125,19 @@ def _progress(name: str, segments: Sequence[Segment]) -> Iterator[Callable[[Fold
         yield say
 
 
-def _by_partition(pieces: Sequence[ReplayReport]) -> list[ReplayReport]:
-    """Put the pieces of each partition together; those that were not reached leave it shorter."""
+def _by_partition(pieces: Sequence[ReplayReport], *, interrupted: bool) -> list[ReplayReport]:
+    """Put the pieces of each partition together; those that were not reached leave it shorter.
+
+    What comes after a gap that an interruption left counts only for a difference: nobody may read
+    that all up to there is equal.
+    """
     reports: dict[int, ReplayReport] = {}
     for piece in pieces:
         before = reports.get(piece.partition)
-        reports[piece.partition] = piece if before is None else before.followed_by(piece)
+        if before is None:
+            reports[piece.partition] = piece
+        elif not interrupted or piece.start == before.next_offset or piece.difference:
+            reports[piece.partition] = before.followed_by(piece)
     return list(reports.values())
 
 

@@ -177,7 +177,8 @@ class Models:
         changed: dict[bytes, bytes | None] = {}
         self._note_called()
         for key, model in list(self._live.items()):
-            image = model.last_image()
+            small = model.image_bytes() <= RELOAD_BYTES_MAX
+            image = model.last_image() if small else model.image()
             if key in self._changed:
                 changed[_PREFIX + key.encode()] = self._blob(key, model.learned, image)
             if len(image) <= RELOAD_BYTES_MAX:

@@ -49,6 +49,7 @@ from stream_app.hosts.registration import require_settings
 from stream_app.hosts.state_directory import StateDirectory, backfill_lineage
 from stream_app.hosts.stop_flag import StopFlag
 from stream_app.hosts.supervision import supervise
+from stream_app.hosts.warm_forks import FOLDING, warm_up
 from stream_app.hosts.worker_plan import WorkerPlan
 from stream_app.near_names import did_you_mean
 
@@ -261,12 +262,14 @@ def backfill(plan: BackfillPlan, say: Say, stopped: StopFlag) -> list[Part]:
     log = open_broker(plan.broker)
     try:
         todo = planned(log, pipeline, plan)
+        workers = max(1, min(plan.workers, len(todo)))
+        if workers > 1:
+            warm_up(*FOLDING)
         make_topics(log, pipeline, plan.version, read_manifest(log, pipeline.name).partitions)
         StateDirectory(Path(plan.state)).seal()
     finally:
         log.close()
     say(Owned(pipeline.name, tuple(part.partition for part in todo)))
-    workers = max(1, min(plan.workers, len(todo)))
     shares = [tuple(part.partition for part in todo[i::workers]) for i in range(workers)]
     until = {part.partition: part for part in todo}
     if workers == 1:

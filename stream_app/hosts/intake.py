@@ -18,7 +18,8 @@ from stream_app.hosts.source_copying import Say, Skipped, copy_here, source_coun
 from stream_app.hosts.source_host import skip_to
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.hosts.stop_flag import StopFlag
-from stream_app.hosts.supervision import supervise, warm_up
+from stream_app.hosts.supervision import supervise
+from stream_app.hosts.warm_forks import warm_up
 from stream_app.hosts.worker_plan import WorkerPlan, opened
 from stream_app.records import format_position, parse_position
 
@@ -38,7 +39,7 @@ def intake(plan: IntakePlan, say: Say, stopped: StopFlag) -> None:
     Raises what ended the first source partition, after every worker has ended.
     """
     if is_kafka(plan.broker):
-        warm_up(_IMPORTED_ON_KAFKA)
+        warm_up(*_IMPORTED_ON_KAFKA)
     pipeline = _declared(plan.spec)
     log = open_broker(plan.broker, create=True)
     try:

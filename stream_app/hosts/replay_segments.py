@@ -6,7 +6,7 @@ together they say what one fold from the origin says.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from stream_app.hosts.bounds import Range
 from stream_app.hosts.checkpoints import saved_position
 from stream_app.hosts.log_url import open_broker
 from stream_app.hosts.manifests import read_manifest
+from stream_app.hosts.piece_queue import PieceQueue
 from stream_app.hosts.pipeline_file import load_pipeline
 from stream_app.hosts.replay import (
     Folded,
@@ -131,11 +132,24 @@ def replay_all(
             say(word)
 
     workers = max(1, min(plan.workers, len(plan.segments)))
-    shares = [tuple(range(i, len(plan.segments), workers)) for i in range(workers)]
+    # The longest first: what is left for the end is short, so that nobody waits for long.
+    pieces = sorted(range(len(plan.segments)), key=lambda piece: -_length(plan.segments[piece]))
     if workers == 1:
-        _work(plan, shares[0], None, hear, stopped)
-    else:
-        supervise(_work, plan, shares, None, hear, stopped)
+        _work(plan, (), pieces, hear, stopped)
+        return _in_order(reports)
+    queue = PieceQueue(pieces)
+    try:
+        supervise(_work, plan, [(number,) for number in range(workers)], queue, hear, stopped)
+    finally:
+        queue.close()
+    return _in_order(reports)
+
+
+def _length(segment: Segment) -> int:
+    return segment.end - segment.first
+
+
+def _in_order(reports: Sequence[ReplayReport]) -> list[ReplayReport]:
     return sorted(reports, key=lambda report: (report.partition, report.start))
 
 
@@ -145,11 +159,12 @@ def _tell(say: Callable[[object], None], piece: int, done: int, _total: int) -> 
 
 def _work(
     plan: ReplayPlan,
-    pieces: Sequence[int],
-    _until: object,
+    _worker: Sequence[int],
+    pieces: Iterable[int],
     say: Callable[[object], None],
     stopped: Callable[[], bool],
 ) -> None:
+    """Replay pieces until none is left, beside others who take from the same ones."""
     pipeline, state = load_pipeline(plan.spec), StateDirectory(Path(plan.state))
     log = open_broker(plan.broker, read_only=True)
     try:

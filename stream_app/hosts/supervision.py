@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import multiprocessing
 import os
 import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from multiprocessing import forkserver, resource_tracker
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -27,6 +25,7 @@ from stream_app.errors import (
 )
 from stream_app.hosts.embedded import Owned, Stopped
 from stream_app.hosts.stop_flag import StopFlag
+from stream_app.hosts.warm_forks import CONTEXT, deaf
 from stream_app.hosts.worker_logs import Levels, Logged, levels_here, log_again, relay_logs
 from stream_app.records import Place
 
@@ -34,7 +33,6 @@ Say = Callable[[Any], None]
 # work(plan, partitions, until, say, stopped)
 Work = Callable[[Any, Sequence[Any], Any, Say, Callable[[], bool]], None]
 
-_CONTEXT = multiprocessing.get_context("forkserver")
 PATIENCE_SIGNALS = 2
 LOOK_EVERY_S = 0.2
 # A worker is started again after 1, 2, 4 ... seconds; one that ran this long begins anew.
@@ -86,13 +84,15 @@ def supervise(
     work: Work,
     plan: Any,
     shares: Sequence[Sequence[Place]],
-    until: Mapping[Any, Any] | None,
+    until: Any,
     say: Say,
     stopped: StopFlag,
     *,
     restarts: bool = False,
 ) -> None:
     """Run `work` in one process a share, pass on what they say, and end all when one fails.
+
+    All of them get `until`, whatever `work` takes for that.
 
     With `restarts` one that has worked and failed is started again after a pause that grows, but
     for errors that need a person or another command. A worker that is frozen never hears that it
@@ -193,41 +193,13 @@ def _hear(
     return None, False
 
 
-def warm_up(modules: Sequence[str]) -> None:
-    """Begin to import what workers need, in a process beside this one; returns at once.
-
-    Workers are forks of it, so that none imports by itself, nor when it is started again.
-    """
-    _CONTEXT.set_forkserver_preload(list(modules))
-    with _deaf():
-        forkserver.ensure_running()
-
-
-@contextlib.contextmanager
-def _deaf() -> Iterator[None]:
-    """Let processes that start here be killed by no signal before they can handle it.
-
-    A terminal's Ctrl-C goes to all processes, and the parent decides what it means; SIGTERM may
-    come to all of them too (systemd does that). Both are inherited: ignored, and held back.
-    """
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # The tracker would let SIGTERM through again when it starts by itself.
-    resource_tracker.ensure_running()
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-        signal.signal(signal.SIGINT, handler)
-
-
 def _spawn(
-    work: Work, plan: Any, number: int, share: Sequence[Place], until: Mapping[Any, Any] | None
+    work: Work, plan: Any, number: int, share: Sequence[Place], until: Any
 ) -> tuple[Any, Connection]:
-    ours, theirs = _CONTEXT.Pipe()
+    ours, theirs = CONTEXT.Pipe()
     args = (work, plan, number, share, until, theirs, levels_here(), dict(os.environ))
-    process = _CONTEXT.Process(target=_child, args=args, name=f"worker-{number}")
-    with _deaf():
+    process = CONTEXT.Process(target=_child, args=args, name=f"worker-{number}")
+    with deaf():
         process.start()
     theirs.close()
     return process, ours
@@ -258,7 +230,7 @@ def _child(
     plan: Any,
     number: int,
     partitions: Sequence[Place],
-    until: Mapping[Any, Any] | None,
+    until: Any,
     pipe: Connection,
     levels: Levels,
     environment: dict[str, str],

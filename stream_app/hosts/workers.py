@@ -27,7 +27,8 @@ from stream_app.hosts.pipeline_file import load_pipeline
 from stream_app.hosts.registration import register, require_settings
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.hosts.stop_flag import StopFlag
-from stream_app.hosts.supervision import supervise, warm_up
+from stream_app.hosts.supervision import supervise
+from stream_app.hosts.warm_forks import FOLDING, warm_up
 from stream_app.hosts.worker_plan import WorkerPlan, opened
 
 Say = Callable[[Word], None]
@@ -53,9 +54,9 @@ def run(plan: RunPlan, say: Say, stopped: StopFlag) -> None:
     lets workers end in good order; the second kills those that still run, which loses nothing.
     """
     if is_kafka(plan.broker):
-        warm_up(_IMPORTED_ON_KAFKA)
+        warm_up(*FOLDING, "stream_app.hosts.member")
     elif plan.workers > 1:
-        warm_up(_IMPORTED)
+        warm_up(*FOLDING)
     pipeline = load_pipeline(plan.spec)
     state = StateDirectory(Path(plan.state))
     log = open_broker(plan.broker, create=True)

@@ -20,8 +20,12 @@ from stream_app.learning.tasks import Task
 
 _PREDICTED: Final = object()
 # Looking at an instance's `__dict__`, as a dump must, leaves it in a slower form for ever (Python
-# 3.11 and 3.12). A model that is cheap to load is therefore replaced by its own image.
+# 3.11 and 3.12): a Hoeffding tree is half as slow again, a forest by a fifth. A model that is cheap
+# to load is therefore replaced by its own image, a larger one where so many calls came since the
+# last one that as many more pay for the loading. Bytes stand for its cost, so that no clock is
+# needed; that journals are bounded bounds them, and so how long loading keeps others waiting.
 RELOAD_BYTES_MAX = 32 * 1024
+RELOAD_BYTES_PER_CALL = 400
 
 
 class ModelRaised(Exception):
@@ -147,7 +151,8 @@ class UndoableModel:
 
     def image(self) -> bytes:
         """Return the model's bytes; the journal starts anew from them."""
-        if self._journal and len(self.last_image()) <= RELOAD_BYTES_MAX:
+        calls = self.calls_since_image()
+        if calls and len(self.last_image()) <= max(RELOAD_BYTES_MAX, calls * RELOAD_BYTES_PER_CALL):
             self._use(self._image)
         return self._image
 

@@ -1,0 +1,1 @@
+"""The rows of `versions.py` and what they share."""

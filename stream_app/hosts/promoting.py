@@ -17,9 +17,11 @@ from stream_app.errors import SeatRefused, UsageError
 from stream_app.hosts.controls import append_promote, newest_order
 from stream_app.hosts.joining import built
 from stream_app.hosts.manifests import commits, committed
+from stream_app.hosts.prediction_search import published_at
 from stream_app.hosts.signing_keys import signer_at, signer_here
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.near_names import did_you_mean
+from stream_app.outputs import DeadLetter
 
 LOOK_EVERY_S = 0.1
 
@@ -130,6 +132,7 @@ def _cut_over(log: Log, manifest: Manifest, version: str, partition: int, offset
     since = offset + 1
     if commit is None or commit.next_offset < since:
         return CutOver(partition, since, "not reached yet")
+    _require_taken(log, manifest.pipeline, partition, offset)
     for change in commit.seats:
         if change.since == since and change.refused:
             raise SeatRefused(
@@ -147,6 +150,25 @@ def _cut_over(log: Log, manifest: Manifest, version: str, partition: int, offset
         "a release that does not know it.",
         attempt="stop that worker, start one of this release, and promote again",
     )
+
+
+def _require_taken(log: Log, name: str, partition: int, offset: int) -> None:
+    """Raise `SeatRefused` where the fold made a dead letter of the order at an offset."""
+    for row in published_at(log, Topics(name).dead_letters, partition, offset) or []:
+        letter = msgspec.json.decode(row.value, type=DeadLetter)
+        if letter.reason == "unknown_action":  # as releases say that know no orders
+            continue
+        attempt = f"stream-app dead-letters {name} shows it"
+        if letter.reason in ("revoked_key", "unknown_key"):
+            attempt = (
+                f"stream-app keys {name} shows which keys are in force and here; then promote "
+                "again, which signs with one of those"
+            )
+        raise SeatRefused(
+            f"{name}/{partition} refused the order at {Topics(name).events}/{partition}@{offset}, "
+            f"so nothing changed there: {letter.detail} ({letter.reason}).",
+            attempt=attempt,
+        )
 
 
 def seat_at_committed(

@@ -17,9 +17,10 @@ import pytest
 from stream_app.core.commit import decode_commit, encode_commit
 from stream_app.errors import SeatRefused
 from stream_app.events import Control
-from stream_app.hosts.controls import signed, to_every_partition
+from stream_app.hosts.controls import append_promote, signed, to_every_partition
 from stream_app.hosts.manifests import committed, read_manifest
 from stream_app.hosts.promoting import cut_overs
+from stream_app.hosts.signing_keys import signer_here
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.storage.sqlite_log import SqliteLog
 from tests.cli.conftest import EVENTS, json_lines, observation
@@ -357,6 +358,23 @@ def test_a_worker_of_a_release_that_knows_no_orders_is_named(our: Shop) -> None:
             cut_overs(log, read_manifest(log, "shop"), "v2", [(0, at)], wait_s=0)
     assert caught.value.exit_code == 5
     assert "start one of this release" in caught.value.attempt
+
+
+def test_an_order_whose_key_was_revoked_a_moment_before_says_so_and_the_next_one_counts(
+    our: Shop,
+) -> None:
+    state = StateDirectory(our.directory / ".stream-app/state")
+    with our.log() as log:
+        manifest = read_manifest(log, "shop")
+        signer = signer_here(log, manifest, state)  # as `promote` does, just before the other one
+        our.done("keys shop --rotate")
+        places = append_promote(log, manifest, signer, "v2", "better", None)
+        our.done("run shop.py --until-end")
+        with pytest.raises(SeatRefused, match="'k1' was revoked by a control") as caught:
+            cut_overs(log, manifest, "v2", places, wait_s=0)
+    assert "promote again" in caught.value.attempt
+    our.done("promote shop v2 --reason better", "run shop.py --until-end")
+    assert our.status()["partitions"][0]["champion"] == "v2"
 
 
 def test_a_champion_that_fails_on_every_record_is_relieved_at_the_committed_position(

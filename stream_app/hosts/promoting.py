@@ -24,13 +24,15 @@ from stream_app.near_names import did_you_mean
 from stream_app.outputs import DeadLetter
 
 LOOK_EVERY_S = 0.1
+NOT_BEGUN = "not begun"
 
 
 class CutOver(msgspec.Struct, frozen=True):
     """What became of a promotion in one partition.
 
     From `since` on the version's predictions are the pipeline's, if `state` is "champion"; it may
-    also be "not reached yet".
+    also be "not reached yet", or NOT_BEGUN: nothing was processed there, so nobody is stuck, and
+    the ledger has no position to seat anybody at.
     """
 
     partition: int
@@ -177,16 +179,25 @@ def seat_at_committed(
     """Make a version champion from every partition's committed position on, in the ledger.
 
     For a champion that is stuck: a record in the log would come after the one that it fails on.
-    Fences whoever works on the partitions. Raises `UsageError` where `require_promotable` does,
-    and `LogBusy` while a process of this machine holds a partition.
+    Fences whoever works on the partitions. One that has not begun is left as it is, and told: it
+    begins with the first champion, and a promote record is what moves its seat. Raises `UsageError`
+    where `require_promotable` does and where none has begun, and `LogBusy` while a process of this
+    machine holds a partition.
     """
     require_promotable(log, manifest, version)
+    if not any(commits(log, manifest)):
+        raise UsageError(
+            f"{manifest.pipeline} has processed nothing yet, so no champion of it is stuck",
+            attempt=f"stream-app promote {manifest.pipeline} {version} --reason ..., without "
+            "--from-committed",
+        )
     ledger, rows = Topics(manifest.pipeline).ledger, []
     for partition in range(manifest.partitions):
         claim = log.claim(ledger, partition)
         try:
             found = claim.committed()
             if found is None:
+                rows.append(CutOver(partition, manifest.origins[partition], NOT_BEGUN))
                 continue
             commit = decode_commit(found, f"{manifest.pipeline}/{partition}")
             if commit.seat.champion != version:

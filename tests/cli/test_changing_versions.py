@@ -396,6 +396,30 @@ def test_a_champion_that_fails_on_every_record_is_relieved_at_the_committed_posi
     assert_error(sick.type("promote shop v1 --reason back"), 2, "has failed there")
 
 
+def test_a_partition_that_has_not_begun_is_told_when_a_stuck_champion_is_relieved(
+    terminal: Terminal, tmp_path: Path
+) -> None:
+    sick = Shop(terminal, tmp_path / "sick")
+    sick.directory.mkdir()
+    text = SICK.replace("digest_every", 'model_per="partition",\n    digest_every')
+    (sick.directory / "shop.py").write_text(text)
+    rows = [observation(i, label=i % 3 == 0) | {"key": "one"} for i in range(30)]
+    sent = sick.type("produce shop.py --partitions 2", json_lines(*rows))
+    assert sent.code == 0, sent
+    order = "promote shop v2 --reason sick"
+    assert_error(sick.type(f"{order} --from-committed"), 2, "processed nothing", order[:19])
+    assert sick.type("run shop.py --until-end").code == 5
+    table = sick.done(f"{order} --from-committed")
+    states = {line.split()[1]: line.split()[3] for line in table.splitlines()[1:3]}
+    assert states == {"v2": "champion", "v1": "not"}
+    assert "1 of 2 partitions have processed nothing yet and begin with v1" in table
+    again = sick.done(f"{order} --from-committed")
+    assert "not begun" in again
+    assert "1 of 2 partitions have not read it yet" not in again
+    sick.done(order, "run shop.py --until-end")
+    assert [row["champion"] for row in sick.status()["partitions"]] == ["v2", "v2"]
+
+
 def test_a_log_whose_outputs_of_a_cut_over_are_gone_still_replays(our: Shop) -> None:
     our.done("promote shop v2 --reason better")
     our.produce()

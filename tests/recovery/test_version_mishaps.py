@@ -10,11 +10,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from stream_app.core.authority import seat_control
 from stream_app.core.commit import Commit, encode_commit
 from stream_app.core.position import POSITION, read_position
+from stream_app.core.seats import Seat, SeatChange
 from stream_app.core.store import Image
 from stream_app.errors import LogUntrusted, StateUntrusted
 from stream_app.hosts.backfills import make_topics, parts
+from stream_app.hosts.controls import signed
 from stream_app.hosts.embedded import open_backfill, open_hosts, run_hosts
 from stream_app.hosts.joining import built
 from stream_app.hosts.manifests import committed, read_manifest
@@ -126,6 +129,28 @@ def test_a_seat_at_the_committed_position_is_signed_with_a_key_that_is_in_force_
     machine.run(_HOSTED)
     assert machine.commit(_HOSTED).seat.champion == "v2"
     assert machine.replayed(_HOSTED).difference is None
+
+
+def test_a_seat_that_is_signed_with_a_key_which_was_revoked_before_is_refused(
+    machine: Machine,
+) -> None:
+    stolen = machine.state.signing_key()
+    with closing(machine.log()) as log:
+        manifest = read_manifest(log, "contest")
+        rotate(log, "contest", machine.state, None)
+    machine.run(_HOSTED)
+    commit = machine.commit(_HOSTED)
+    since = commit.next_offset
+    change = SeatChange(since, "v2", f"seat-forged-0@{since}", ts_ms=5)
+    sig = signed(seat_control(change), manifest, stolen, "k1").sig or ""
+    change = msgspec.structs.replace(change, sig=sig)
+    forged = msgspec.structs.replace(commit, seat=Seat("v2", since), seats=[change])
+    with closing(machine.log()) as log:
+        claim = log.claim("contest.ledger", 0)
+        claim.publish([], encode_commit(forged), expected=since, next_offset=since)
+        claim.release()
+    with pytest.raises(LogUntrusted, match="no valid order is known"):
+        machine.run(_HOSTED)
 
 
 def test_a_checkpoint_with_other_settings_than_were_committed_is_not_trusted(

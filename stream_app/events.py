@@ -39,6 +39,7 @@ class Control(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind",
 
     `public_keys` is for the action `key`: names with a public key (hex) to add, null to revoke.
     `environment` is for the action of that name: the libraries that state is carried over to.
+    `file` is for the action `import`: which file the version begins from (core/importing.py).
     """
 
     id: str
@@ -50,6 +51,7 @@ class Control(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind",
     settings: dict[str, object] | None = None
     public_keys: dict[str, str | None] | None = None
     environment: dict[str, str] | None = None
+    file: dict[str, object] | None = None
     sig: str | None = None
 
 

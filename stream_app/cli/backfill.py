@@ -38,7 +38,8 @@ _HEAD = ("PARTITION", "FROM", "TO", "RECORDS", "PUBLISHED TO", "CHECKPOINT")
     "--out",
     metavar="FILE",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    help="Write the outputs there, as JSON lines, and change neither log nor state.",
+    help="Write the outputs there, as JSON lines or to a name that ends in .parquet as Parquet, "
+    "and change neither log nor state.",
 )
 @click.option("--dry-run", is_flag=True, help="Only show what there is to do.")
 @click.option(
@@ -109,10 +110,16 @@ def backfill(
 def _view(flag: StopFlag, name: str, version: str) -> Iterator[Callable[[Word], None]]:
     from stream_app.cli.logs import fact
     from stream_app.cli.run_view import run_view
+    from stream_app.hosts.embedded import Owned
 
     with run_view(flag) as view:
-        fact("backfill_started", pipeline=name, version=version)
-        yield view.say
+
+        def say(word: Word) -> None:
+            if isinstance(word, Owned):  # what is refused was never started
+                fact("backfill_started", pipeline=name, version=version)
+            view.say(word)
+
+        yield say
 
 
 def _show_plan(plan: BackfillPlan, *, as_json: bool) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from stream_app.cli.pipeline_argument import declared
 from stream_app.cli.progress_bar import progress_bar
@@ -17,7 +19,10 @@ from stream_app.errors import SurroundingsError, UsageError
 if TYPE_CHECKING:
     from stream_app.hosts.backfills import BackfillPlan
     from stream_app.hosts.stop_flag import StopFlag
+    from stream_app.learning.tasks import Task
+    from stream_app.records import Output
 
+PARQUET = ".parquet"
 INTERRUPTED = 130
 
 
@@ -37,31 +42,31 @@ def write_outputs(plan: BackfillPlan, out: Path, flag: StopFlag) -> int:
     """Fold, and put the file in its place once it is whole; returns the exit code."""
     draft = out.with_name(f"{out.name}.part")
     try:
-        written = _written(plan, draft, flag)
+        written = _written(plan, out, draft, flag)
         if flag():
-            draft.unlink()
             return INTERRUPTED if flag.signal == signal.SIGINT else 0
         draft.rename(out)
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise SurroundingsError(
             f"{out} cannot be written: {error.strerror or error}.",
             attempt="--out on a disk with room, in a directory that is there",
         ) from error
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
     emit(
         f"{count(written)} outputs of {plan.version} are in {out}; log and state are as they were."
     )
     return 0
 
 
-def _written(plan: BackfillPlan, draft: Path, flag: StopFlag) -> int:
+def _written(plan: BackfillPlan, out: Path, draft: Path, flag: StopFlag) -> int:
     from stream_app.hosts.backfills import require_declared
     from stream_app.hosts.bounds import parse_bounds, ranges_of
     from stream_app.hosts.log_url import open_broker
     from stream_app.hosts.manifests import read_manifest
     from stream_app.hosts.offline import fold_outputs
     from stream_app.hosts.registration import require_settings
-    from stream_app.records import Output
 
     pipeline = declared(plan.spec)
     require_declared(pipeline, plan.version)
@@ -72,16 +77,31 @@ def _written(plan: BackfillPlan, draft: Path, flag: StopFlag) -> int:
         bounds = parse_bounds(plan.begin, plan.end, time.time_ns() // 1_000_000)
         ranges = ranges_of(log, manifest, bounds, known=pipeline.known)
         total = sum(end for _, end in ranges.values())
-        with draft.open("wb") as file, progress_bar(f"folding {plan.version}", total) as advance:
-
-            def write(output: Output) -> None:
-                file.write(output.value + b"\n")
-
-            written = fold_outputs(
-                log, pipeline, manifest, plan.version, ranges, write, progress=advance, stopped=flag
-            )
+        with draft.open("wb") as file:
+            with (
+                _rows(file, out, pipeline.task) as write,
+                progress_bar(f"folding {plan.version}", total) as advance,
+            ):
+                place = (log, pipeline, manifest, plan.version, ranges)
+                written = fold_outputs(*place, write, progress=advance, stopped=flag)
             file.flush()
             os.fsync(file.fileno())
         return written
     finally:
         log.close()
+
+
+@contextmanager
+def _rows(file: IO[bytes], out: Path, task: Task) -> Iterator[Callable[[Output], None]]:
+    """Yield what writes an output in the form that the name's end asks for."""
+    if out.suffix.lower() == PARQUET:
+        from stream_app.hosts.parquet_file import parquet_rows
+
+        with parquet_rows(file, task, str(out)) as write:
+            yield write
+        return
+
+    def write_line(output: Output) -> None:
+        file.write(output.value + b"\n")
+
+    yield write_line

@@ -39,6 +39,7 @@ COMMANDS = {
     "compare": Listed("compare", "Say which of two versions was better, and how sure that is."),
     "explain": Listed("explain", "Make one prediction again and show what the model knew.", True),
     "export": Listed("export", "Write a version's models into one signed file.", True),
+    "import": Listed("import_model", "Let a version begin from such a file.", True),
     "inspect": Listed("inspect", "Show what is in a file that export has written."),
     "checkpoints": Listed("checkpoints", "Look at the saved state; keep, prune, restore it."),
     "retain": Listed("retain", "Delete old outputs from the embedded log."),

@@ -133,14 +133,18 @@ def _versions(found: Status) -> Sequence[tuple[str, ...]]:
     """Return each version's row, its partitions added up."""
     learned: dict[str, int] = {}
     failed: set[str] = set()
+    waiting: set[str] = set()
     for row in found.partitions:
         failed |= set(row.failed)
+        waiting |= set(row.waiting_for_file)
         for version, examples in row.versions.items():
             learned[version] = learned.get(version, 0) + examples
     seats = [row.champion for row in found.partitions]
     rows = []
     for version, examples in (learned or dict.fromkeys(seats, 0)).items():
         state = "failed" if version in failed else "ok"
+        if version in waiting:
+            state = "waits for its file"
         rows.append((version, _role(version, seats), count(examples), state))
     return rows + _built(found)
 

@@ -51,6 +51,7 @@ class IncomingControl(
     settings: dict[str, object] | None = None
     public_keys: dict[str, object] | None = None
     environment: dict[str, object] | None = None
+    file: dict[str, object] | None = None
     sig: str | None = None
 
 

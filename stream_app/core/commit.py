@@ -62,7 +62,8 @@ class Commit(msgspec.Struct, frozen=True):
     `settings_since` the offset after the control that set them; `keys` are those in force there, if
     a control has changed the manifest's. `seats` is how the seat came to be who it is. `left` names
     versions that the lineage no longer hosts, with the offset where they left, and
-    `left_definitions` what they were. The rest is for people to look at.
+    `left_definitions` what they were; `waiting_for_file` are versions that an `import` control is
+    still to begin. The rest is for people to look at.
     """
 
     next_offset: int
@@ -84,6 +85,7 @@ class Commit(msgspec.Struct, frozen=True):
     keys: Keys | UnsetType = UNSET
     seats: list[SeatChange] = []
     left_definitions: dict[str, str] = {}
+    waiting_for_file: list[str] | UnsetType = UNSET
 
 
 def encode_commit(commit: Commit) -> bytes:

@@ -6,6 +6,7 @@ import msgspec
 
 from stream_app.codec.incoming import IncomingControl
 from stream_app.core.environment import Environment
+from stream_app.core.importing import FileOrder
 from stream_app.core.settings import Settings, fixed_changes
 from stream_app.core.topics import is_name
 from stream_app.events import Refusal
@@ -17,8 +18,10 @@ def require_form(event: IncomingControl) -> None:
     What may not change of settings and keys is for whoever has them in force.
     """
     if event.action == "promote":
-        if event.version is None or not is_name(event.version):
-            raise Refusal("bad_promote", "version", "a promote control names a version")
+        _require_version(event, "bad_promote")
+    elif event.action == "import":
+        _require_version(event, "bad_import")
+        file_ordered(event)
     elif event.action == "environment":
         try:
             msgspec.convert(event.environment, Environment)
@@ -26,6 +29,19 @@ def require_form(event: IncomingControl) -> None:
             raise Refusal("bad_environment", "environment", str(error)[:300]) from None
     elif event.action not in ("settings", "time", "key"):
         raise Refusal("unknown_action", "action", f"there is no action {event.action[:64]!r}")
+
+
+def _require_version(event: IncomingControl, reason: str) -> None:
+    if event.version is None or not is_name(event.version):
+        raise Refusal(reason, "version", f"the action {event.action} names a version")
+
+
+def file_ordered(event: IncomingControl) -> FileOrder:
+    """Return which file a version is to begin from; raises `Refusal`."""
+    try:
+        return msgspec.convert(event.file, FileOrder)
+    except msgspec.ValidationError as error:
+        raise Refusal("bad_import", "file", str(error)[:300]) from None
 
 
 def require_fixed(old: Settings, new: Settings) -> None:

@@ -44,6 +44,11 @@ def evaluate(
         raise UsageError(
             f"{name!r} is no version of {pipeline.name}", attempt=f"one of {', '.join(versions)}"
         )
+    if any(plan.from_file for plan in pipeline.plans([name])):
+        raise UsageError(
+            f"{name} begins from a file that is imported into a log, and here is none",
+            attempt="the same version without start=, which begins untrained",
+        )
     processor = rehearsal_processor(pipeline)
     topic = Topics(pipeline.name).events
     batch: list[Record] = []

@@ -6,13 +6,14 @@ two have the one key "".
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final
 
 import msgspec
 
 from stream_app.codec.blobs import BlobSeal
+from stream_app.core.model_file import Entry
 from stream_app.core.store import StateReader, pages
 from stream_app.learning.pickles import ModelPickles
 from stream_app.learning.tasks import Task
@@ -155,6 +156,15 @@ class Models:
         self._changed.clear()
         self._evicted.clear()
         self._at_rest.clear()
+
+    def take(self, entries: Iterable[Entry]) -> None:
+        """Begin with these models; keys that are not among them begin untrained.
+
+        For a version that has met nothing yet. They are in memory until the next checkpoint.
+        """
+        self._live.clear()
+        self._called.clear()
+        self._evicted.update({entry.key: (entry.learned, entry.image) for entry in entries})
 
     def changes(self) -> int:
         """Return how many models the next checkpoint will write."""

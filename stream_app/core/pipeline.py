@@ -23,8 +23,8 @@ from stream_app.core.settings import (
 )
 from stream_app.core.topics import is_name
 from stream_app.core.version_plan import VersionPlan
-from stream_app.errors import DeclarationError, StateUntrusted
-from stream_app.learning.definition import Prepared, build, definition_digest, prepare
+from stream_app.errors import DeclarationError, StateUntrusted, UsageError
+from stream_app.learning.definition import Json, Prepared, build, definition_digest, prepare
 from stream_app.learning.metric_checks import check_metric, named_metrics
 from stream_app.learning.monitors import Monitor
 from stream_app.learning.pickles import ModelPickles
@@ -47,11 +47,20 @@ class Labels:
 class Version:
     """One model under a name of its own; `features` are those it takes, by default all.
 
-    The model must be untrained: only what is in the log may be in a model.
+    The model must be untrained: only what is in the log may be in a model. With `start="file"` it
+    begins with the models of a file all the same, which `stream-app import` puts into the log;
+    until that record it predicts nothing.
     """
 
-    def __init__(self, model: Any, *, features: Iterable[str] | None = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        *,
+        features: Iterable[str] | None = None,
+        start: Literal["untrained", "file"] = "untrained",
+    ) -> None:
         self.model = model
+        self.start = start
         if isinstance(features, str):
             raise DeclarationError(
                 f"Version.features: {features!r} is one string, not names",
@@ -187,6 +196,23 @@ class Pipeline:
         """Return the seeds that were filled, by version and parameter path."""
         return {name: dict(prepared.seeds) for name, prepared in self._prepared.items()}
 
+    def untrained(self, version: str) -> Any:
+        """Return a version's model as it begins to learn here, seeds and all that is filled in.
+
+        To be trained elsewhere for `Version(..., start="file")`; raises `UsageError`.
+        """
+        if version not in self._prepared:
+            raise UsageError(
+                f"{version!r} is no version of {self.name}",
+                attempt=f"one of {', '.join(self._prepared)}",
+            )
+        prepared = self._prepared[version]
+        return build(prepared.tree, prepared.known)
+
+    def tree(self, version: str) -> Json:
+        """Return the tree of the constructor calls that a version's model is."""
+        return self._prepared[version].tree
+
     def own_code(self, version: str) -> list[str]:
         """Return the names of the users' classes and functions that a version's model holds."""
         return sorted(self._prepared[version].known)
@@ -252,6 +278,7 @@ class Pipeline:
                     attempt=f'versions={{"{name}": Version(model)}}',
                 )
             prepared[name] = prepare(version.model, seed=self.seed, path=f"{path}.model")
+            _one_of(f"{path}.start", version.start, ("untrained", "file"))
             self._check_model(path, version, prepared[name])
         return prepared
 
@@ -353,6 +380,8 @@ class Pipeline:
             "features": names,
             "monitors": [[name, watches, p.tree] for name, watches, p in resetting],
         }
+        if version.start == "file":
+            definition["start"] = version.start
 
         def monitors() -> list[Monitor]:
             return [Monitor(n, w, build(p.tree, p.known)) for n, w, p in resetting]
@@ -376,6 +405,7 @@ class Pipeline:
             monitors=monitors,
             pickles=pickles,
             keyed=self.model_per == "key",
+            from_file=version.start == "file",
         )
 
 

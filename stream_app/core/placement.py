@@ -24,6 +24,10 @@ class Placement:
         if self._partitions > 1 and self._place(key) != self._partition:
             counters.misplaced += 1
 
+    def is_here(self, key: str) -> bool:
+        """Tell whether a key's events belong into this partition."""
+        return self._partitions == 1 or self._place(key) == self._partition
+
     def _place(self, key: str) -> int:
         place = self._places.get(key)
         if place is None:

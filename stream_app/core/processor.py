@@ -21,9 +21,10 @@ from stream_app.core.authority import Authority
 from stream_app.core.batch import Batch, Start
 from stream_app.core.chain import Chain
 from stream_app.core.commit import SEMANTICS, Commit, Manifest
-from stream_app.core.controls import require_fixed, require_form
+from stream_app.core.controls import file_ordered, require_fixed, require_form
 from stream_app.core.emitter import Emitter, label_counts
 from stream_app.core.environment import this_environment
+from stream_app.core.importing import Blobs, NoBlobs, opened
 from stream_app.core.memory import Memory
 from stream_app.core.placement import Placement
 from stream_app.core.position import POSITION, Position
@@ -56,7 +57,9 @@ class PartitionProcessor:
         seal: BlobSeal,
         known: Mapping[str, object],
         memory: Memory = Memory(),  # noqa: B008 - frozen
+        blobs: Blobs = NoBlobs(),  # noqa: B008 - has no state
     ) -> None:
+        self._blobs = blobs
         self._manifest = manifest
         self._memory = memory
         self._partition = partition
@@ -267,9 +270,27 @@ class PartitionProcessor:
             self.authority.change(event)
         elif event.action == "promote":
             self._promote(event, record)
+        elif event.action == "import":
+            self._begin(event)
         # By an accepted environment hosts go before anything is folded.
         self._controls.add(event.id)
         self.acceptance.counters.controls += 1
+
+    def _begin(self, event: IncomingControl) -> None:
+        """Let a version begin from a file; one that is not here, or has begun, makes nothing of it.
+
+        So who runs what decides nothing for others, and no second order changes what was learned.
+        """
+        for version in self.versions:
+            if version.name != event.version or not version.waits_for_file:
+                continue
+            order = file_ordered(event)
+            header, entries = opened(self._blobs.read(order), f"the file {order.sha256[:12]}")
+            if header.keyed:
+                entries = [entry for entry in entries if self._placement.is_here(entry.key)]
+            version.begin(order.sha256, header, entries)
+            if version.failed is not None and version.name == self._seats.seat.champion:
+                raise _ChampionFailed(version)
 
     def _promote(self, event: IncomingControl, record: Record) -> None:
         """Give the seat to a version, from the next record on.
@@ -408,6 +429,7 @@ class PartitionProcessor:
             keys=self.authority.changed or UNSET,
             seats=self._seats.changes(),
             left_definitions=dict(start.left_definitions),
+            waiting_for_file=[v.name for v in self.versions if v.waits_for_file] or UNSET,
         )
 
     def _image(self) -> Image:

@@ -126,10 +126,10 @@ def recover_backfill(
     `published` is the offset up to which the live lineage once put out the version's outputs,
     `since` where a backfill that begins is to begin with them. Raises as `recover` does.
     """
-    where = f"{pipeline.name}/{version}/{partition}"
+    where = f"{pipeline.name}/{partition}"
     origin = manifest.origins[partition]
     if commit is not None:
-        require_built(commit, version, f"{pipeline.name}/{partition}")
+        require_built(commit, version, where)
         require_fit(pipeline, commit, None)
         hosted = dict(commit.versions)
     else:
@@ -137,7 +137,7 @@ def recover_backfill(
         hosted = {version: VersionCommit(pipeline.definitions()[version], origin, first)}
     committed = commit.next_offset if commit is not None else origin
     position, rebuild = _position(manifest, partition, saved, hosted, committed)
-    require_unbroken(where, log_start, position.next_offset)
+    require_unbroken(where, log_start, position.next_offset, version)
     start = Start(
         position,
         committed,
@@ -170,14 +170,29 @@ def require_fit(pipeline: Declaration, commit: Commit, wanted: Collection[str] |
     commit.environment.check(this_environment(), f"the state of {pipeline.name}")
 
 
-def require_unbroken(where: str, log_start: int, next_offset: int) -> None:
-    """Raise `LogUntrusted` when records from `next_offset` on are no longer in the log."""
-    if next_offset < log_start:
+def require_unbroken(
+    where: str, log_start: int, next_offset: int, backfill: str | None = None
+) -> None:
+    """Raise `LogUntrusted` when records from `next_offset` on are no longer in the log.
+
+    `backfill` is the version that is built of them, None where it is the live lineage that lacks
+    them.
+    """
+    if next_offset >= log_start:
+        return
+    way_back = "restore the state directory or the older part of the log from a backup"
+    if backfill is None:
         raise LogUntrusted(
             f"the log of {where} begins at offset {log_start} now, but the state is only known up "
             f"to {next_offset}: the records between are gone.",
-            attempt="restore the state directory or the older part of the log from a backup",
+            attempt=way_back,
         )
+    raise LogUntrusted(
+        f"the log of {where} begins at offset {log_start} now, but {backfill} is only built up to "
+        f"{next_offset}: the records between are gone.",
+        attempt=f"{way_back}. Without one {backfill} cannot be built: stream-app run FILE goes on "
+        "without it, and stream-app doctor FILE names a retention that takes events away",
+    )
 
 
 def _hosted(

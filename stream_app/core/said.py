@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
 from stream_app.learning.monitors import Firing, Monitor
+
+NullReason = Literal["untrained", "model_raised", "failed"]
 
 
 class Said(msgspec.Struct, frozen=True, gc=False):

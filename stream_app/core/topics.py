@@ -60,6 +60,11 @@ class Topics(msgspec.Struct, frozen=True):
         """How far intake has copied each partition of its sources."""
         return f"{self.pipeline}.intake"
 
+    @property
+    def blobs(self) -> str:
+        """Files that versions begin from, in pieces; kept for ever, in one partition."""
+        return f"{self.pipeline}.blobs"
+
     def ledger_of(self, version: str) -> str:
         """Return where the committed positions of a version's backfill are."""
         return f"{self.ledger}.{version}"

@@ -16,7 +16,8 @@ class Subject(msgspec.Struct, frozen=True):
     """A pipeline to look after, as its declaration or its log tells.
 
     `spec` is how a person named it; `manifest` is None before its first start. `sources` are the
-    topics of others that its intake copies from, `backfills` the versions to be built from history.
+    topics of others that its intake copies from, `backfills` the versions to be built from history;
+    `imports` tells whether a version begins from a file.
     """
 
     spec: str
@@ -27,6 +28,7 @@ class Subject(msgspec.Struct, frozen=True):
     manifest: Manifest | None
     sources: tuple[str, ...] = ()
     backfills: tuple[str, ...] = ()
+    imports: bool = False
 
     @property
     def topics(self) -> Topics:
@@ -159,6 +161,6 @@ def leftovers(subject: Subject, wanted: Iterable[TopicSpec], present: Iterable[s
         topic
         for topic in present
         if topic not in known
-        and topic not in (f"{subject.pipeline}.blobs", subject.topics.intake)
+        and topic not in (subject.topics.blobs, subject.topics.intake)
         and not topic.endswith(of_versions)
     ]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
 from stream_app.codec.blobs import BlobSeal
 from stream_app.core.accepted import Joined
+from stream_app.core.importing import misfit
 from stream_app.core.memory import Memory
+from stream_app.core.model_file import Entry, ModelHeader
 from stream_app.core.models import Models
-from stream_app.core.said import Failure, Fired, Said
+from stream_app.core.said import Failure, Fired, NullReason, Said
 from stream_app.core.sampled_digest import SampledDigest
 from stream_app.core.settings import Settings
 from stream_app.core.store import StateReader
@@ -26,6 +29,7 @@ from stream_app.learning.undo import ModelRaised
 _encode = msgspec.msgpack.Encoder().encode
 Features = dict[str, Any]
 _NOT_AT_HAND: Final = object()
+_BEGUN: Final = b"i"
 
 
 class VersionFold:
@@ -71,6 +75,7 @@ class VersionFold:
         self._resetting = plan.monitors()
         self._in_a_row = {"predict": 0, "learn": 0}
         self.failed: str | None = None
+        self.begun_from: str | None = None
         self.failures: list[Failure] = []
         self.fired: list[Fired] = []
         self._whole = -2
@@ -79,7 +84,34 @@ class VersionFold:
         self._take = plan.task.take
         self._keyed = plan.keyed
         self._said: Any = _NOT_AT_HAND
+        self._settle()
+
+    @property
+    def waits_for_file(self) -> bool:
+        """Whether it begins from a file, and the order to do so is still to come."""
+        return self.plan.from_file and self.begun_from is None
+
+    def begin(self, digest: str, header: ModelHeader, entries: Sequence[Entry]) -> None:
+        """Take the models of a file, whose SHA-256 is `digest`, for what was learned so far.
+
+        One that does not fit fails the version, everywhere alike: for its definition and the file
+        decide that.
+        """
+        self.begun_from = digest
+        wrong = misfit(header, self.plan)
+        if wrong:
+            self.failed = f"the imported file does not fit: {wrong}"[:300]
+        else:
+            self.models.take(entries)
+            self.learned = sum(entry.learned for entry in entries)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Derive what calls look at from what is saved."""
         self._sort_monitors()
+        self._mute: NullReason | None = "untrained" if self.waits_for_file else None
+        if self.failed is not None:
+            self._mute = "failed"
 
     def _sort_monitors(self) -> None:
         self._feature_monitors = [m for m in self._resetting if m.watches != "error"]
@@ -108,10 +140,12 @@ class VersionFold:
         self, seq: int, key: str, features: dict[str, Feature], schema: int, waits: bool
     ) -> Said:
         """Predict an accepted observation; keep what was said when its label is still to come."""
-        if self.failed is not None:
+        if self._mute is not None:
             self._keep(seq, None, waits)
-            learned = self.models.peek(key if self._keyed else "").learned
-            return Said(None, None, "failed", learned)
+            learned = 0
+            if self.failed is not None:
+                learned = self.models.peek(key if self._keyed else "").learned
+            return Said(None, None, self._mute, learned)
         if self._keyed:
             # A prediction may change a model, too: the digest must not depend on what comes after.
             self._digest.touch(key)
@@ -151,6 +185,8 @@ class VersionFold:
         else:
             said, self._said = self._said, _NOT_AT_HAND
         label = joined.label
+        if self._mute is not None and self.failed is None:
+            return
         self.prequential.score(label, said, joined.delay_ms)
         if (self.monitors or self._error_monitors) and said is not None and said != {}:
             self._watch_error(label, said)
@@ -179,6 +215,7 @@ class VersionFold:
         self._in_a_row[call] += 1
         if self._in_a_row[call] >= self._failures_max:
             self.failed = f"{call} raised {self._in_a_row[call]} times in a row, last {detail}"
+            self._settle()
 
     def _watch_error(self, label: LabelValue, said: Any) -> None:
         error = self.plan.task.error(label, said)
@@ -207,7 +244,9 @@ class VersionFold:
         if not self._keyed:
             self._digest.touch("")
         resetting = [monitor.state() for monitor in self._resetting]
-        rest = (self.models.generation, self.failed, self._in_a_row, resetting)
+        rest: tuple[Any, ...] = (self.models.generation, self.failed, self._in_a_row, resetting)
+        if self.plan.from_file:
+            rest = (*rest, self.begun_from)
         watched = structural_digest(rest, self.plan.pickles.extra)
         return hashlib.sha256(self._digest.total() + watched).digest()
 
@@ -223,6 +262,8 @@ class VersionFold:
         changed = sorted(self._digest.changed)
         scalars = (self.models.generation, self.learned, self._in_a_row, self.failed, changed)
         writes[b"s"] = _encode(scalars)
+        if self.begun_from is not None:
+            writes[_BEGUN] = self.begun_from.encode()
         watching = [
             self.prequential.state(),
             [monitor.state() for monitor in self.monitors],
@@ -244,9 +285,11 @@ class VersionFold:
             return
         state = msgspec.msgpack.decode(scalars)
         self.models.generation, self.learned, self._in_a_row, self.failed, changed = state
+        begun = reader.get(self.family, _BEGUN)
+        self.begun_from = None if begun is None else begun.decode()
         self._digest.load(reader, self.family, changed)
         watching: Any = self.plan.pickles.loads(self._seal.open(self._context + b"r", blob))
         self.prequential = Prequential.of(watching[0])
         self.monitors = [Monitor.of(state) for state in watching[1]]
         self._resetting = [Monitor.of(state) for state in watching[2]]
-        self._sort_monitors()
+        self._settle()

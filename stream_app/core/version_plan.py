@@ -16,7 +16,8 @@ class VersionPlan(msgspec.Struct, frozen=True):
 
     `features` are the names it takes out of all accepted ones, None for whatever there is;
     `monitors` reset the models and are part of the definition; `pickles` knows the user's own
-    classes. `copies` says that the model may change the features it is given.
+    classes. `copies` says that the model may change the features it is given, `from_file` that it
+    begins with the models of a file, which an `import` control names, and not untrained.
     """
 
     name: str
@@ -28,3 +29,4 @@ class VersionPlan(msgspec.Struct, frozen=True):
     monitors: Callable[[], list[Monitor]]
     pickles: ModelPickles
     keyed: bool
+    from_file: bool = False

@@ -18,6 +18,7 @@ from stream_app.core.commit import Commit, Manifest
 from stream_app.core.joining import hosted_already
 from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
+from stream_app.core.recovery import require_unbroken
 from stream_app.core.topics import Topics
 from stream_app.errors import UsageError
 from stream_app.hosts.bounds import Bounds, Range, parse_bounds, ranges_of
@@ -25,14 +26,22 @@ from stream_app.hosts.checkpoints import look_at
 from stream_app.hosts.collector import calm_garbage_collector
 from stream_app.hosts.embedded import (
     OpenStore,
+    Owned,
     Word,
     open_backfill,
     open_rocksdb,
     progress_of,
 )
+from stream_app.hosts.importing import import_places
 from stream_app.hosts.joining import built
 from stream_app.hosts.log_url import is_kafka, open_broker
-from stream_app.hosts.manifests import commits, committed, read_manifest, require_same_events
+from stream_app.hosts.manifests import (
+    commits,
+    committed,
+    read_manifest,
+    require_own_partitions,
+    require_same_events,
+)
 from stream_app.hosts.offline import seconds_of
 from stream_app.hosts.partition_host import PartitionHost
 from stream_app.hosts.pipeline_file import load_pipeline
@@ -130,6 +139,10 @@ def parts(
         )
     if all(commit is None or version in commit.versions for commit in found):
         raise hosted_already(pipeline.name, version)
+    firsts = list(manifest.origins)
+    if pipeline.versions[version].start == "file":
+        places = import_places(log, manifest, version)
+        firsts = [places[partition] + 1 for partition in range(manifest.partitions)]
     todo = []
     for partition, commit in enumerate(found):
         if commit is None or version in commit.versions:
@@ -137,7 +150,8 @@ def parts(
         if ranges is not None and partition not in ranges:
             continue
         bounds = None if ranges is None else ranges[partition]
-        todo.append(_part(log, manifest, version, partition, commit, bounds))
+        first = min(firsts[partition], commit.next_offset)
+        todo.append(_part(log, manifest, version, partition, commit, bounds, first))
     return todo
 
 
@@ -148,23 +162,27 @@ def _part(
     partition: int,
     live: Commit,
     bounds: Range | None,
+    first: int,
 ) -> Part:
+    """Return what there is to do; nothing that events before `first` cause is put out."""
     before = built(log, manifest.pipeline, version, partition)
     origin = manifest.origins[partition]
     left = live.left.get(version, origin)
-    begin = origin if bounds is None or left > origin else min(bounds.begin, live.next_offset)
+    begin = first
+    if bounds is not None and left <= origin:
+        begin = max(first, min(bounds.begin, live.next_offset))
     end = live.next_offset if bounds is None else min(live.next_offset, bounds.end)
     if before is None:
-        return Part(partition, origin, end, max(begin, left), begin, origin)
+        return Part(partition, origin, end, max(begin, left), begin, first)
     standing = before.versions[version].published_from
-    if bounds is not None and begin not in (origin, standing):
+    if bounds is not None and begin not in (first, standing):
         raise UsageError(
             f"the backfill of {version} puts out what events from {standing} on cause, and that "
             f"cannot begin at {begin} now",
             attempt=f"--from {partition}@{standing}, or none",
         )
     published = max(before.next_offset, left, standing)
-    return Part(partition, before.next_offset, end, published, standing, origin)
+    return Part(partition, before.next_offset, end, published, standing, first)
 
 
 def require_declared(pipeline: Pipeline, version: str) -> None:
@@ -182,12 +200,23 @@ def planned(log: Log, pipeline: Pipeline, plan: BackfillPlan) -> list[Part]:
     """Return what there is to do; raises as `parts` does, and for bounds that make no sense."""
     manifest = read_manifest(log, pipeline.name)
     require_same_events(log, manifest)
+    require_own_partitions(log, manifest, log.topics().get(Topics(pipeline.name).events, 0))
     require_settings(log, manifest, pipeline)
     bounds = parse_bounds(plan.begin, plan.end, time.time_ns() // 1_000_000)
     ranges = None
     if bounds != Bounds():
         ranges = ranges_of(log, manifest, bounds, known=pipeline.known)
-    return parts(log, pipeline, manifest, plan.version, ranges)
+    todo = parts(log, pipeline, manifest, plan.version, ranges)
+    for part in todo:
+        _require_events(log, pipeline.name, plan.version, part)
+    return todo
+
+
+def _require_events(log: Log, name: str, version: str, part: Part) -> None:
+    """Raise `LogUntrusted` where events that it still has to learn from are gone."""
+    if part.next_offset < part.end:
+        start = log.bounds(Topics(name).events, part.partition)[0]
+        require_unbroken(f"{name}/{part.partition}", start, part.next_offset, version)
 
 
 def make_topics(log: Log, pipeline: Pipeline, version: str, partitions: int) -> None:
@@ -226,7 +255,7 @@ def backfill(plan: BackfillPlan, say: Say, stopped: StopFlag) -> list[Part]:
     """Build a version up to where live stands now; returns what there was to do.
 
     Partitions are shared by as many processes as `plan.workers`. What is interrupted goes on where
-    it was; what is done already does nothing again.
+    it was; what is done already does nothing again. `Owned` is said once nothing is left to refuse.
     """
     pipeline = load_pipeline(plan.spec)
     log = open_broker(plan.broker)
@@ -236,6 +265,7 @@ def backfill(plan: BackfillPlan, say: Say, stopped: StopFlag) -> list[Part]:
         StateDirectory(Path(plan.state)).seal()
     finally:
         log.close()
+    say(Owned(pipeline.name, tuple(part.partition for part in todo)))
     workers = max(1, min(plan.workers, len(todo)))
     shares = [tuple(part.partition for part in todo[i::workers]) for i in range(workers)]
     until = {part.partition: part for part in todo}
@@ -271,6 +301,8 @@ def _work(
             builder.follow([until[partition] for partition in partitions])
             return
         for partition in partitions:
+            if stopped():
+                break
             builder.build(until[partition])
     finally:
         log.close()

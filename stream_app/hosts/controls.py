@@ -14,6 +14,7 @@ from stream_app.codec.signatures import canonical, sign
 from stream_app.core.authority import Keys
 from stream_app.core.commit import Manifest
 from stream_app.core.environment import Environment
+from stream_app.core.importing import FileOrder
 from stream_app.core.log import LedgerPlace, Log
 from stream_app.core.settings import Settings, canonical_json
 from stream_app.core.topics import Topics
@@ -165,17 +166,72 @@ def append_environment(
     return _append_noted(log, manifest, control, "environment")
 
 
+class ImportNote(msgspec.Struct, frozen=True):
+    """The ledger's note of an `import` control.
+
+    `ends` is where each partition ended before it was appended, so that it is found again.
+    """
+
+    control: Control
+    ends: list[int]
+
+
+def import_note_key(version: str) -> str:
+    """Return the ledger key of a version's `ImportNote`."""
+    return f"import-{version}"
+
+
+def append_import(
+    log: Log,
+    manifest: Manifest,
+    signer: Signer,
+    version: str,
+    file: FileOrder,
+    reason: str | None,
+    by: str | None,
+    ts_ms: int | None,
+) -> None:
+    """Append the order that a version begins from a file, and note it in the ledger, as one step.
+
+    Raises `LogBusy` when somebody else has ordered the same version to begin a moment ago.
+    """
+    plain: dict[str, object] = msgspec.to_builtins(file)
+    unsigned = _control("import", by, version=version, file=plain, reason=reason)
+    if ts_ms is not None:
+        unsigned = msgspec.structs.replace(unsigned, ts_ms=ts_ms)
+    control = signer.signed(unsigned, manifest)
+    events = Topics(manifest.pipeline).events
+    ends = [log.bounds(events, partition)[1] for partition in range(manifest.partitions)]
+    note = msgspec.json.encode(ImportNote(control, ends))
+    key = import_note_key(version)
+    _append_with_note(log, manifest, control, key, note, expected=None)
+
+
 def _append_noted(
     log: Log, manifest: Manifest, control: Control, key: str
 ) -> list[tuple[int, int]]:
     """Append a control to every partition as one step with a ledger value that holds it."""
-    place = LedgerPlace(Topics(manifest.pipeline).ledger, 0, key)
+    before = log.ledger_get(Topics(manifest.pipeline).ledger, 0, key)
+    note = msgspec.json.encode(control)
+    return _append_with_note(log, manifest, control, key, note, expected=before)
+
+
+def _append_with_note(
+    log: Log,
+    manifest: Manifest,
+    control: Control,
+    key: str,
+    note: bytes,
+    *,
+    expected: bytes | None,
+) -> list[tuple[int, int]]:
+    topics = Topics(manifest.pipeline)
     done = log.append_with_ledger(
-        Topics(manifest.pipeline).events,
+        topics.events,
         to_every_partition(control, manifest),
-        place,
-        msgspec.json.encode(control),
-        expected=log.ledger_get(place.ledger, place.partition, place.key),
+        LedgerPlace(topics.ledger, 0, key),
+        note,
+        expected=expected,
     )
     if done is None:
         raise LogBusy(

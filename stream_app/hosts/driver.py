@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -17,11 +18,13 @@ from stream_app.core.rehearsal import SEAL, any_time
 from stream_app.core.topics import Topics
 from stream_app.errors import UsageError
 from stream_app.events import Control, Event, Label, Observation
-from stream_app.hosts.controls import signed, to_every_partition
+from stream_app.hosts.controls import Signer, signed, to_every_partition
+from stream_app.hosts.importing import import_file
+from stream_app.hosts.log_url import DEFAULT_STATE
 from stream_app.hosts.partition_host import PartitionHost, Store, nothing
 from stream_app.hosts.pipeline_file import require_pipeline
 from stream_app.hosts.registration import register
-from stream_app.hosts.state_directory import KEY_NAME
+from stream_app.hosts.state_directory import KEY_NAME, StateDirectory
 from stream_app.outputs import AnyOutput
 from stream_app.records import Headers
 from stream_app.storage.memory_log import MemoryLog
@@ -128,6 +131,26 @@ class Driver:
                 f"{version!r} is no version", attempt=", ".join(self.pipeline.versions)
             )
         return self._order("promote", self._now_ms, version=version)
+
+    def import_file(
+        self, version: str, path: str | Path, *, public_key: str | None = None
+    ) -> list[AnyOutput]:
+        """Let a version that is declared with `start="file"` begin from one, as `import` does.
+
+        It is signed by `public_key`, or by a key of the state directory.
+        """
+        import_file(
+            self.log,
+            self.pipeline,
+            self._manifest,
+            StateDirectory(Path(DEFAULT_STATE)),
+            Signer(KEY_NAME, _TEST_KEY),
+            version,
+            Path(path),
+            public_key=public_key,
+            ts_ms=self._now_ms,
+        )
+        return self._process()
 
     def _order(self, action: str, ts_ms: int, **fields: Any) -> list[AnyOutput]:
         self._controls += 1

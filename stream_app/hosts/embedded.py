@@ -249,6 +249,12 @@ def notices(host: PartitionHost) -> list[Notice]:
         "undoes that"
         for name, why in recovery.leaving.items()
     ]
+    rows += [
+        f"version {version.name} predicts nothing until a file is imported: stream-app import FILE "
+        f"{version.name} MODEL"
+        for version in host.processor.versions
+        if version.waits_for_file
+    ]
     return [Notice(host.partition, text) for text in rows]
 
 

@@ -9,11 +9,19 @@ from stream_app.records import Record
 
 
 def read_events(
-    log: Log, pipeline: str, partition: int, offset: int, *, records_max: int, until: int | None
+    log: Log,
+    pipeline: str,
+    partition: int,
+    offset: int,
+    *,
+    records_max: int,
+    until: int | None,
+    backfill: str | None = None,
 ) -> list[Record]:
     """Return events from `offset` on, below `until` if that is given.
 
-    Raises `LogUntrusted` where retention was quicker than the reader.
+    Raises `LogUntrusted` where retention was quicker than the reader, which may be the `backfill`
+    of a version.
     """
     if until is not None:
         if offset >= until:
@@ -21,9 +29,10 @@ def read_events(
         records_max = min(records_max, until - offset)
     topic = Topics(pipeline).events
     records = log.read(topic, partition, offset, records_max=records_max)
-    if records and records[0].offset > offset:
-        # A hole as Kafka's logs have, or records that are gone.
-        require_unbroken(f"{pipeline}/{partition}", log.bounds(topic, partition)[0], offset)
+    if records[0].offset > offset if records else until is not None:
+        # A hole as Kafka's logs have, or records that are gone, of `until` maybe all.
+        start = log.bounds(topic, partition)[0]
+        require_unbroken(f"{pipeline}/{partition}", start, offset, backfill)
     if until is not None:
         # Where offsets have holes, a number of records does not say how far.
         records = [record for record in records if record.offset < until]

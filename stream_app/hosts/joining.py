@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection
 
 import msgspec
@@ -11,7 +12,13 @@ from stream_app.core.joining import require_same_fold
 from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.topics import Topics
-from stream_app.errors import LogUntrusted, StreamAppError
+from stream_app.errors import (
+    LogUntrusted,
+    OutOfResources,
+    StateUnavailable,
+    StreamAppError,
+    lacking,
+)
 from stream_app.hosts.partition_host import PartitionHost
 
 # A join holds the partition up while it learns what the backfill lacks: a few seconds' worth.
@@ -19,6 +26,7 @@ JOIN_RECORDS_MAX = 100_000
 STEP_RECORDS = 1000
 
 OpenBuilt = Callable[[str], PartitionHost]
+_log = logging.getLogger("stream_app")
 
 
 class Waits(msgspec.Struct, frozen=True):
@@ -69,8 +77,26 @@ def joinable(
     return ready, waits
 
 
-def _cannot_join(name: str, error: StreamAppError) -> Waits:
-    return Waits(name, f"its backfill cannot join: {error.problem}")
+def _cannot_join(name: str, error: Exception) -> Waits:
+    known = error if isinstance(error, StreamAppError) else lacking(error)
+    if known is None:
+        known = StreamAppError(
+            f"unexpected {type(error).__name__}: {error}.",
+            attempt=f"stream-app backfill FILE {name} --log-level debug, which shows where",
+        )
+    why = f"its backfill cannot join: {known.problem} The next start tries again; before that: "
+    return Waits(name, why + known.attempt)
+
+
+def _while_joining(name: str, error: Exception) -> Exception:
+    """Return an error of the live state's disk or memory with one more way out, others as is."""
+    known = error if isinstance(error, StateUnavailable) else lacking(error)
+    if not isinstance(known, StateUnavailable | OutOfResources):
+        return error
+    return type(known)(
+        f"{known.problem} That was while version {name} joined.",
+        attempt=f"{known.attempt}; or stream-app run FILE --drop {name}, which goes on without it",
+    )
 
 
 def _why_not(name: str, definition: str, commit: Commit | None, live: Commit) -> str | None:
@@ -103,8 +129,10 @@ def _why_not(name: str, definition: str, commit: Commit | None, live: Commit) ->
 class BackfillJoins:
     """The joins of one partition, one after the other; a `Joining`.
 
-    `open_built` opens a version's backfill, which is ours from then on. What goes wrong with one
-    leaves it to a later start and never stops the live lineage; `left_out` hears why.
+    `open_built` opens a version's backfill, which is ours from then on. Whatever goes wrong with
+    one, a want of memory and errors of its model too, leaves it to a later start and never stops
+    the live lineage; `left_out` hears why. Only where the live state itself cannot be written is
+    that the live lineage's error.
     """
 
     def __init__(
@@ -121,15 +149,26 @@ class BackfillJoins:
             return False
         try:
             ready = self._bring_nearer(host)
-        except StreamAppError as error:
-            name = self._names.pop(0)
-            self._left_out(_cannot_join(name, error))
+        except Exception as error:  # also what nobody expected, and too little memory
+            _log.debug("join_failed", exc_info=error)
+            self._left_out(_cannot_join(self._names.pop(0), error))
             self.close()
             return bool(self._names)
         if ready is not None:
-            host.adopt(self._names.pop(0), ready)
-            self.close()
+            self._adopt(host, ready)
         return bool(self._names)
+
+    def _adopt(self, host: PartitionHost, ready: PartitionHost) -> None:
+        """Let the host have it; its own state is written here, so what fails ends the host."""
+        name = self._names.pop(0)
+        try:
+            host.adopt(name, ready)
+        except Exception as error:
+            named = _while_joining(name, error)
+            if named is error:
+                raise
+            raise named from error
+        self.close()
 
     def _bring_nearer(self, host: PartitionHost) -> PartitionHost | None:
         """Return the next backfill once it stands, saved, where the host does."""
@@ -147,10 +186,14 @@ class BackfillJoins:
         return backfill
 
     def close(self) -> None:
-        """Let go of what is not joined yet."""
+        """Let go of what is not joined yet; never raises, for what it had saved stands."""
         backfill, self._built = self._built, None
-        if backfill is not None:
+        if backfill is None:
+            return
+        try:
             backfill.close()
+        except Exception as error:
+            _log.warning("backfill_not_closed", extra={"fields": {"problem": str(error)}})
 
 
 def prepare_joins(

@@ -169,7 +169,7 @@ def one_model(
         require_trusted(header, path, public_key, state)
         require_environment(header, this_environment(), str(path))
         _require_key(header, path, key)
-        _require_code(header, path, known)
+        require_code(header, path, known)
         for entry in entries():
             if entry.key == key:
                 found = entry
@@ -189,7 +189,8 @@ def _require_key(header: ModelHeader, path: Path, key: str) -> None:
         )
 
 
-def _require_code(header: ModelHeader, path: Path, known: dict[str, object] | None) -> None:
+def require_code(header: ModelHeader, path: Path, known: dict[str, object] | None) -> None:
+    """Raise an error unless the users' own code that the models consist of is known."""
     missing = [name for name in header.own if name not in (known or {})]
     if not missing:
         return

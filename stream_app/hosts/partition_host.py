@@ -34,6 +34,7 @@ from stream_app.core.recovery import Recovery
 from stream_app.core.store import Image, StateStore
 from stream_app.core.topics import Topics
 from stream_app.errors import LogUntrusted, StateUntrusted
+from stream_app.hosts.blob_topic import BlobTopic
 from stream_app.hosts.checkpoint_pace import Pace
 from stream_app.hosts.checkpoints import verify_blobs
 from stream_app.hosts.environments import carried
@@ -192,6 +193,7 @@ class PartitionHost:
             seal=self._seal,
             known=self._pipeline.known,
             memory=self._memory,
+            blobs=BlobTopic(self._log, self._pipeline.name),
         )
         self._reached("state restored")
 
@@ -390,6 +392,7 @@ class PartitionHost:
             self.processor.next_offset,
             records_max=records_max,
             until=until,
+            backfill=self._lineage.backfill,
         )
 
     def _checkpoint_if_due(self, batch: Batch) -> None:

@@ -17,6 +17,7 @@ from stream_app.core.pipeline import Pipeline
 from stream_app.core.processor import PartitionProcessor
 from stream_app.core.store import NothingSaved, StateReader, StateStore
 from stream_app.errors import OutOfResources
+from stream_app.hosts.blob_topic import BlobTopic
 from stream_app.hosts.event_reading import read_events
 from stream_app.hosts.overlay_store import Overlay
 from stream_app.storage.rocksdb_store import RocksdbStore
@@ -80,6 +81,7 @@ def refold(
         saved,
         seal=BlobSeal(bytes(KEY_BYTES)) if seal is None else seal,
         known=pipeline.known,
+        blobs=BlobTopic(log, pipeline.name),
     )
     return Refold(log, pipeline.name, partition, processor, saved, processor.next_offset)
 

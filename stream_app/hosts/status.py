@@ -48,6 +48,7 @@ class PartitionStatus(msgspec.Struct, frozen=True):
     seats: list[SeatChange]
     versions: dict[str, int]
     failed: dict[str, str]
+    waiting_for_file: list[str]
     not_run: dict[str, int]
     counters: dict[str, int]
     waiting: int
@@ -140,6 +141,7 @@ def _partition(
         seats=[] if commit is None else commit.seats,
         versions={} if commit is None else commit.learned,
         failed={} if commit is None else commit.failed,
+        waiting_for_file=[] if commit is None else commit.waiting_for_file or [],
         not_run={} if commit is None else commit.left,
         counters={} if commit is None else commit.counters,
         waiting=0 if commit is None else commit.waiting,
@@ -220,6 +222,11 @@ def _notes(rows: list[PartitionStatus], pending: bool, declared: Mapping[str, ob
         if row.checkpoint_problem is not None:
             notes.append(f"{where}: {row.checkpoint_problem}")
         notes += [f"{where}: version {v} has failed: {why}" for v, why in row.failed.items()]
+        notes += [
+            f"{where}: version {v} predicts nothing until a file is imported: stream-app import "
+            f"FILE {v} MODEL"
+            for v in row.waiting_for_file
+        ]
         notes += [f"{where}: version {v} is not run since {o}" for v, o in row.not_run.items()]
         notes += [
             f"{where}: the backfill of {v} is {row.next_offset - b.next_offset} records behind: "

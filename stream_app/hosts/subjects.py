@@ -50,6 +50,7 @@ def declared_subject(
         limits=pipeline.limits,
         manifest=manifest,
         sources=tuple(source.topic for source in pipeline.sources),
+        imports=any(version.start == "file" for version in pipeline.versions.values()),
     )
 
 
@@ -91,6 +92,7 @@ def named_subject(log: Log, name: str) -> Subject:
         limits=settings_in_force(log, manifest).acceptance.limits,
         manifest=manifest,
         sources=tuple(dict.fromkeys(topic for topic, _ in known_sources(log, name))),
+        imports=Topics(name).blobs in log.topics(),
     )
 
 

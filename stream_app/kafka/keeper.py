@@ -57,6 +57,7 @@ class KafkaKeeper:
             subject.limits,
             intake=bool(subject.sources),
             backfills=subject.backfills,
+            imports=subject.imports,
         )
 
     def found(self, pipeline: str) -> dict[str, TopicFound]:

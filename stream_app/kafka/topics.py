@@ -46,11 +46,13 @@ def wanted_topics(
     *,
     intake: bool = False,
     backfills: Iterable[str] = (),
+    imports: bool = False,
 ) -> list[TopicSpec]:
     """Return every topic of a pipeline: events, outputs, and the internal ones.
 
     With `intake` its positions have one too, compacted: a value that is set rarely would lie
-    behind very many commits in the ledger. `backfills` have ledgers and checkpoints of their own.
+    behind very many commits in the ledger. `backfills` have ledgers and checkpoints of their own;
+    with `imports` there is a topic for the files that versions begin from, which is kept for ever.
     """
     topics = Topics(pipeline)
     first, *outputs = topics.all(versions)
@@ -64,6 +66,7 @@ def wanted_topics(
         TopicSpec(first, partitions, KEPT, events),
         *(TopicSpec(name, partitions, _OUTPUT, others) for name in outputs),
         *(TopicSpec(name, partitions, COMPACTED, others, _TIDY) for name in internal),
+        *([TopicSpec(topics.blobs, 1, KEPT, others)] if imports else []),
     ]
 
 

@@ -34,7 +34,7 @@ def typed(
             # Live does not stop for the want of a topic that only the declared version needs.
             live = terminal.run(directory, "run", "flights.py", "--until-end", **environment)
             assert live.code == 0, live
-        if re.search(r"stream-app (produce|backfill)", line):
+        if re.search(r"stream-app (produce|backfill|import)", line):
             words = ("topics", "flights.py", "--create", "--replication", "1")
             made = terminal.run(directory, *words, **environment)
             assert made.code == 0, made
@@ -48,15 +48,20 @@ def out(typed: list[Said], command: str) -> list[str]:
 
 
 def test_the_page_builds_promotes_and_replays_a_version_on_kafka(typed: list[Said]) -> None:
-    assert "v3 of flights is built up to flights.events/0@" in out(typed, "backfill")[-1]
-    assert "0 records behind live" in out(typed, "backfill")[-1]
+    for version in ("v3", "v4"):
+        built = out(typed, f"backfill flights.py {version}")[-1]
+        assert f"{version} of flights is built up to flights.events/0@" in built
+        assert "0 records behind live" in built
+    [imported] = out(typed, "import")
+    assert "(one model, 10,355 examples learned" in imported
     built, promoted = out(typed, "status")
     assert re.search(r"v3 +shadow +8,394 +ok", built)
     assert re.search(r"v3 +champion +10,355 +ok", promoted)
     assert re.search(r"v3 +0@\d+ .*better on ten days", promoted)
     for table in out(typed, "promote"):
         assert re.search(r"0 +v\d +flights\.events/0@\d+ +not reached yet", table)
-    assert "no difference" in out(typed, "replay")[-1]
+    for replayed in out(typed, "replay"):
+        assert "no difference" in replayed
 
 
 def test_each_champion_of_the_page_explains_its_prediction_on_kafka(typed: list[Said]) -> None:

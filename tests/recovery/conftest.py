@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from stream_app.core.pipeline import Pipeline
 from tests.recovery.machine import Machine
 from tests.recovery.mortal import Mortals, mortals
+from tests.recovery.scarcity import small_disk
 from tests.recovery.weather import fill
 
 
@@ -33,3 +35,13 @@ def stormy(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Pipeline], Mac
         return made[pipeline.name]
 
     return machine
+
+
+@pytest.fixture(scope="session")
+def small_disks(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Skip where no disk of a few megabytes can be had."""
+    try:
+        with small_disk(tmp_path_factory.mktemp("disks") / "disk"):
+            pass
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("NOT TESTED: full and read-only disks (mounting a small tmpfs needs root)")

@@ -115,10 +115,10 @@ def kind_of(ran: Told, machine: Machine) -> str:
 
 
 @contextmanager
-def small_disk(place: Path) -> Iterator[Path]:
+def small_disk(place: Path, size: int = DISK_BYTES) -> Iterator[Path]:
     """A disk of its own at `place`."""
     place.mkdir(mode=0o700)
-    options = f"size={DISK_BYTES},mode=700"
+    options = f"size={size},mode=700"
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)], check=True)
     try:
         yield place

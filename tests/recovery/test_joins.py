@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from stream_app.core.commit import decode_commit
 from stream_app.core.position import read_position
 from stream_app.core.rehearsal import SEAL
 from stream_app.core.topics import Topics
-from stream_app.errors import VersionHosted
+from stream_app.errors import OutOfResources, StateUnavailable, StreamAppError, VersionHosted
 from stream_app.hosts.joining import prepare_joins
 from stream_app.hosts.partition_host import PartitionHost
 from stream_app.storage.memory_store import MemoryStore
@@ -30,8 +31,16 @@ class Machine:
         self.log, self.manifest = self.world.log()
         self.live, self.built = MemoryStore(), MemoryStore()
 
-    def host(self, *versions: str, dies_at: str = "", **how: Any) -> PartitionHost:
+    def host(
+        self,
+        *versions: str,
+        dies_at: str = "",
+        fails: tuple[str, Exception] | None = None,
+        **how: Any,
+    ) -> PartitionHost:
         def reached(step: str) -> None:
+            if fails is not None and step == fails[0]:
+                raise fails[1]
             if step == dies_at:
                 raise Died(step)
 
@@ -53,9 +62,15 @@ class Machine:
             **how,
         )
 
-    def run(self, *versions: str, until: int, dies_at: str = "") -> PartitionHost:
+    def run(
+        self,
+        *versions: str,
+        until: int,
+        dies_at: str = "",
+        fails: tuple[str, Exception] | None = None,
+    ) -> PartitionHost:
         """Start the live lineage, let what can join join, and go on to an offset."""
-        host = self.host(*versions, dies_at=dies_at)
+        host = self.host(*versions, dies_at=dies_at, fails=fails)
 
         def opened(_version: str) -> PartitionHost:
             return self.host(backfill="curious")
@@ -112,6 +127,36 @@ def test_no_saved_position_lists_a_version_whose_family_is_copied_anew(machine: 
     # This very state may come back from a snapshot once the commit lists the version.
     assert second is not None
     assert "curious" not in second.versions
+
+
+@pytest.mark.parametrize(
+    ("kind", "short"),
+    [
+        (OutOfResources, MemoryError()),
+        (OutOfResources, OSError(errno.ENOSPC, "No space left on device")),
+        (StateUnavailable, StateUnavailable("The state is full.", attempt="free some space")),
+    ],
+)
+def test_a_live_state_that_cannot_take_a_version_in_says_how_to_go_on_without_it(
+    machine: Machine, kind: type[StreamAppError], short: Exception
+) -> None:
+    everything, at = ("plain", "brittle", "curious"), machine.middle()
+    with pytest.raises(kind, match="while version curious joined") as caught:
+        machine.run(*everything, until=at, fails=("family taken", short))
+    assert "stream-app run FILE --drop curious" in caught.value.attempt
+    assert caught.value.exit_code == 4
+    machine.run("plain", "brittle", until=at + 5).close()  # as --drop has it
+    assert sorted(machine.commit().versions) == ["brittle", "plain"]
+    machine.run(*everything, until=at + 10).close()
+    assert sorted(machine.commit().versions) == sorted(everything)
+
+
+def test_an_error_of_our_own_while_a_version_is_taken_in_is_not_called_a_want_of_anything(
+    machine: Machine,
+) -> None:
+    everything, at = ("plain", "brittle", "curious"), machine.middle()
+    with pytest.raises(ValueError, match="ours"):
+        machine.run(*everything, until=at, fails=("family taken", ValueError("ours")))
 
 
 def test_a_version_that_leaves_while_another_joins_is_still_known(machine: Machine) -> None:

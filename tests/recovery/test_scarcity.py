@@ -10,19 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.recovery.scarcity import small_disk
-
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def small_disks(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Skip where no disk of a few megabytes can be had."""
-    try:
-        with small_disk(tmp_path_factory.mktemp("disks") / "disk"):
-            pass
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("NOT TESTED: full and read-only disks (mounting a small tmpfs needs root)")
 
 
 def went_short(directory: Path, *kinds: str) -> str:

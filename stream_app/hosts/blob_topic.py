@@ -1,0 +1,76 @@
+"""Files in the log, in pieces that every log takes: what versions begin from."""
+
+from __future__ import annotations
+
+import hashlib
+
+from stream_app.core.importing import FileOrder
+from stream_app.core.log import Log
+from stream_app.core.topics import Topics
+from stream_app.errors import LogUntrusted
+from stream_app.records import NewRecord
+
+PIECE_BYTES = 1 << 19
+PIECES_AT_ONCE = 8
+
+
+class BlobTopic:
+    """The files of a pipeline; a `Blobs`."""
+
+    def __init__(self, log: Log, pipeline: str) -> None:
+        self._log = log
+        self._topic = Topics(pipeline).blobs
+
+    def append(self, data: bytes) -> FileOrder:
+        """Put a file into the log, durably, and return what names it from then on.
+
+        What is interrupted leaves pieces that nobody asks for.
+        """
+        self._log.create_topics({self._topic: 1})
+        digest = hashlib.sha256(data).hexdigest()
+        order = FileOrder(digest, len(data), self._log.bounds(self._topic, 0)[1])
+        pieces = [
+            NewRecord(
+                f"{digest}/{begin // PIECE_BYTES}".encode(), data[begin : begin + PIECE_BYTES]
+            )
+            for begin in range(0, len(data), PIECE_BYTES)
+        ]
+        for i in range(0, len(pieces), PIECES_AT_ONCE):
+            self._log.append(self._topic, pieces[i : i + PIECES_AT_ONCE])
+        return order
+
+    def read(self, order: FileOrder) -> bytes:
+        """Return a file, whose SHA-256 was compared; raises `LogUntrusted` where it is gone."""
+        pieces = self._pieces(order)
+        wanted = -(-order.size // PIECE_BYTES)
+        missing = [i for i in range(wanted) if i not in pieces]
+        if missing:
+            raise self._gone(order, f"piece {missing[0]} of {wanted} is not there")
+        data = b"".join(pieces[i] for i in range(wanted))
+        if len(data) != order.size or hashlib.sha256(data).hexdigest() != order.sha256:
+            raise self._gone(order, "its bytes are other ones")
+        return data
+
+    def _pieces(self, order: FileOrder) -> dict[int, bytes]:
+        found: dict[int, bytes] = {}
+        if self._topic not in self._log.topics():
+            return found
+        names = {f"{order.sha256}/{i}".encode(): i for i in range(-(-order.size // PIECE_BYTES))}
+        offset = max(order.offset, self._log.bounds(self._topic, 0)[0])
+        while len(found) < len(names):
+            records = self._log.read(self._topic, 0, offset, records_max=PIECES_AT_ONCE)
+            if not records:
+                break
+            for record in records:
+                if record.key in names:
+                    found[names[record.key]] = record.value
+            offset = records[-1].offset + 1
+        return found
+
+    def _gone(self, order: FileOrder, why: str) -> LogUntrusted:
+        return LogUntrusted(
+            f"the file {order.sha256[:12]}, from which a version of this log begins, cannot be "
+            f"read from {self._topic}: {why}.",
+            attempt=f"restore the log, {self._topic} with it, from a backup; until then a start "
+            "without that version in its file goes on with the others",
+        )

@@ -1,0 +1,227 @@
+"""What `import` does: a file of models into the log, from which a version begins."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from stream_app.codec.encode import encode_event
+from stream_app.core.commit import Manifest
+from stream_app.core.environment import this_environment
+from stream_app.core.importing import FILE_BYTES_MAX, misfit, opened
+from stream_app.core.log import Log
+from stream_app.core.model_file import Entry, ModelHeader, require_environment
+from stream_app.core.pipeline import Pipeline
+from stream_app.core.topics import Topics
+from stream_app.errors import DeclarationError, LogUntrusted, UsageError
+from stream_app.hosts.blob_topic import BlobTopic
+from stream_app.hosts.controls import ImportNote, Signer, append_import, import_note_key
+from stream_app.hosts.model_files import require_code, require_trusted
+from stream_app.hosts.packing import exact_image
+from stream_app.hosts.state_directory import StateDirectory
+from stream_app.learning.definition import describe
+from stream_app.learning.pickles import ModelPickles
+from stream_app.near_names import did_you_mean
+
+BATCH = 1000
+
+
+class Imported(NamedTuple):
+    """A file that a version begins from, and the order's offset by partition.
+
+    `changed` is False where the very same order was in the log already.
+    """
+
+    header: ModelHeader
+    sha256: str
+    size: int
+    places: dict[int, int]
+    changed: bool
+
+
+def import_file(
+    log: Log,
+    pipeline: Pipeline,
+    manifest: Manifest,
+    state: StateDirectory,
+    signer: Signer,
+    version: str,
+    path: Path,
+    *,
+    public_key: str | None = None,
+    reason: str | None = None,
+    by: str | None = None,
+    ts_ms: int | None = None,
+) -> Imported:
+    """Put a file into the log and order a version to begin from it, in every partition.
+
+    `ts_ms` is the order's time, by default now.
+
+    Everything that the fold would stumble over is looked at before. A version begins once: the same
+    file again changes nothing, another one is a `UsageError`, as are a file that does not fit and a
+    version that begins untrained. Raises `StateUntrusted` for a file that is not to be trusted,
+    `EnvironmentDiffers`, and `LogBusy` when somebody else imports at the same time.
+    """
+    require_begins_from_file(pipeline, version)
+    data = _read(path)
+    header, entries = opened(data, str(path))
+    require_trusted(header, path, public_key, state)
+    require_environment(header, this_environment(), str(path))
+    require_code(header, path, dict(pipeline.known))
+    _require_fit(pipeline, version, header, entries, path)
+    sha256 = hashlib.sha256(data).hexdigest()
+    before = noted(log, manifest, version)
+    if before is None:
+        named = BlobTopic(log, pipeline.name).append(data)
+        append_import(log, manifest, signer, version, named, reason, by, ts_ms)
+    elif (before.control.file or {}).get("sha256") != sha256:
+        raise _begun_otherwise(pipeline.name, version, before)
+    places = import_places(log, manifest, version)
+    return Imported(header, sha256, len(data), places, changed=before is None)
+
+
+def require_begins_from_file(pipeline: Pipeline, version: str) -> None:
+    """Raise `UsageError` for a version that is not declared, or that begins untrained."""
+    if version not in pipeline.versions:
+        raise UsageError(
+            f"{pipeline.name} declares no version {version!r}"
+            f"{did_you_mean(version, pipeline.versions)}",
+            attempt=f'versions={{..., "{version}": Version(model, start="file")}} in its file',
+        )
+    if pipeline.versions[version].start != "file":
+        raise UsageError(
+            f"{version} of {pipeline.name} begins untrained, and its state is made of the log "
+            "alone",
+            attempt='a new version name with Version(model, start="file")',
+        )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > FILE_BYTES_MAX:
+            raise UsageError(
+                f"{path} has {size:,} bytes, and a version begins from at most "
+                f"{FILE_BYTES_MAX:,}: all of it is in memory then",
+                attempt="a smaller model; one model for each of very many keys begins untrained",
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror or error}",
+            attempt="the path of a file of stream-app export",
+        ) from None
+
+
+def _require_fit(
+    pipeline: Pipeline, version: str, header: ModelHeader, entries: list[Entry], path: Path
+) -> None:
+    """Raise `UsageError` unless the file's models are what the version declares."""
+    [plan] = pipeline.plans([version])
+    wrong = misfit(header, plan)
+    if wrong:
+        raise UsageError(
+            f"{path} does not fit {version}: {wrong}",
+            attempt=f"a declaration of {version} that goes with the file, under a name of its own",
+        )
+    declared, known = pipeline.tree(version), dict(pipeline.known)
+    for entry in entries:
+        model = ModelPickles(known).loads(entry.image)
+        found = first_difference(declared, describe(model), "model")
+        if found is not None:
+            place, ours, theirs = found
+            raise UsageError(
+                f"{path} does not fit {version}: {place} is {theirs} there, and {ours} in "
+                f"{version} as it learns here",
+                attempt=f'train what pipeline.untrained("{version}") returns, which has all that '
+                "is filled in here; or declare what was trained, under a name of its own",
+            )
+        try:
+            exact_image(model, known)
+        except DeclarationError as error:
+            raise UsageError(
+                f"{path} does not fit: {error.problem}", attempt=error.attempt
+            ) from None
+
+
+def first_difference(ours: object, theirs: object, path: str) -> tuple[str, str, str] | None:
+    """Return (place, our value, their value) where two trees differ first; None if they do not."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        for name in dict.fromkeys([*ours, *theirs]):
+            where = path if name in ("params", "steps", "object") else f"{path}.{name}"
+            found = first_difference(ours.get(name), theirs.get(name), where)
+            if found is not None:
+                return found
+        return None
+    if isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+        for i, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+            found = first_difference(one, other, f"{path}[{i}]")
+            if found is not None:
+                return found
+        return None
+    return None if ours == theirs else (path, _shown(ours), _shown(theirs))
+
+
+def _shown(value: object) -> str:
+    return "the default" if value is None else repr(value)[:200]
+
+
+def _begun_otherwise(pipeline: str, version: str, before: ImportNote) -> UsageError:
+    file = str((before.control.file or {}).get("sha256"))[:12]
+    return UsageError(
+        f"{version} of {pipeline} begins from another file, {file}, and a version begins once",
+        attempt='a new version name with Version(model, start="file")',
+    )
+
+
+def noted(log: Log, manifest: Manifest, version: str) -> ImportNote | None:
+    """Return the ledger's note of a version's order; None where nothing was imported."""
+    found = log.ledger_get(Topics(manifest.pipeline).ledger, 0, import_note_key(version))
+    if found is None:
+        return None
+    try:
+        return msgspec.json.decode(found, type=ImportNote)
+    except msgspec.MsgspecError as error:
+        raise LogUntrusted(
+            f"the ledger's note of what {version} of {manifest.pipeline} begins from cannot be "
+            f"read: {error}.",
+            attempt="restore the log from a backup: its ledger was changed",
+        ) from None
+
+
+def import_places(log: Log, manifest: Manifest, version: str) -> dict[int, int]:
+    """Return the offset of a version's `import` control in each partition.
+
+    Raises `UsageError` where nothing was imported, `LogUntrusted` where the order is gone.
+    """
+    note = noted(log, manifest, version)
+    if note is None:
+        raise UsageError(
+            f"{version} of {manifest.pipeline} begins from a file, and none was imported",
+            attempt=f"stream-app import FILE {version} MODEL, with a file of stream-app export or "
+            "of stream_app.pack_model",
+        )
+    value = encode_event(note.control).value
+    return {
+        partition: _place(log, manifest, version, partition, end, value)
+        for partition, end in enumerate(note.ends)
+    }
+
+
+def _place(
+    log: Log, manifest: Manifest, version: str, partition: int, offset: int, value: bytes
+) -> int:
+    topic = Topics(manifest.pipeline).events
+    while records := log.read(topic, partition, offset, records_max=BATCH):
+        for record in records:
+            if record.value == value:
+                return record.offset
+        offset = records[-1].offset + 1
+    raise LogUntrusted(
+        f"the order from which {version} of {manifest.pipeline} begins is not in "
+        f"{topic}/{partition}, and its ledger says that it was.",
+        attempt="restore the log from a backup",
+    )

@@ -179,6 +179,25 @@ def test_a_definition_that_changes_under_a_hosted_name_runs_nothing(our: Shop) -
     assert_error(our.type("replay shop.py"), 5, *words)
 
 
+def test_status_of_a_file_tells_each_version_of_which_the_log_says_something_else(
+    our: Shop,
+) -> None:
+    assert "version v" not in our.done("status shop.py")
+    our.add_v3()
+    our.declare("linear_model.Perceptron()", "linear_model.Perceptron(l2=0.5)")
+    our.declare('"v1": Version', '"v4": Version')
+    our.declare('initial_champion="v1"', 'initial_champion="v4"')
+    notes = [line for line in our.done("status shop.py").splitlines() if "Note: version" in line]
+    assert [line.split()[2] for line in notes] == ["v1", "v2", "v3", "v4"]
+    assert "does not declare it" in notes[0]
+    assert re.search(
+        r"v2 is declared as [0-9a-f]{12}, and the log has it as [0-9a-f]{12}", notes[1]
+    )
+    assert "stream-app backfill FILE v3" in notes[2]
+    [found] = our.type("status shop.py --json").json()
+    assert sum(note.startswith("version ") for note in found["notes"]) == 4
+
+
 def test_a_definition_that_changes_under_a_built_name_is_neither_built_on_nor_joined(
     our: Shop,
 ) -> None:

@@ -20,7 +20,7 @@ from stream_app.hosts.manifests import commits, committed
 from stream_app.hosts.prediction_search import published_at
 from stream_app.hosts.signing_keys import signer_at, signer_here
 from stream_app.hosts.state_directory import StateDirectory
-from stream_app.near_names import did_you_mean
+from stream_app.near_names import no_version
 from stream_app.outputs import DeadLetter
 
 LOOK_EVERY_S = 0.1
@@ -86,10 +86,10 @@ def _require_sound(log: Log, name: str, partition: int, commit: Commit, version:
             f"and live at {commit.next_offset}",
             attempt="restart stream-app run, whose start joins it; then promote again",
         )
-    known = sorted({*commit.versions, *commit.left})
-    raise UsageError(
-        f"{where} does not run {version}{did_you_mean(version, known)}; it runs "
-        + ", ".join(sorted(commit.versions)),
+    raise no_version(
+        version,
+        where,
+        commit.versions,
         attempt=f"one of those; or, if its file declares {version}, stream-app backfill FILE "
         f"{version}, then restart stream-app run",
     )

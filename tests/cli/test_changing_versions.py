@@ -148,12 +148,28 @@ def from_the_start(terminal: Terminal, prepared: Path, tmp_path: Path) -> Shop:
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("backfill shop.py v33", ["declares no version 'v33'", "did you mean v3?"]),
-        ("promote shop v22 --reason x", ["does not run v22", "did you mean v2?"]),
-        ("replay shop.py --version v22", ["never run or built 'v22'", "did you mean v2?"]),
+        ("backfill shop.py v33", ["the file of shop has no version 'v33'", "did you mean v3?"]),
+        (
+            "promote shop v22 --reason x",
+            ["shop/0 has no version 'v22', only v1, v2;", "did you mean v2?"],
+        ),
+        (
+            "replay shop.py --version v22",
+            ["shop/0 has no version 'v22', only v1, v2;", "did you mean v2?"],
+        ),
+        ("compare shop v1 v22", ["shop has no version 'v22', only v1, v2;", "did you mean v2?"]),
+        ("explain shop.py 0@9 --version v22", ["shop/0 has no version 'v22', only v1, v2;"]),
+        ("run shop.py --drop v22", ["shop has no version 'v22', only v1, v2, v3;"]),
+        ("dead-letters shop --version v22", ["has no version 'v22', only v1, v2;"]),
         ("backfill shop.py v2", ["runs v2 already", "stream-app status shop"]),
-        ("promote shop v3 --reason x", ["does not run v3", "stream-app backfill FILE v3"]),
-        ("replay shop.py --version v3", ["never run or built 'v3'", "stream-app backfill FILE v3"]),
+        (
+            "promote shop v3 --reason x",
+            ["shop/0 has no version 'v3'", "stream-app backfill FILE v3"],
+        ),
+        (
+            "replay shop.py --version v3",
+            ["shop/0 has no version 'v3'", "stream-app backfill FILE v3"],
+        ),
     ],
 )
 def test_a_version_that_cannot_be_meant_is_refused_with_what_can_be(
@@ -272,7 +288,7 @@ def _built(our: Shop) -> bool:
 def test_a_version_that_was_dropped_comes_back_by_a_backfill_and_lacks_nothing(our: Shop) -> None:
     our.produce()
     our.done("run shop.py --until-end --drop v2")
-    assert_error(our.type("promote shop v2 --reason x"), 2, "does not run v2")
+    assert_error(our.type("promote shop v2 --reason x"), 2, "shop/0 has no version 'v2'")
     our.produce()
     ran = our.type("run shop.py --until-end")
     assert "version v2 is declared and not run: it left at offset 301" in ran.err

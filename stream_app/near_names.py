@@ -32,5 +32,5 @@ def no_version(
     only = f", only {', '.join(others)}" if others else ""
     return UsageError(
         f"{where} has no version {version!r}{only}{did_you_mean(version, others)}",
-        attempt=attempt or "one of those",
+        attempt=attempt or near_name(version, others) or "one of those",
     )

@@ -70,6 +70,8 @@ def status(pipeline: str | None, as_json: bool, broker: str, state: str) -> None
 
 def _lines(found: Status, plan: Pipeline | None) -> Iterator[str]:
     log = "" if found.log_bytes is None else f", {size(found.log_bytes)}"
+    if found.log_free_bytes:
+        log += f", {size(found.log_free_bytes)} of it free"
     yield f"{styled(found.pipeline, bold=True)} in {found.broker} (log {found.log_id}{log})"
     yield ""
     yield from _table(_STANDS, [_stands(row) for row in found.partitions], right=(0, 1, 2))

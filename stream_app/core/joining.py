@@ -6,6 +6,7 @@ A backfill never goes beyond the live committed position, so a join has only to 
 from __future__ import annotations
 
 import msgspec
+from msgspec import UNSET
 
 from stream_app.core.batch import Start
 from stream_app.core.commit import Commit, Manifest, VersionCommit
@@ -89,6 +90,7 @@ def listing(
     left = {name: offset for name, offset in start.left.items() if name != version}
     [fold] = built.versions
     failed = {} if fold.failed is None else {version: fold.failed}
+    waiting = commit.waiting_for_file or []
     return msgspec.structs.replace(
         commit,
         versions={**start.versions, version: listed},
@@ -99,4 +101,5 @@ def listing(
         },
         learned={**commit.learned, version: fold.learned},
         failed={**commit.failed, **failed},
+        waiting_for_file=sorted([*waiting, *([version] if fold.waits_for_file else [])]) or UNSET,
     )

@@ -22,6 +22,13 @@ class Owner(msgspec.Struct, frozen=True):
     attempt: str = ""
 
 
+class DiskUse(msgspec.Struct, frozen=True):
+    """What a log's files take, in bytes, and how much of that new records take first."""
+
+    total: int
+    free: int
+
+
 class Claim(Protocol):
     """The right to write one lineage's partition; at most one claim is valid at a time.
 
@@ -228,7 +235,7 @@ class Log(Protocol):
         """Return who works on a ledger's partition; None for nobody, or when it cannot be told."""
         ...
 
-    def bytes_on_disk(self) -> int | None:
+    def disk_use(self) -> DiskUse | None:
         """Return what the log takes on this machine's disk; None where it is on another."""
         ...
 

@@ -162,8 +162,9 @@ class Models:
 
         For a version that has met nothing yet. They are in memory until the next checkpoint.
         """
+        # Whoever took a digest has looked at the untrained one, which may be live or at rest.
         self._live.clear()
-        self._called.clear()
+        self._at_rest.clear()
         self._evicted.update({entry.key: (entry.learned, entry.image) for entry in entries})
 
     def changes(self) -> int:

@@ -429,7 +429,7 @@ class PartitionProcessor:
             keys=self.authority.changed or UNSET,
             seats=self._seats.changes(),
             left_definitions=dict(start.left_definitions),
-            waiting_for_file=[v.name for v in self.versions if v.waits_for_file] or UNSET,
+            waiting_for_file=sorted(v.name for v in self.versions if v.waits_for_file) or UNSET,
         )
 
     def _image(self) -> Image:

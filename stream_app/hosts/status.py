@@ -83,6 +83,7 @@ class Status(msgspec.Struct, frozen=True):
     broker: str
     log_id: str
     log_bytes: int | None
+    log_free_bytes: int | None
     settings_pending: bool
     partitions: list[PartitionStatus]
     topics: list[TopicStatus]
@@ -104,12 +105,13 @@ def status(log: Log, pipeline: str, state: StateDirectory) -> Status:
         pending = pending or in_force != newest
         rows.append(_partition(log, manifest, partition, commit, state))
     sources = source_statuses(log, manifest)
-    order = newest_order(log, pipeline)
+    order, disk = newest_order(log, pipeline), log.disk_use()
     return Status(
         pipeline=pipeline,
         broker=log.url,
         log_id=log.log_id,
-        log_bytes=log.bytes_on_disk(),
+        log_bytes=None if disk is None else disk.total,
+        log_free_bytes=None if disk is None else disk.free,
         settings_pending=pending,
         partitions=rows,
         topics=_topics(log, pipeline),

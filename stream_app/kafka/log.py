@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from stream_app.codec.partitioning import partitions_for, require_partition
-from stream_app.core.log import LedgerPlace, Owner, Sources
+from stream_app.core.log import DiskUse, LedgerPlace, Owner, Sources
 from stream_app.core.log_rules import (
     require_bounded_read,
     require_plain_key,
@@ -296,7 +296,7 @@ class KafkaLog:
         member = owners.get(partition)
         return None if member is None else Owner(member)
 
-    def bytes_on_disk(self) -> int | None:
+    def disk_use(self) -> DiskUse | None:
         """Return None: it is on the brokers' disks."""
         return None
 

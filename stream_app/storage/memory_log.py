@@ -12,7 +12,7 @@ from uuid import uuid4
 import msgspec
 
 from stream_app.codec.partitioning import partitions_for, require_partition
-from stream_app.core.log import LedgerPlace, Owner, Sources
+from stream_app.core.log import DiskUse, LedgerPlace, Owner, Sources
 from stream_app.core.log_rules import (
     released,
     require_bounded_read,
@@ -232,7 +232,7 @@ class MemoryLog:
         """Return None: within a process nobody needs to ask."""
         return None
 
-    def bytes_on_disk(self) -> int | None:
+    def disk_use(self) -> DiskUse | None:
         """Return None: nothing is on disk."""
         return None
 

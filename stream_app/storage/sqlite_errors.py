@@ -22,6 +22,8 @@ _CONSTRAINT_NOTNULL = 19 | 5 << 8
 _FILES_OF_A_LOG = 7  # three for each of its two connections, and a directory that is synced
 # The -shm file cannot grow: SQLite writes to it, since a hole in what is mapped would kill us.
 _IOERR_SHMSIZE = 10 | 19 << 8
+# A page's checksum is not its own.
+_IOERR_DATA = 10 | 32 << 8
 
 
 def error_of(path: Path, code: int, extended: int, text: str) -> StreamAppError:
@@ -41,6 +43,8 @@ def error_of(path: Path, code: int, extended: int, text: str) -> StreamAppError:
         )
     if extended == _IOERR_SHMSIZE:
         return _full(path, text)
+    if extended == _IOERR_DATA:
+        return _corrupt(path, "a page is not as it was written")
     return _BY_CODE.get(code, _failed)(path, text)
 
 
@@ -133,6 +137,14 @@ def require_safe_sqlite(version: str) -> None:
             f" {least} is the first that does not.",
             attempt="pip install --upgrade --only-binary :all: apsw",
         )
+
+
+def no_checksums() -> StreamAppError:
+    """Return the error for an apsw that cannot keep checksums of a log's pages."""
+    return LogUnavailable(
+        "This installation of apsw lacks SQLite's checksums of pages (cksumvfs).",
+        attempt="pip install --upgrade --only-binary :all: apsw",
+    )
 
 
 def _busy(path: Path, text: str) -> StreamAppError:

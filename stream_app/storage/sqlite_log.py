@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from stream_app.codec.partitioning import partitions_for, require_partition
-from stream_app.core.log import LedgerPlace, Owner, Sources
+from stream_app.core.log import DiskUse, LedgerPlace, Owner, Sources
 from stream_app.core.log_rules import (
     require_bounded_read,
     require_current,
@@ -284,13 +284,15 @@ class SqliteLog:
             return None
         return Owner(holder.described, holder.pid, holder.stopped, holder.attempt)
 
-    def bytes_on_disk(self) -> int | None:
-        """Return what the log's files take on disk."""
+    def disk_use(self) -> DiskUse | None:
+        """Return what the log's files take on disk, and the pages in them that hold nothing."""
         sizes = []
         for suffix in ("", "-wal"):
             with suppress(OSError):
                 sizes.append(self._path.with_name(self._path.name + suffix).stat().st_size)
-        return sum(sizes) if sizes else None
+        with self._file.looking() as connection:
+            free = connection.pragma("freelist_count") * connection.pragma("page_size")
+        return DiskUse(sum(sizes), free)
 
     def close(self) -> None:
         """Let go of claims, files and connections; a second call does nothing."""

@@ -6,7 +6,9 @@ from __future__ import annotations
 APPLICATION_ID = 0x53747241
 
 # Raise it with every change to the tables; an older program then refuses the newer file.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+# From this one on pages end with a checksum; files of before are read and written as they are.
+CHECKSUMS_SINCE = 2
 
 # SQLite up to 3.51.2 can corrupt a WAL database that several processes write and checkpoint.
 SQLITE_VERSION_MIN = (3, 51, 3)

@@ -6,15 +6,13 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import apsw
 import pytest
 
 from tests.cli.conftest import DECLARATION, EVENTS, json_lines, observation
 from tests.cli.terminal import Ended, Terminal, assert_error
+from tests.storage.tampering import sql
 
 LOG = ".stream-app/log.db"
 MODEL = "tree.HoeffdingTreeClassifier(grace_period=20)"
@@ -57,14 +55,6 @@ def kept(terminal: Terminal, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def own(kept: Path, tmp_path: Path) -> Path:
     """A copy to change at will."""
     return Path(shutil.copytree(kept, tmp_path / "shop"))
-
-
-def _sql(directory: Path, statement: str, values: Sequence[Any] = ()) -> list[Any]:
-    database = apsw.Connection(str(directory / LOG))
-    try:
-        return database.execute(statement, values).fetchall()
-    finally:
-        database.close()
 
 
 def _tested(directory: Path, printed: Ended, name: str = "test_printed.py") -> str:
@@ -153,10 +143,12 @@ def test_a_control_is_told_by_its_action(own: Path, terminal: Terminal) -> None:
 
 
 def test_a_changed_prediction_is_a_difference(own: Path, terminal: Terminal) -> None:
-    [(value,)] = _sql(own, "SELECT value FROM records WHERE instr(value, ?)", ["shop/v1/0@280/p"])
+    [(value,)] = sql(
+        own / LOG, "SELECT value FROM records WHERE instr(value, ?)", ["shop/v1/0@280/p"]
+    )
     changed = json.loads(value) | {"learned": 7}
-    _sql(
-        own,
+    sql(
+        own / LOG,
         "UPDATE records SET value = ? WHERE value = ?",
         [json.dumps(changed).encode(), value],
     )
@@ -178,11 +170,11 @@ def test_outputs_that_retention_has_deleted_are_made_again_all_the_same(
 def test_another_environment_is_told_and_the_prediction_shown(
     own: Path, terminal: Terminal
 ) -> None:
-    [(value,)] = _sql(own, "SELECT value FROM ledger WHERE key = 'commit'")
+    [(value,)] = sql(own / LOG, "SELECT value FROM ledger WHERE key = 'commit'")
     commit = json.loads(value)
     commit["environment"]["river"] = "0.1.0"
     changed = json.dumps(commit).encode()
-    _sql(own, "UPDATE ledger SET value = ? WHERE key = 'commit'", [changed])
+    sql(own / LOG, "UPDATE ledger SET value = ? WHERE key = 'commit'", [changed])
     shown = terminal.run(own, "explain", "shop.py", "o140")
     assert shown.code == 0, shown
     assert "bits may differ: river 0.1.0 then" in shown.out

@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import apsw
 
 from stream_app.hosts.manifests import pipelines
 from stream_app.storage.memory_log import MemoryLog
 from tests.cli.conftest import DECLARATION, EVENTS, json_lines, observation
 from tests.cli.terminal import PROGRAM, Terminal, assert_error
+from tests.storage.tampering import sql
 
 LOG = ".stream-app/log.db"
 
@@ -113,11 +110,11 @@ def test_status_does_not_say_that_there_is_no_checkpoint_where_it_cannot_read_it
 
 
 def test_status_spells_out_what_misplaced_records_come_from(shop: Path, terminal: Terminal) -> None:
-    [(value,)] = _sql(shop, "SELECT value FROM ledger WHERE key = 'commit'")
+    [(value,)] = sql(shop / LOG, "SELECT value FROM ledger WHERE key = 'commit'")
     commit = json.loads(value)
     commit["counters"] |= {"misplaced": 12, "keys_differ": 3}
     changed = json.dumps(commit).encode()
-    _sql(shop, "UPDATE ledger SET value = ? WHERE key = 'commit'", [changed])
+    sql(shop / LOG, "UPDATE ledger SET value = ? WHERE key = 'commit'", [changed])
     notes = terminal.run(shop, "status", "shop").out
     assert "murmur2_random" in notes
     assert "3 records have another key" in notes
@@ -190,13 +187,13 @@ def test_replay_names_the_first_output_that_was_tampered_with(
 ) -> None:
     [(place, value)] = [
         (place, value)
-        for place, value in _sql(shop, "SELECT position, value FROM records")
+        for place, value in sql(shop / LOG, "SELECT position, value FROM records")
         if b"shop/v1/0@123/prediction" in value
     ]
     probability = json.loads(value)["probability"]
     forged = value.replace(str(probability).encode(), b"0.75")
     assert forged != value
-    _sql(shop, "UPDATE records SET value = ? WHERE position = ?", [forged, place])
+    sql(shop / LOG, "UPDATE records SET value = ? WHERE position = ?", [forged, place])
     ended = terminal.run(shop, "replay", "shop.py", "--json")
     assert_error(ended, 3, "shop.predictions/0@123", "probability", "0.75", str(probability))
     assert ended.json()[0]["difference"]["field"] == "probability"
@@ -261,15 +258,6 @@ def test_sigterm_ends_a_command_that_follows_with_0_and_ctrl_c_with_130(
         following.wait_for(lambda: len(following.lines()) == EVENTS)  # noqa: B023 - called here
         ended = following.stop(number)
         assert (ended.code, ended.err) == (code, "")
-
-
-def _sql(directory: Path, statement: str, values: Sequence[Any] = ()) -> list[Any]:
-    """Change the log behind everybody's back, or look into it."""
-    database = apsw.Connection(str(directory / LOG))
-    try:
-        return database.execute(statement, values).fetchall()
-    finally:
-        database.close()
 
 
 def test_a_topic_of_others_that_is_named_like_events_is_no_pipeline() -> None:

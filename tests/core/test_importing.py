@@ -150,6 +150,20 @@ def test_what_came_before_the_file_is_neither_learned_nor_scored(
         assert said.learned == 7
 
 
+def test_checkpoints_around_the_file_change_nothing(packed: Path) -> None:
+    def folded(*, saves: bool) -> list[Prediction]:
+        with Driver(pipeline(digest_every=2)) as driver:
+            driver.send(*examples(2))  # a digest has looked at the untrained model
+            if saves:
+                driver.checkpoint()
+            driver.import_file("tuned", packed)
+            if saves:
+                driver.checkpoint()
+            return own(driver.send(*examples(5, seed=2)))
+
+    assert folded(saves=True) == folded(saves=False)
+
+
 @pytest.mark.parametrize("saved", [False, True])
 @pytest.mark.parametrize("crash", ["before the file", "after the file", "later"])
 def test_a_crash_around_the_file_changes_nothing(packed: Path, crash: str, saved: bool) -> None:

@@ -26,6 +26,12 @@ class Damage(msgspec.Struct, frozen=True):
         return self.place.startswith("log.db") and not self.place.startswith("log.db.locks")
 
     @property
+    def may_lose_an_end(self) -> bool:
+        """Whether SQLite may go back to an older whole state of the log without a word."""
+        whole = "older copy" in self.done or self.done == "removed"
+        return self.of_log and (self.place != "log.db" or whole)
+
+    @property
     def kind(self) -> str:
         """What the place is, without numbers and ids."""
         name = self.place.rpartition("/")[2]

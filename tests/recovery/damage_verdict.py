@@ -18,7 +18,7 @@ HARMLESS = "no effect"
 REFUSED = "named at start"
 READING = "named by a reader"
 REPLAY = "named by replay"
-UNREAD = "not noticed: records lost or changed that nothing had read"
+UNREAD = "not noticed: records lost that nothing had read"
 FOR_PEOPLE = "not noticed: what the position says for people to look at, and no output depends on"
 FORGOTTEN = "not noticed: an older log, and no state that knew of more"
 FAILED = "FAILED"
@@ -39,6 +39,7 @@ class Trial:
         self._moment = moment
         self._machine = machine
         self._of_log = any(damage.of_log for damage in damages)
+        self._loses_an_end = any(damage.may_lose_an_end for damage in damages)
         self._of_state = not all(damage.of_log for damage in damages)
         self._file = file
 
@@ -76,7 +77,7 @@ class Trial:
                 return Verdict(FOR_PEOPLE)
             return Verdict(FAILED, why=f"silently, and replay agrees: {difference}")
         learned = self._moment.committed
-        if left.events[:learned] == wanted.events[:learned]:
+        if left.events[:learned] == wanted.events[:learned] and self._loses_an_end:
             return Verdict(UNREAD)
         if self._of_state and left.events == wanted.events[: len(left.events)]:
             return Verdict(FORGOTTEN)

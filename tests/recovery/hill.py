@@ -21,7 +21,7 @@ from tests.cli.terminal import Ended, Running, Terminal
 
 TOPICS = Topics("hill")
 BATCH = 10_000
-"""As `backfill` reads them."""
+"""As `backfill` reads them; from Kafka as many as the client has at hand, if those are fewer."""
 PAUSE_AT = 12_000
 """In the middle of the second batch."""
 
@@ -44,7 +44,7 @@ class Moody(base.Classifier):
         self.seen = 0
 
     def predict_proba_one(self, x, **_):
-        if self.seen == PAUSE_AT and "PAUSE" in os.environ:
+        if str(self.seen) == os.environ.get("PAUSE"):
             Path("paused").touch()
             while not Path("go").exists():
                 time.sleep(0.01)
@@ -67,7 +67,7 @@ pipeline = Pipeline(
     },
     initial_champion="v1",
 )
-""".replace("PAUSE_AT", str(PAUSE_AT))
+"""
 
 
 def events(begin: int, end: int) -> str:
@@ -133,11 +133,12 @@ class Hill:
             os.kill(running.pid, signal.SIGKILL)
             running.end()
 
-    def paused(self, line: str = "backfill hill.py v3 --workers 1") -> Running:
-        """Start a backfill; it has committed its first batch and is in the middle of another."""
-        running = self.start(line, PAUSE="")
+    def paused(self, at: int = PAUSE_AT) -> Running:
+        """Start a backfill; it is in the middle of a batch, of which nothing is committed."""
+        running = self.start("backfill hill.py v3 --workers 1", PAUSE=str(at))
         running.wait_for((self.directory / "paused").exists)
-        running.wait_for(lambda: self.built_up_to() == BATCH)
+        if at > BATCH:
+            running.wait_for(lambda: 0 < self.built_up_to() < at)
         return running
 
     def go(self) -> None:

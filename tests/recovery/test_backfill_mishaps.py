@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -13,6 +14,9 @@ from typing import Any
 
 import pytest
 
+from stream_app.hosts.backfills import BackfillPlan, backfill
+from stream_app.hosts.embedded import Owned, Progress, Word
+from stream_app.hosts.stop_flag import StopFlag
 from tests.cli.terminal import Ended, Terminal, assert_error
 from tests.recovery.hill import BATCH, Hill, events
 from tests.recovery.scarcity import fill, small_disk
@@ -206,6 +210,10 @@ def test_live_goes_on_beside_a_backfill_that_nobody_can_bring_to_where_live_stan
 ) -> None:
     with closing(_copy(behind, terminal, tmp_path)) as hill:
         assert hill.type("produce hill.py", events(FEW + MORE, FEW + 2 * MORE)).code == 0
+        # What a kill for want of memory asks for: no attempt to bring it nearer.
+        without = hill.type("run hill.py --until-end --drop v3", FAULT=fault)
+        assert without.code == 0
+        assert "cannot join" not in without.err
         assert_left_out(hill.type("run hill.py --until-end", FAULT=fault), *words)
         assert hill.live().next_offset == FEW + 2 * MORE
         hill.joins()
@@ -238,7 +246,28 @@ def test_a_backfill_that_is_refused_is_not_said_to_have_started(
     assert "backfill_started" not in ended.err
 
 
-def test_a_backfill_says_that_it_has_started(
+def test_a_backfill_says_that_it_has_started_and_on_which_partitions_before_all_else(
+    behind: Hill, terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a terminal shows are the partitions that were named: it said `starting` to its end."""
+    monkeypatch.delitem(sys.modules, "hill", raising=False)
+    said: list[Word] = []
+    with closing(_copy(behind, terminal, tmp_path)) as hill:
+        home = hill.directory / ".stream-app"
+        plan = BackfillPlan(
+            spec=str(hill.directory / "hill.py"),
+            broker=str(home / "log.db"),
+            state=str(home / "state"),
+            version="v3",
+        )
+        backfill(plan, said.append, StopFlag())
+        assert said[0] == Owned("hill", (0,))
+        assert isinstance(said[-1], Progress)
+        assert said[-1].next_offset == FEW + MORE
+        hill.joins()
+
+
+def test_the_start_of_a_backfill_is_logged(
     behind: Hill, terminal: Terminal, tmp_path: Path
 ) -> None:
     with closing(_copy(behind, terminal, tmp_path)) as hill:

@@ -9,7 +9,6 @@ from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
-import apsw
 import msgspec
 import pytest
 
@@ -42,6 +41,7 @@ from tests.recovery.machine import Machine, Outcome, first_difference
 from tests.recovery.owner import owning
 from tests.recovery.pipelines import small
 from tests.recovery.storms import records
+from tests.storage.tampering import sql
 
 HALF = 150
 
@@ -99,9 +99,7 @@ IMPORT = "from tests.recovery.pipelines import small"
 
 
 def _sql(machine: Machine, text: str, *values: object) -> None:
-    """Do to the log's file what no program of ours does."""
-    with closing(apsw.Connection(str(machine.log_path))) as connection:
-        connection.execute(text, values)
+    sql(machine.log_path, text, values)
 
 
 # The state directory

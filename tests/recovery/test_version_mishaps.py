@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -28,6 +27,7 @@ from stream_app.storage.rocksdb_store import RocksdbStore
 from tests.recovery.machine import Machine
 from tests.recovery.pipelines import contest
 from tests.recovery.storms import records
+from tests.storage.tampering import sql
 
 EVENTS = 300
 _HOSTED = contest("v1", "v2")
@@ -89,9 +89,8 @@ def test_live_goes_on_beside_a_backfill_whose_position_is_not_its_own(
         built_one, live = built(log, "contest", "v3", 0), committed(log, "contest", 0)
         assert built_one is not None
         assert live is not None
-    with closing(sqlite3.connect(machine.log_path)) as raw, raw:
-        change = "UPDATE ledger SET value = ? WHERE ledger = 'contest.ledger.v3'"
-        assert raw.execute(change, (forge(built_one, live),)).rowcount == 1
+    change = "UPDATE ledger SET value = ? WHERE ledger = 'contest.ledger.v3' RETURNING 1"
+    assert sql(machine.log_path, change, (forge(built_one, live),))
     machine.append(_ALL, records(EVENTS + 50, seed=1)[EVENTS:])
     [why] = _live(machine)
     assert "cannot join" in why

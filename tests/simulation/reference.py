@@ -15,7 +15,8 @@ from stream_app.events import Control, Label, Observation
 from tests.core.reference import Reference
 from tests.simulation.models import Brittle, Curious, Fingerprint
 
-MODELS = {"plain": Fingerprint, "curious": Curious, "brittle": Brittle}
+MODELS = {"plain": Fingerprint, "curious": Curious, "brittle": Brittle, "tuned": Fingerprint}
+MAY_FAIL = ("brittle", "tuned")
 Row = tuple[Any, ...]
 NAME = re.compile("[a-z0-9-]+")
 
@@ -116,12 +117,24 @@ class _Version:
         self.learned_of: dict[str, int] = {}
         self.said: dict[str, Any] = {}
         self.failed = False
+        self.waiting = name == "tuned"  # for the file that it begins from
         self.in_a_row = {"predict": 0, "learn": 0}
         self.scored = self.unscored = self.window = 0
         self.error = 0.0
         self.rows: list[Row] = []
 
+    def begin(self, models: dict[str, tuple[int, int]] | None) -> None:
+        self.waiting, self.failed = False, models is None
+        for key, (learned, state) in (models or {}).items():
+            self.models[key] = Fingerprint()
+            self.models[key].state = state
+            self.learned_of[key] = learned
+
     def predict(self, at: int, key: str, name: str, x: dict[str, Any]) -> None:
+        if self.waiting:
+            self.said[name] = None
+            self.rows.append((at, "prediction", name, 0, None, "untrained"))
+            return
         before = self.models.get(key, MODELS[self.name]())
         said, reason = None, "failed" if self.failed else None
         if not self.failed:
@@ -138,6 +151,8 @@ class _Version:
 
     def learn(self, at: int, key: str, name: str, x: dict[str, Any], y: Any) -> None:
         said = self.said.pop(name)
+        if self.waiting:
+            return
         self.window += 1
         if said is None:
             self.unscored += 1
@@ -184,12 +199,14 @@ class ReferenceFold(Reference):
         by_key: bool,
         evaluate_every: int,
         seated: Sequence[SeatRow],
+        files: dict[str, dict[str, tuple[int, int]] | None],
         **bounds: int,
     ) -> None:
         super().__init__(**bounds)
         self.seating = Seating(champion, seated, lambda _at: versions)
         self.promotes: list[Promote] = []
         self.failed_at: dict[str, int] = {}
+        self.files = files
         self.versions = [_Version(name, failures_max) for name in versions]
         self.by_key = by_key
         self.every = evaluate_every
@@ -202,7 +219,7 @@ class ReferenceFold(Reference):
         """Take the record at offset `at`; tells whether the champion goes on."""
         self.seating.reach(at)
         champion = self.seating.champion
-        before = deepcopy(self.__dict__) if MODELS[champion] is Brittle else {}
+        before = deepcopy(self.__dict__) if champion in MAY_FAIL else {}
         self.at = at
         self._fold(at, event)
         for version in self.versions:
@@ -241,6 +258,8 @@ class ReferenceFold(Reference):
             self._keys(event)
         elif event.action == "promote":
             self._promote(event)
+        elif event.action == "import":
+            self._import(event)
         elif event.action == "environment":
             self._environment(event)
         else:
@@ -266,6 +285,19 @@ class ReferenceFold(Reference):
                 return
             self.acted.add(event.id)
             self.count["controls"] += 1
+        self.count["records"] += 1
+
+    def _import(self, event: Control) -> None:
+        name, file = event.version, str((event.file or {}).get("sha256"))
+        if event.id not in self.acted:
+            if name is None or not NAME.fullmatch(name) or file not in self.files:
+                self._refuse("bad_import")
+                return
+            self.acted.add(event.id)
+            self.count["controls"] += 1
+            for version in self.versions:
+                if version.name == name and version.waiting:
+                    version.begin(self.files[file])
         self.count["records"] += 1
 
     def _keys(self, event: KeyChange) -> None:

@@ -8,16 +8,20 @@ from typing import Any
 import msgspec
 
 from stream_app.core import processor, recovery
+from stream_app.core import version as version_fold
 from stream_app.core.authority import Authority
 from stream_app.core.commit import VersionCommit, encode_commit
-from stream_app.core.controls import require_form
+from stream_app.core.controls import file_ordered, require_form
 from stream_app.core.emitter import Emitter
 from stream_app.core.environment import Environment, this_environment
+from stream_app.core.importing import opened
 from stream_app.core.joining import listing, take_family, with_version
+from stream_app.core.models import Models
 from stream_app.core.position import POSITION, Position, read_position
 from stream_app.core.processor import PartitionProcessor, _ChampionFailed
 from stream_app.core.seats import Seat, Seats
 from stream_app.core.store import Image
+from stream_app.core.version import VersionFold
 from stream_app.events import Refusal
 from stream_app.hosts import environments, lineage_start, partition_host
 from stream_app.hosts.joining import BackfillJoins
@@ -204,6 +208,60 @@ def a_backfill_leaves_a_hole_behind_what_live_put_out(patch: Patch) -> None:
 @mutant
 def a_backfill_may_begin_beyond_live(patch: Patch) -> None:
     patch.setattr(LineageStart, "_since", lambda self: self.since)
+
+
+# --- a version that begins from a file ------------------------------------------------------------
+
+
+@mutant
+def a_version_says_what_an_untrained_model_says_until_its_file(patch: Patch) -> None:
+    patch.setattr(VersionFold, "waits_for_file", False)
+
+
+@mutant
+def every_order_to_begin_begins_anew(patch: Patch) -> None:
+    def begin(self: Any, event: Any) -> None:
+        for version in self.versions:
+            if version.name == event.version and version.plan.from_file:
+                order = file_ordered(event)
+                header, entries = opened(self._blobs.read(order), "it")
+                version.begin(order.sha256, header, entries)
+                if version.failed is not None and version.name == self._seats.seat.champion:
+                    raise _ChampionFailed(version)
+
+    patch.setattr(PartitionProcessor, "_begin", begin)
+
+
+@mutant
+def a_backfill_overhears_the_order_to_begin(patch: Patch) -> None:
+    real = PartitionProcessor._begin
+
+    def begin(self: Any, event: Any) -> None:
+        if not self._start.backfill:
+            real(self, event)
+
+    patch.setattr(PartitionProcessor, "_begin", begin)
+
+
+@mutant
+def from_which_file_a_version_has_begun_is_not_saved(patch: Patch) -> None:
+    def forgetful(_: None, _self: Any, writes: Any) -> None:
+        writes.pop(b"i", None)
+
+    after(patch, VersionFold, "collect", forgetful)
+
+
+@mutant
+def a_file_that_does_not_fit_is_begun_from(patch: Patch) -> None:
+    patch.setattr(version_fold, "misfit", lambda _header, _plan: "")
+
+
+@mutant
+def models_of_a_file_are_not_saved_until_they_are_called(patch: Patch) -> None:
+    def take(self: Any, entries: Any) -> None:
+        self._at_rest.update({entry.key: (entry.learned, entry.image) for entry in entries})
+
+    patch.setattr(Models, "take", take)
 
 
 # --- another River --------------------------------------------------------------------------------

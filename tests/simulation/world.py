@@ -21,11 +21,13 @@ from stream_app.core.pipeline import DriftMonitor, Labels, Pipeline, Version
 from stream_app.core.rehearsal import any_time
 from stream_app.core.topics import Topics
 from stream_app.events import Control, Label, Observation
+from stream_app.hosts.blob_topic import BlobTopic
 from stream_app.hosts.controls import signed
 from stream_app.hosts.registration import register
 from stream_app.hosts.state_directory import KEY_NAME
 from stream_app.learning.tasks import Regression
 from stream_app.storage.memory_log import MemoryLog
+from tests.simulation.files import File, files_of
 from tests.simulation.models import Brittle, Curious, Fingerprint
 from tests.simulation.reference import By, Garbage, KeyChange, ReferenceFold, SeatRow, Settings
 
@@ -35,7 +37,7 @@ EVALUATE_EVERY = 4
 SEGMENT = 4  # what the ids' segments of 1,024 are set to meanwhile
 PRIVATE_KEYS = {f"k{n}": bytes([n] * 32) for n in range(1, 6)}
 NAME = "world"
-VERSIONS = ["plain", "curious", "brittle"]
+VERSIONS = ["plain", "curious", "brittle", "tuned"]
 UNSIGNED = ""  # who signs nothing
 EVENTS = Topics(NAME).events
 # State digests cover one key in 64; the first two are among them.
@@ -60,7 +62,12 @@ def pipeline_of(
     versions: tuple[str, ...] = tuple(VERSIONS),
 ) -> Pipeline:
     """Return the pipeline of some worlds, as a file with some of its versions declares it."""
-    models = {"plain": Fingerprint(), "curious": Curious(), "brittle": Brittle()}
+    models = {
+        "plain": Version(Fingerprint()),
+        "curious": Version(Curious()),
+        "brittle": Version(Brittle()),
+        "tuned": Version(Fingerprint(), start="file"),
+    }
     return Pipeline(
         NAME,
         task=Regression(),
@@ -68,7 +75,7 @@ def pipeline_of(
         limits=Limits(ids_max=ids_max, early_max=early_max, failures_max=FAILURES_MAX),
         metrics=metrics.MAE(),
         model_per="key" if by_key else "pipeline",
-        versions={name: Version(models[name]) for name in versions},
+        versions={name: models[name] for name in versions},
         initial_champion=champion,
         drift=[
             DriftMonitor("error", drift.PageHinkley(min_instances=3, threshold=0.5)),
@@ -122,10 +129,17 @@ class World:
         named = tuple(name for name in VERSIONS if name in versions)
         return pipeline_of(champion, self.by_key, self.ids_max, self.early_max, named)
 
+    @property
+    def files(self) -> list[File]:
+        """The files that a version may begin from."""
+        return files_of(self.by_key, tuple(KEYS))
+
     def log(self) -> tuple[MemoryLog, Manifest]:
         """Return a log that has the records, and the pipeline's manifest in it."""
         log = MemoryLog(log_id=f"world-{self.seed}", clock_ms=lambda: 0)
         manifest = _registered(log, self.pipeline)
+        for file in self.files:
+            BlobTopic(log, NAME).append(file.data)
         for row in self.entries:
             log.append_at(EVENTS, 0, row.offset, row.append_ms, row.key, row.value)
         return log, manifest
@@ -146,6 +160,7 @@ class World:
             early_max=self.early_max,
             segment=SEGMENT,
             seated=seated,
+            files={file.order.sha256: file.content for file in self.files},
         )
         for row in self.entries:
             if not reference.fold(row.offset, row.event):
@@ -170,6 +185,7 @@ def world_of(seed: int, length: int = 150) -> World:
     rows = _signed(chance, draw, draw.randint(length // 3, length))
     offset = 0
     rows = _with_promotes(random.Random(f"promotes {seed}"), rows)
+    rows = _with_imports(random.Random(f"imports {seed}"), world.files, rows)
     if world.upgrades:
         rows = _with_environments(random.Random(f"environments {seed}"), rows)
     for event, dice in rows:
@@ -267,6 +283,22 @@ def _with_environments(
             name = f"environment-{chance.randrange(9)}"
             signer = chance.choice(["k1"] * 9 + ["k2", UNSIGNED])
             yield By(signer, Control(name, 1000, "environment", environment=said)), chance
+        yield row
+
+
+def _with_imports(
+    chance: random.Random, files: list[File], rows: Iterator[tuple[Event, random.Random]]
+) -> Iterator[tuple[Event, random.Random]]:
+    """Give the events, in most worlds with orders among them to begin from a file."""
+    rate = chance.choice([0.0, 0.02, 0.05, 0.15])
+    whole: list[Any] = [msgspec.to_builtins(file.order) for file in files]
+    for row in rows:
+        if chance.random() < rate:
+            name = chance.choice(["tuned"] * 9 + ["plain", "gone", "No Name", None])
+            file = chance.choice([*whole[:2] * 4, whole[2], {"sha256": "0"}, None])
+            signer = chance.choice(["k1"] * 12 + ["k2", UNSIGNED])
+            order = Control(f"import-{chance.randrange(20)}", 1000, "import", name, file=file)
+            yield By(signer, order), chance
         yield row
 
 

@@ -16,16 +16,21 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
+import apsw.sqlite_extra
 import pytest
 
 from stream_app.errors import LogBusy, LogUnavailable, LogUntrusted, StreamAppError, UsageError
 from stream_app.records import NewRecord, Output
+from stream_app.storage import sqlite_file
+from stream_app.storage import sqlite_schema as schema
 from stream_app.storage.sqlite_errors import require_safe_sqlite
 from stream_app.storage.sqlite_log import SqliteLog
 from stream_app.storage.sqlite_schema import WAL_BYTES_KEPT_MAX
 from tests.storage.children import run_child
+from tests.storage.tampering import tampered
 
 MEGABYTE = 1 << 20
+_RESERVED = 20  # where SQLite's header says how many bytes of a page are kept for others
 
 
 @pytest.fixture
@@ -138,8 +143,8 @@ def test_a_database_of_somebody_else_is_refused_and_left_alone(tmp_path: Path) -
 
 
 def test_a_log_of_a_newer_release_is_refused(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as tampered:
-        tampered.execute("PRAGMA user_version = 2")
+    with tampered(path) as raw:
+        raw.execute("PRAGMA user_version = 3")
     with pytest.raises(LogUntrusted, match="newer stream-app"):
         SqliteLog.open(path, create=False)
 
@@ -152,6 +157,52 @@ def test_a_damaged_header_is_refused(path: Path) -> None:
         SqliteLog.open(path, create=False)
 
 
+def test_a_flipped_bit_in_a_record_is_noticed_by_whoever_reads_it(path: Path) -> None:
+    with opened(path) as log:
+        append(log, *(b"%d" % i * 300 for i in range(100)))
+    content = bytearray(path.read_bytes())
+    at = content.index(b"77" * 300) + 100
+    content[at] ^= 1
+    path.write_bytes(content)
+    with opened(path) as log:
+        with pytest.raises(LogUntrusted, match="a page is not as it was written"):
+            values(log)
+        assert log.log_id
+
+
+def test_a_log_of_before_the_checksums_is_read_and_written_as_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_file, "_make_room_for_checksums", lambda _connection: None)
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", 1)
+    older = tmp_path / "older.db"
+    SqliteLog.open(older, create=True).close()
+    monkeypatch.undo()
+    assert older.read_bytes()[_RESERVED] == 0
+    with opened(older) as log:
+        log.create_topics({"t": 1})
+        append(log, b"a")
+        assert values(log) == [b"a"]
+
+
+def test_a_header_that_says_that_pages_have_no_checksums_is_damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    assert content[_RESERVED] == 8
+    content[_RESERVED] = 0
+    path.write_bytes(content)
+    with pytest.raises(LogUntrusted):
+        SqliteLog.open(path, create=False)
+
+
+def test_an_sqlite_that_has_no_checksums_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_file, "_CHECKSUMS", "nowhere")
+    monkeypatch.setattr(apsw.sqlite_extra, "has", lambda _name: None)
+    with pytest.raises(LogUnavailable, match="lacks SQLite's checksums"):
+        SqliteLog.open(tmp_path / "log.db", create=True)
+
+
 def test_a_truncated_file_is_refused(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2)
     with pytest.raises(LogUntrusted, match="damaged"):
@@ -159,8 +210,8 @@ def test_a_truncated_file_is_refused(path: Path) -> None:
 
 
 def test_a_missing_table_is_refused(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as tampered:
-        tampered.execute("DROP TABLE log")
+    with tampered(path) as raw:
+        raw.execute("DROP TABLE log")
     with pytest.raises(LogUntrusted, match="contradicts itself"):
         SqliteLog.open(path, create=False)
 
@@ -169,23 +220,20 @@ def test_a_missing_table_is_refused(path: Path) -> None:
 def test_records_that_vanished_are_noticed_by_the_reader(path: Path, lost: int) -> None:
     with opened(path) as log:
         append(log, *[b"x"] * 10)
-    with closing(sqlite3.connect(path)) as tampered:
-        tampered.execute("DELETE FROM records WHERE position & 0xff = ?", (lost,))
-        tampered.commit()
+    with tampered(path) as raw:
+        raw.execute("DELETE FROM records WHERE position & 0xff = ?", (lost,))
     with opened(path) as log, pytest.raises(LogUntrusted, match="missing"):
         values(log)
 
 
 def _damage(path: Path, statement: str, *bindings: object) -> None:
     """Change a row as flipped bits do: SQLite checks types on the way in only."""
-    with closing(sqlite3.connect(path)) as tampered:
-        tampered.execute("PRAGMA writable_schema = ON")
-        tampered.execute("UPDATE sqlite_schema SET sql = replace(sql, ' STRICT', '')")
-        tampered.execute("UPDATE sqlite_schema SET sql = replace(sql, ' NOT NULL', '')")
-        tampered.commit()
-    with closing(sqlite3.connect(path)) as tampered:
-        tampered.execute(statement, bindings)
-        tampered.commit()
+    with tampered(path) as raw:
+        raw.execute("PRAGMA writable_schema = ON")
+        raw.execute("UPDATE sqlite_schema SET sql = replace(sql, ' STRICT', '')")
+        raw.execute("UPDATE sqlite_schema SET sql = replace(sql, ' NOT NULL', '')")
+    with tampered(path) as raw:
+        raw.execute(statement, bindings)
 
 
 @pytest.mark.parametrize(

@@ -22,31 +22,42 @@ class Listed(NamedTuple):
     runs_models: bool = False
 
 
-COMMANDS = {
-    "demo": Listed("demo", "Real flights into a log, live predictions on screen.", True),
-    "run": Listed("run", "Process a pipeline's events live.", True),
-    "intake": Listed("intake", "Copy events from other topics into a pipeline's log."),
-    "produce": Listed("produce", "Append events from JSON lines or CSV."),
-    "flights": Listed("flights", "Print real flights as JSON lines, for pipes."),
-    "consume": Listed("consume", "Print a topic's records as JSON lines."),
-    "status": Listed("status", "Show where pipelines stand, and what they counted."),
-    "dead-letters": Listed("dead_letters", "Show refused records and failed model calls."),
-    "apply": Listed("apply", "Put changed settings into the log."),
-    "keys": Listed("keys", "Show or change the keys that controls are signed with."),
-    "backfill": Listed("backfill", "Build a version from history, beside the live ones.", True),
-    "promote": Listed("promote", "Make another version the champion."),
-    "replay": Listed("replay", "Fold the log again and compare with what was published.", True),
-    "compare": Listed("compare", "Say which of two versions was better, and how sure that is."),
-    "explain": Listed("explain", "Make one prediction again and show what the model knew.", True),
-    "export": Listed("export", "Write a version's models into one signed file.", True),
-    "import": Listed("import_model", "Let a version begin from such a file.", True),
-    "inspect": Listed("inspect", "Show what is in a file that export has written."),
-    "checkpoints": Listed("checkpoints", "Look at the saved state; keep, prune, restore it."),
-    "retain": Listed("retain", "Delete old outputs from the embedded log."),
-    "topics": Listed("topics", "Show a pipeline's topics, or make what is missing."),
-    "doctor": Listed("doctor", "Find what is wrong around a pipeline, and how to repair it."),
-    "schemas": Listed("schemas", "Print the JSON Schemas of all records."),
+GROUPS = {
+    "Begin": {
+        "demo": Listed("demo", "Real flights into a log, live predictions on screen.", True),
+        "flights": Listed("flights", "Print real flights as JSON lines, for pipes."),
+        "topics": Listed("topics", "Show a pipeline's topics, or make what is missing."),
+    },
+    "Run": {
+        "run": Listed("run", "Process a pipeline's events live.", True),
+        "produce": Listed("produce", "Append events from JSON lines or CSV."),
+        "intake": Listed("intake", "Copy events from other topics into a pipeline's log."),
+        "apply": Listed("apply", "Put changed settings into the log."),
+    },
+    "Look": {
+        "status": Listed("status", "Show where pipelines stand, and what they counted."),
+        "consume": Listed("consume", "Print a topic's records as JSON lines."),
+        "dead-letters": Listed("dead_letters", "Show refused records and failed model calls."),
+        "explain": Listed("explain", "Make one prediction again; show what the model knew.", True),
+        "replay": Listed("replay", "Fold the log again and compare with what is out.", True),
+        "schemas": Listed("schemas", "Print the JSON Schemas of all records."),
+    },
+    "Versions and models": {
+        "backfill": Listed("backfill", "Build a version from history, beside the live ones.", True),
+        "compare": Listed("compare", "Say which of two versions was better, and how surely."),
+        "promote": Listed("promote", "Make another version the champion."),
+        "export": Listed("export", "Write a version's models into one signed file.", True),
+        "import": Listed("import_model", "Let a version begin from such a file.", True),
+        "inspect": Listed("inspect", "Show what is in a file that export has written."),
+    },
+    "Look after": {
+        "doctor": Listed("doctor", "Find what is wrong around a pipeline; how to repair it."),
+        "checkpoints": Listed("checkpoints", "Look at the saved state; keep, prune, restore it."),
+        "keys": Listed("keys", "Show or change the keys that controls are signed with."),
+        "retain": Listed("retain", "Delete old outputs from the embedded log."),
+    },
 }
+COMMANDS = {name: listed for group in GROUPS.values() for name, listed in group.items()}
 
 
 class LazyCommands(click.Group):
@@ -80,9 +91,12 @@ class LazyCommands(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """List the commands without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, listed.help) for name, listed in COMMANDS.items()])
+        """List the commands in groups, without importing them."""
+        width = max(map(len, COMMANDS))  # the same in every group, so that all stand in one column
+        for title, group in GROUPS.items():
+            with formatter.section(title):
+                rows = [(name.ljust(width), listed.help) for name, listed in group.items()]
+                formatter.write_dl(rows)
 
 
 def _near(name: str) -> str:

@@ -21,7 +21,7 @@ from stream_app.hosts.client import read_records
 from stream_app.hosts.log_url import open_broker
 from stream_app.hosts.manifests import champion, settings_in_force
 from stream_app.hosts.pipeline_names import is_spec
-from stream_app.near_names import did_you_mean
+from stream_app.near_names import no_version
 from stream_app.outputs import AnyOutput, DeadLetter, ModelFailure
 from stream_app.records import Record, format_position
 
@@ -121,10 +121,7 @@ def _topic(log: Log, manifest: Manifest, version: str | None) -> str:
     prefix = topics.shadow("")
     shadows = [t.removeprefix(prefix) for t in log.topics() if t.startswith(prefix)]
     if version not in shadows:
-        raise UsageError(
-            f"{manifest.pipeline} has no version {version!r}{did_you_mean(version, shadows)}",
-            attempt=f"--version with one of {', '.join(sorted(shadows))}",
-        )
+        raise no_version(version, manifest.pipeline, shadows)
     return topics.shadow(version)
 
 

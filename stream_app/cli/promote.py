@@ -87,7 +87,7 @@ def promote(
         at_work = _at_work(log, manifest)
     finally:
         log.close()
-    _print(manifest.pipeline, version, rows, at_work=at_work, as_json=as_json)
+    _print(manifest, version, rows, at_work=at_work, as_json=as_json)
 
 
 def _ask_gate(log: Log, manifest: Manifest, name: str, version: str, *, as_json: bool) -> None:
@@ -119,19 +119,33 @@ def _say_same(pipeline: str, version: str, *, as_json: bool) -> None:
 
 
 def _print(
-    pipeline: str, version: str, rows: Sequence[CutOver], *, at_work: bool, as_json: bool
+    manifest: Manifest, version: str, rows: Sequence[CutOver], *, at_work: bool, as_json: bool
 ) -> None:
+    from stream_app.hosts.promoting import NOT_BEGUN
+
+    pipeline = manifest.pipeline
     if as_json:
         emit_json({"pipeline": pipeline, "version": version, "changed": True, "partitions": rows})
         return
     events = Topics(pipeline).events
-    cells = [
-        (str(row.partition), version, format_position(events, row.partition, row.since), row.state)
-        for row in rows
-    ]
+    cells = []
+    for row in rows:
+        champion = manifest.initial_champion if row.state == NOT_BEGUN else version
+        place = format_position(events, row.partition, row.since)
+        cells.append((str(row.partition), champion, place, row.state))
     for line in table_lines(_HEAD, cells, right=(0,)):
         emit(line)
-    waiting = sum(row.state != "champion" for row in rows)
+    not_begun = sum(row.state == NOT_BEGUN for row in rows)
+    if not_begun and version != manifest.initial_champion:
+        emit(
+            f"{count(not_begun)} of {count(len(rows))} partitions have processed nothing yet and "
+            f"begin with {manifest.initial_champion}."
+        )
+        emit(
+            f"Next: stream-app promote {pipeline} {version} --reason ... is a record there, from "
+            f"which on {version} is champion of them, too."
+        )
+    waiting = sum(row.state not in ("champion", NOT_BEGUN) for row in rows)
     if waiting:
         emit(
             f"The order is in the log; {count(waiting)} of {count(len(rows))} partitions have not "

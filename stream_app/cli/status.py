@@ -14,6 +14,7 @@ from stream_app.cli import options
 from stream_app.cli.pipeline_argument import declared
 from stream_app.cli.stdout import emit, emit_json, styled
 from stream_app.cli.table import clock_time, count, duration, size, table_lines
+from stream_app.hosts.declared_versions import version_notes
 from stream_app.hosts.joining import JOIN_RECORDS_MAX
 from stream_app.hosts.log_url import open_broker
 from stream_app.hosts.manifests import pipelines
@@ -43,7 +44,8 @@ _VERSIONS = ("VERSION", "ROLE", "LEARNED", "STATE")
 def status(pipeline: str | None, as_json: bool, broker: str, state: str) -> None:
     """Show where PIPELINE stands (a name or a file; by default all in the log), running or not.
 
-    With a file, the seeds that were filled in its models are shown too, and what may be a mistake.
+    With a file, the seeds that were filled in its models are shown too, which of its versions are
+    not those of the log, and what may be a mistake.
     """
     plan = declared(pipeline) if pipeline is not None and is_spec(pipeline) else None
     log = open_broker(broker, read_only=True)
@@ -53,13 +55,12 @@ def status(pipeline: str | None, as_json: bool, broker: str, state: str) -> None
             emit(f"{log.url} has no pipelines yet.")
         for i, name in enumerate(chosen):
             found = status_of(log, name, StateDirectory(Path(state)))
+            if plan is not None:
+                notes = [*found.notes, *version_notes(log, plan), *plan.notes()]
+                found = msgspec.structs.replace(found, notes=notes)
             if as_json:
-                if plan is None:
-                    emit_json(found)
-                else:
-                    notes = [*found.notes, *plan.notes()]
-                    whole = {**msgspec.to_builtins(found), "notes": notes, "seeds": plan.seeds()}
-                    emit_json(whole)
+                seeds = {} if plan is None else {"seeds": plan.seeds()}
+                emit_json({**msgspec.to_builtins(found), **seeds})
                 continue
             for line in [*([""] if i else []), *_lines(found, plan)]:
                 emit(line)
@@ -91,7 +92,7 @@ def _lines(found: Status, plan: Pipeline | None) -> Iterator[str]:
     if plan is not None:
         yield ""
         yield from _seeds(plan)
-    for note in [*found.notes, *(plan.notes() if plan is not None else ())]:
+    for note in found.notes:
         yield f"{styled('Note:', fg='yellow')} {note}"
 
 

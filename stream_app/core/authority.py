@@ -135,11 +135,17 @@ class Authority:
         if name in keys.revoked and not acted:
             raise Refusal("revoked_key", "sig", f"the key {name!r} was revoked by a control")
 
-    def ordered(self, change: SeatChange, partition: int) -> bool:
-        """Tell whether a change of the seat at the committed position was signed for that place."""
+    def ordered(self, change: SeatChange, partition: int, *, here: bool) -> bool:
+        """Tell whether a change of the seat at the committed position was signed for that place.
+
+        With a key in force there, if the fold is `here`. Of a place that lies behind it the keys
+        of then are not known any more, and one that was revoked since is taken: whoever folds from
+        before that place, as a replay and a rebuild do, judges it by those that were in force.
+        """
         control = seat_control(change)
         keys = self.keys
-        public = (keys.in_force | keys.revoked).get(key_name_of(change.sig) or "")
+        usable = keys.in_force if here else keys.in_force | keys.revoked
+        public = usable.get(key_name_of(change.sig) or "")
         if public is None or not change.control.endswith(f"-{partition}@{change.since}"):
             return False
         message = canonical(msgspec.to_builtins(control), self._pipeline, self._log_id)

@@ -18,6 +18,7 @@ from stream_app.core.topics import Topics
 from stream_app.errors import UsageError
 from stream_app.events import Event, Label, Observation
 from stream_app.learning.metric_checks import summed
+from stream_app.near_names import no_version
 from stream_app.outputs import DeadLetter, ModelFailure
 from stream_app.records import Record
 
@@ -41,9 +42,7 @@ def evaluate(
     name = pipeline.initial_champion if version is None else version
     versions = pipeline.definitions()
     if name not in versions:
-        raise UsageError(
-            f"{name!r} is no version of {pipeline.name}", attempt=f"one of {', '.join(versions)}"
-        )
+        raise no_version(name, pipeline.name, versions)
     if any(plan.from_file for plan in pipeline.plans([name])):
         raise UsageError(
             f"{name} begins from a file that is imported into a log, and here is none",

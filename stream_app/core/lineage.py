@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from stream_app.core.commit import Commit
 from stream_app.core.declaration import Declaration
 from stream_app.errors import UsageError
-from stream_app.near_names import did_you_mean
+from stream_app.near_names import no_version
 
 
 def versions_to_host(
@@ -53,10 +53,7 @@ def _require_known(
 ) -> None:
     for name in names:
         if name not in known:
-            raise UsageError(
-                f"{option} {name}: {pipeline} has no such version{did_you_mean(name, known)}",
-                attempt=f"one of {', '.join(sorted(known))}",
-            )
+            raise no_version(name, f"{option} {name}: {pipeline}", known)
 
 
 def _require_champions(

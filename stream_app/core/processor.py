@@ -328,7 +328,8 @@ class PartitionProcessor:
     def _require_order(self, change: SeatChange) -> None:
         """Raise `LogUntrusted` for a change of the seat that nobody has ordered."""
         if change.sig:
-            ordered = self.authority.ordered(change, self._partition)
+            here = change.since >= self.next_offset
+            ordered = self.authority.ordered(change, self._partition, here=here)
         else:
             ordered = self._seats.ordered(change)
         if not ordered:

@@ -51,7 +51,7 @@ from stream_app.hosts.stop_flag import StopFlag
 from stream_app.hosts.supervision import supervise
 from stream_app.hosts.warm_forks import FOLDING, warm_up
 from stream_app.hosts.worker_plan import WorkerPlan
-from stream_app.near_names import did_you_mean
+from stream_app.near_names import no_version
 
 BATCH = 10_000
 REPORT_EVERY_S = 0.2
@@ -189,11 +189,11 @@ def _part(
 def require_declared(pipeline: Pipeline, version: str) -> None:
     """Raise `UsageError` for a version that the file does not declare."""
     if version not in pipeline.versions:
-        raise UsageError(
-            f"{pipeline.name} declares no version {version!r}"
-            f"{did_you_mean(version, pipeline.versions)}",
-            attempt=f'versions={{..., "{version}": Version(model)}} in its file, or one of '
-            + ", ".join(pipeline.versions),
+        raise no_version(
+            version,
+            f"the file of {pipeline.name}",
+            pipeline.versions,
+            attempt=f'one of those, or versions={{..., "{version}": Version(model)}} in its file',
         )
 
 

@@ -22,7 +22,7 @@ from stream_app.hosts.version_rows import VersionRows
 from stream_app.learning import tasks
 from stream_app.learning.definition import OtherCode, build
 from stream_app.learning.metric_checks import require_metric
-from stream_app.near_names import near_name
+from stream_app.near_names import no_version
 from stream_app.records import format_position
 
 BATCH = 5000
@@ -76,11 +76,7 @@ def _require_versions(
     known = known_versions(log, pipeline, manifest)
     for name in (a, b):
         if name not in known:
-            names = ", ".join(sorted(known))
-            raise UsageError(
-                f"{manifest.pipeline} has no version {name!r}; it has {names}",
-                attempt=near_name(name, known) or "one of those",
-            )
+            raise no_version(name, manifest.pipeline, known)
 
 
 def known_versions(log: Log, pipeline: Pipeline | None, manifest: Manifest) -> set[str]:

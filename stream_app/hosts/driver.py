@@ -25,6 +25,7 @@ from stream_app.hosts.partition_host import PartitionHost, Store, nothing
 from stream_app.hosts.pipeline_file import require_pipeline
 from stream_app.hosts.registration import register
 from stream_app.hosts.state_directory import KEY_NAME, StateDirectory
+from stream_app.near_names import no_version
 from stream_app.outputs import AnyOutput
 from stream_app.records import Headers
 from stream_app.storage.memory_log import MemoryLog
@@ -127,9 +128,7 @@ class Driver:
     def promote(self, version: str) -> list[AnyOutput]:
         """Make another version the champion, from the next event on."""
         if version not in self.pipeline.versions:
-            raise UsageError(
-                f"{version!r} is no version", attempt=", ".join(self.pipeline.versions)
-            )
+            raise no_version(version, self.pipeline.name, self.pipeline.versions)
         return self._order("promote", self._now_ms, version=version)
 
     def import_file(
@@ -191,7 +190,7 @@ class Driver:
         for fold in self._host.processor.versions:
             if fold.name == name:
                 return fold.models.peek(key).model
-        raise UsageError(f"{name!r} is no version", attempt=", ".join(self.pipeline.versions))
+        raise no_version(name, self.pipeline.name, self.pipeline.versions)
 
     def outputs(self, topic: str | None = None) -> list[AnyOutput]:
         """Return all outputs so far, of one topic ("predictions", "shadow.v2", ...) or of all."""

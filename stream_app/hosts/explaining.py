@@ -18,6 +18,7 @@ from stream_app.core.processor import PartitionProcessor
 from stream_app.core.topics import Topics
 from stream_app.core.version import VersionFold
 from stream_app.errors import LogUntrusted, UsageError
+from stream_app.hosts.checkpoint_history import require_of_this_log
 from stream_app.hosts.labels_found import LabelFound, label_of
 from stream_app.hosts.log_url import DEFAULT_BROKER, DEFAULT_STATE, open_broker
 from stream_app.hosts.manifests import committed, read_manifest
@@ -102,7 +103,8 @@ def explain(
     """Explain the prediction at a position or of an observation; writes nothing to the log.
 
     Raises `UsageError` for what names no prediction, `LogUntrusted` when the log no longer
-    reaches back far enough.
+    reaches back far enough, and `StateUntrusted` for a checkpoint of another history than the
+    log's, where that makes another prediction.
     """
     partition, offset, named = find(
         log, manifest, which, lambda done, total: progress("searching", done, total)
@@ -125,7 +127,10 @@ def explain(
     with rebuilt(
         place, offset, lambda done, total: progress("learning again", done, total)
     ) as found:
-        return _explained(place, record, found)
+        explanation = _explained(place, record, found)
+    if explanation.same == "differs" and found.checkpoint is not None:
+        require_of_this_log(log, manifest, partition, found.checkpoint)
+    return explanation
 
 
 def explained(

@@ -24,7 +24,7 @@ from stream_app.hosts.packing import exact_image
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.learning.definition import describe
 from stream_app.learning.pickles import ModelPickles
-from stream_app.near_names import did_you_mean
+from stream_app.near_names import no_version
 
 BATCH = 1000
 
@@ -86,9 +86,10 @@ def import_file(
 def require_begins_from_file(pipeline: Pipeline, version: str) -> None:
     """Raise `UsageError` for a version that is not declared, or that begins untrained."""
     if version not in pipeline.versions:
-        raise UsageError(
-            f"{pipeline.name} declares no version {version!r}"
-            f"{did_you_mean(version, pipeline.versions)}",
+        raise no_version(
+            version,
+            f"the file of {pipeline.name}",
+            pipeline.versions,
             attempt=f'versions={{..., "{version}": Version(model, start="file")}} in its file',
         )
     if pipeline.versions[version].start != "file":

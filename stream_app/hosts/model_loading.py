@@ -24,6 +24,7 @@ from stream_app.hosts.pipeline_names import is_spec
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.learning import tasks
 from stream_app.learning.pickles import ModelPickles
+from stream_app.near_names import no_version
 from stream_app.storage.rocksdb_store import RocksdbStore
 
 
@@ -162,10 +163,7 @@ class _Place:
         assert position is not None  # noqa: S101 - whoever opened the state looked
         present = sorted(position.versions)
         if version not in present:
-            raise UsageError(
-                f"the state of {where} knows no version {version!r}",
-                attempt=f"version= one of {', '.join(present)}",
-            )
+            raise no_version(version, f"the state of {where}", present)
         position.environment.check(this_environment(), f"the state of {where}")
         models = self._models(store, partition, version, pipeline)
         scalars = store.get(f"version.{version}", b"s")

@@ -17,18 +17,22 @@ from stream_app.errors import SeatRefused, UsageError
 from stream_app.hosts.controls import append_promote, newest_order
 from stream_app.hosts.joining import built
 from stream_app.hosts.manifests import commits, committed
+from stream_app.hosts.prediction_search import published_at
 from stream_app.hosts.signing_keys import signer_at, signer_here
 from stream_app.hosts.state_directory import StateDirectory
-from stream_app.near_names import did_you_mean
+from stream_app.near_names import no_version
+from stream_app.outputs import DeadLetter
 
 LOOK_EVERY_S = 0.1
+NOT_BEGUN = "not begun"
 
 
 class CutOver(msgspec.Struct, frozen=True):
     """What became of a promotion in one partition.
 
     From `since` on the version's predictions are the pipeline's, if `state` is "champion"; it may
-    also be "not reached yet".
+    also be "not reached yet", or NOT_BEGUN: nothing was processed there, so nobody is stuck, and
+    the ledger has no position to seat anybody at.
     """
 
     partition: int
@@ -82,10 +86,10 @@ def _require_sound(log: Log, name: str, partition: int, commit: Commit, version:
             f"and live at {commit.next_offset}",
             attempt="restart stream-app run, whose start joins it; then promote again",
         )
-    known = sorted({*commit.versions, *commit.left})
-    raise UsageError(
-        f"{where} does not run {version}{did_you_mean(version, known)}; it runs "
-        + ", ".join(sorted(commit.versions)),
+    raise no_version(
+        version,
+        where,
+        commit.versions,
         attempt=f"one of those; or, if its file declares {version}, stream-app backfill FILE "
         f"{version}, then restart stream-app run",
     )
@@ -130,6 +134,7 @@ def _cut_over(log: Log, manifest: Manifest, version: str, partition: int, offset
     since = offset + 1
     if commit is None or commit.next_offset < since:
         return CutOver(partition, since, "not reached yet")
+    _require_taken(log, manifest.pipeline, partition, offset)
     for change in commit.seats:
         if change.since == since and change.refused:
             raise SeatRefused(
@@ -149,22 +154,50 @@ def _cut_over(log: Log, manifest: Manifest, version: str, partition: int, offset
     )
 
 
+def _require_taken(log: Log, name: str, partition: int, offset: int) -> None:
+    """Raise `SeatRefused` where the fold made a dead letter of the order at an offset."""
+    for row in published_at(log, Topics(name).dead_letters, partition, offset) or []:
+        letter = msgspec.json.decode(row.value, type=DeadLetter)
+        if letter.reason == "unknown_action":  # as releases say that know no orders
+            continue
+        attempt = f"stream-app dead-letters {name} shows it"
+        if letter.reason in ("revoked_key", "unknown_key"):
+            attempt = (
+                f"stream-app keys {name} shows which keys are in force and here; then promote "
+                "again, which signs with one of those"
+            )
+        raise SeatRefused(
+            f"{name}/{partition} refused the order at {Topics(name).events}/{partition}@{offset}, "
+            f"so nothing changed there: {letter.detail} ({letter.reason}).",
+            attempt=attempt,
+        )
+
+
 def seat_at_committed(
     log: Log, manifest: Manifest, state: StateDirectory, version: str, reason: str, by: str | None
 ) -> list[CutOver]:
     """Make a version champion from every partition's committed position on, in the ledger.
 
     For a champion that is stuck: a record in the log would come after the one that it fails on.
-    Fences whoever works on the partitions. Raises `UsageError` where `require_promotable` does,
-    and `LogBusy` while a process of this machine holds a partition.
+    Fences whoever works on the partitions. One that has not begun is left as it is, and told: it
+    begins with the first champion, and a promote record is what moves its seat. Raises `UsageError`
+    where `require_promotable` does and where none has begun, and `LogBusy` while a process of this
+    machine holds a partition.
     """
     require_promotable(log, manifest, version)
+    if not any(commits(log, manifest)):
+        raise UsageError(
+            f"{manifest.pipeline} has processed nothing yet, so no champion of it is stuck",
+            attempt=f"stream-app promote {manifest.pipeline} {version} --reason ..., without "
+            "--from-committed",
+        )
     ledger, rows = Topics(manifest.pipeline).ledger, []
     for partition in range(manifest.partitions):
         claim = log.claim(ledger, partition)
         try:
             found = claim.committed()
             if found is None:
+                rows.append(CutOver(partition, manifest.origins[partition], NOT_BEGUN))
                 continue
             commit = decode_commit(found, f"{manifest.pipeline}/{partition}")
             if commit.seat.champion != version:

@@ -31,7 +31,7 @@ from stream_app.hosts.manifests import committed
 from stream_app.hosts.overlay_store import Overlay
 from stream_app.hosts.refolding import Refold, refold, temporary_store
 from stream_app.hosts.state_directory import StateDirectory, backfill_lineage
-from stream_app.near_names import did_you_mean
+from stream_app.near_names import no_version
 from stream_app.storage.kept_directory import KeptDirectory
 from stream_app.storage.rocksdb_store import RocksdbStore
 
@@ -178,13 +178,10 @@ def _require_built(place: Place, commit: Commit, needed: int, version: str) -> N
 
 def _no_version(place: Place, wanted: str) -> UsageError:
     live = place.commit
-    known = sorted(live.versions)
-    left = f": it left at offset {live.left[wanted]}" if wanted in live.left else ""
-    return UsageError(
-        f"{place.pipeline.name} runs no version {wanted!r} there{left}"
-        f"{did_you_mean(wanted, [each for each in known if each != wanted])}",
-        attempt=f"one of {', '.join(known)}",
-    )
+    where = f"{place.pipeline.name}/{place.partition}"
+    if wanted in live.left:
+        where = f"{where} (which {wanted} left at offset {live.left[wanted]})"
+    return no_version(wanted, where, live.versions)
 
 
 def _other_environment(commit: Commit) -> str:

@@ -33,7 +33,7 @@ from stream_app.hosts.published import published_topic
 from stream_app.hosts.published_rows import Difference, PublishedRows, source_offset
 from stream_app.hosts.refolding import Refold, refold, temporary_store
 from stream_app.hosts.state_directory import StateDirectory
-from stream_app.near_names import did_you_mean
+from stream_app.near_names import no_version
 from stream_app.records import Output, format_position
 from stream_app.storage.rocksdb_store import RocksdbStore
 
@@ -175,12 +175,11 @@ def _folded(
         return None
     commit = built(log, pipeline.name, version, partition)
     if version not in pipeline.versions or commit is None:
-        known = sorted(live.versions)
-        raise UsageError(
-            f"{pipeline.name}/{partition} has never run or built {version!r}"
-            f"{did_you_mean(version, known)}",
-            attempt=f"--version with one of {', '.join(known)}, or stream-app backfill FILE "
-            f"{version} first",
+        raise no_version(
+            version,
+            f"{pipeline.name}/{partition}",
+            live.versions,
+            attempt=f"--version with one of those, or stream-app backfill FILE {version} first",
         )
     return Folded(commit, _of_today(commit), (version,), version)
 

@@ -17,9 +17,10 @@ import pytest
 from stream_app.core.commit import decode_commit, encode_commit
 from stream_app.errors import SeatRefused
 from stream_app.events import Control
-from stream_app.hosts.controls import signed, to_every_partition
+from stream_app.hosts.controls import append_promote, signed, to_every_partition
 from stream_app.hosts.manifests import committed, read_manifest
 from stream_app.hosts.promoting import cut_overs
+from stream_app.hosts.signing_keys import signer_here
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.storage.sqlite_log import SqliteLog
 from tests.cli.conftest import EVENTS, json_lines, observation
@@ -147,12 +148,28 @@ def from_the_start(terminal: Terminal, prepared: Path, tmp_path: Path) -> Shop:
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("backfill shop.py v33", ["declares no version 'v33'", "did you mean v3?"]),
-        ("promote shop v22 --reason x", ["does not run v22", "did you mean v2?"]),
-        ("replay shop.py --version v22", ["never run or built 'v22'", "did you mean v2?"]),
+        ("backfill shop.py v33", ["the file of shop has no version 'v33'", "did you mean v3?"]),
+        (
+            "promote shop v22 --reason x",
+            ["shop/0 has no version 'v22', only v1, v2;", "did you mean v2?"],
+        ),
+        (
+            "replay shop.py --version v22",
+            ["shop/0 has no version 'v22', only v1, v2;", "did you mean v2?"],
+        ),
+        ("compare shop v1 v22", ["shop has no version 'v22', only v1, v2;", "did you mean v2?"]),
+        ("explain shop.py 0@9 --version v22", ["shop/0 has no version 'v22', only v1, v2;"]),
+        ("run shop.py --drop v22", ["shop has no version 'v22', only v1, v2, v3;"]),
+        ("dead-letters shop --version v22", ["has no version 'v22', only v1, v2;"]),
         ("backfill shop.py v2", ["runs v2 already", "stream-app status shop"]),
-        ("promote shop v3 --reason x", ["does not run v3", "stream-app backfill FILE v3"]),
-        ("replay shop.py --version v3", ["never run or built 'v3'", "stream-app backfill FILE v3"]),
+        (
+            "promote shop v3 --reason x",
+            ["shop/0 has no version 'v3'", "stream-app backfill FILE v3"],
+        ),
+        (
+            "replay shop.py --version v3",
+            ["shop/0 has no version 'v3'", "stream-app backfill FILE v3"],
+        ),
     ],
 )
 def test_a_version_that_cannot_be_meant_is_refused_with_what_can_be(
@@ -176,6 +193,25 @@ def test_a_definition_that_changes_under_a_hosted_name_runs_nothing(our: Shop) -
     words = ["version v2 of shop is declared as", "new version name"]
     assert_error(our.type("run shop.py --until-end"), 5, *words)
     assert_error(our.type("replay shop.py"), 5, *words)
+
+
+def test_status_of_a_file_tells_each_version_of_which_the_log_says_something_else(
+    our: Shop,
+) -> None:
+    assert "version v" not in our.done("status shop.py")
+    our.add_v3()
+    our.declare("linear_model.Perceptron()", "linear_model.Perceptron(l2=0.5)")
+    our.declare('"v1": Version', '"v4": Version')
+    our.declare('initial_champion="v1"', 'initial_champion="v4"')
+    notes = [line for line in our.done("status shop.py").splitlines() if "Note: version" in line]
+    assert [line.split()[2] for line in notes] == ["v1", "v2", "v3", "v4"]
+    assert "does not declare it" in notes[0]
+    assert re.search(
+        r"v2 is declared as [0-9a-f]{12}, and the log has it as [0-9a-f]{12}", notes[1]
+    )
+    assert "stream-app backfill FILE v3" in notes[2]
+    [found] = our.type("status shop.py --json").json()
+    assert sum(note.startswith("version ") for note in found["notes"]) == 4
 
 
 def test_a_definition_that_changes_under_a_built_name_is_neither_built_on_nor_joined(
@@ -252,7 +288,7 @@ def _built(our: Shop) -> bool:
 def test_a_version_that_was_dropped_comes_back_by_a_backfill_and_lacks_nothing(our: Shop) -> None:
     our.produce()
     our.done("run shop.py --until-end --drop v2")
-    assert_error(our.type("promote shop v2 --reason x"), 2, "does not run v2")
+    assert_error(our.type("promote shop v2 --reason x"), 2, "shop/0 has no version 'v2'")
     our.produce()
     ran = our.type("run shop.py --until-end")
     assert "version v2 is declared and not run: it left at offset 301" in ran.err
@@ -359,6 +395,23 @@ def test_a_worker_of_a_release_that_knows_no_orders_is_named(our: Shop) -> None:
     assert "start one of this release" in caught.value.attempt
 
 
+def test_an_order_whose_key_was_revoked_a_moment_before_says_so_and_the_next_one_counts(
+    our: Shop,
+) -> None:
+    state = StateDirectory(our.directory / ".stream-app/state")
+    with our.log() as log:
+        manifest = read_manifest(log, "shop")
+        signer = signer_here(log, manifest, state)  # as `promote` does, just before the other one
+        our.done("keys shop --rotate")
+        places = append_promote(log, manifest, signer, "v2", "better", None)
+        our.done("run shop.py --until-end")
+        with pytest.raises(SeatRefused, match="'k1' was revoked by a control") as caught:
+            cut_overs(log, manifest, "v2", places, wait_s=0)
+    assert "promote again" in caught.value.attempt
+    our.done("promote shop v2 --reason better", "run shop.py --until-end")
+    assert our.status()["partitions"][0]["champion"] == "v2"
+
+
 def test_a_champion_that_fails_on_every_record_is_relieved_at_the_committed_position(
     our: Shop, terminal: Terminal, tmp_path: Path
 ) -> None:
@@ -376,6 +429,30 @@ def test_a_champion_that_fails_on_every_record_is_relieved_at_the_committed_posi
     assert sick.champions() == ["v1"] * stuck + ["v2"] * (30 - stuck)
     assert "no difference" in sick.done("replay shop.py")
     assert_error(sick.type("promote shop v1 --reason back"), 2, "has failed there")
+
+
+def test_a_partition_that_has_not_begun_is_told_when_a_stuck_champion_is_relieved(
+    terminal: Terminal, tmp_path: Path
+) -> None:
+    sick = Shop(terminal, tmp_path / "sick")
+    sick.directory.mkdir()
+    text = SICK.replace("digest_every", 'model_per="partition",\n    digest_every')
+    (sick.directory / "shop.py").write_text(text)
+    rows = [observation(i, label=i % 3 == 0) | {"key": "one"} for i in range(30)]
+    sent = sick.type("produce shop.py --partitions 2", json_lines(*rows))
+    assert sent.code == 0, sent
+    order = "promote shop v2 --reason sick"
+    assert_error(sick.type(f"{order} --from-committed"), 2, "processed nothing", order[:19])
+    assert sick.type("run shop.py --until-end").code == 5
+    table = sick.done(f"{order} --from-committed")
+    states = {line.split()[1]: line.split()[3] for line in table.splitlines()[1:3]}
+    assert states == {"v2": "champion", "v1": "not"}
+    assert "1 of 2 partitions have processed nothing yet and begin with v1" in table
+    again = sick.done(f"{order} --from-committed")
+    assert "not begun" in again
+    assert "1 of 2 partitions have not read it yet" not in again
+    sick.done(order, "run shop.py --until-end")
+    assert [row["champion"] for row in sick.status()["partitions"]] == ["v2", "v2"]
 
 
 def test_a_log_whose_outputs_of_a_cut_over_are_gone_still_replays(our: Shop) -> None:

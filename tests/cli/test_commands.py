@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from stream_app.cli.commands import COMMANDS
+from stream_app.cli.commands import COMMANDS, GROUPS, stream_app
 from tests.cli.conftest import DECLARATION, json_lines, observation
 from tests.cli.terminal import PROGRAM, Terminal, assert_error, clean_environment, real
 
@@ -29,6 +30,17 @@ def test_help_names_every_command_and_imports_nothing_heavy(tmp_path: Path) -> N
     )
     assert done.stdout.endswith("[]\n")
     assert all(re.search(rf"^  {name} ", done.stdout, re.M) for name in COMMANDS)
+
+
+def test_help_shows_commands_in_groups_each_on_one_line_of_80_columns() -> None:
+    shown = CliRunner().invoke(stream_app, ["--help"], env={"COLUMNS": "80"}).output
+    lines = shown.splitlines()
+    assert max(map(len, lines)) <= 80
+    for title, group in GROUPS.items():
+        at = lines.index(f"{title}:")
+        rows = lines[at + 1 : at + 1 + len(group)]
+        assert [row.split()[0] for row in rows] == list(group)
+        assert [row[16:] for row in rows] == [listed.help for listed in group.values()]
 
 
 def test_help_takes_less_than_a_third_of_a_second_of_processor_time(tmp_path: Path) -> None:

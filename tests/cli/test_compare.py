@@ -102,7 +102,7 @@ def test_the_declared_metrics_decide_and_the_files_metrics_where_a_file_is_named
 
 def test_mistakes_are_named_with_what_to_type(shop: Path, terminal: Terminal) -> None:
     cases = [
-        (("shop", "v1", "v3"), "no version 'v3'; it has v1, v2"),
+        (("shop", "v1", "v3"), "no version 'v3', only v1, v2"),
         (("shop", "v2", "v2"), "are one version"),
         (("shpo", "v1", "v2"), "Try: shop\n"),
         (("shop", "v1", "v2", "--by", "prise"), "did you mean price?"),

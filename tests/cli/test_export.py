@@ -49,7 +49,7 @@ def test_a_file_is_shown_and_checked_without_its_model(shop: Path, terminal: Ter
 
 def test_what_cannot_be_exported_says_what_can(shop: Path, terminal: Terminal) -> None:
     assert_error(
-        terminal.run(shop, "export", "shop.py", "v3", "m"), 2, "runs no version 'v3'", "Try: one of"
+        terminal.run(shop, "export", "shop.py", "v3", "m"), 2, "has no version 'v3'", "Try: one of"
     )
     assert_error(
         terminal.run(shop, "export", "shop.py", "v1", "m", "--at", "0@9999"), 2, "has come to 301"

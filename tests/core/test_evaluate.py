@@ -213,7 +213,7 @@ def test_evaluate_names_the_record_that_a_pipeline_refuses() -> None:
         Pipeline(
             "p", task=Binary(), features={"aaa": float}, versions=dict(declared.versions)
         ).evaluate([({"aab": 1.0}, True)])
-    with pytest.raises(UsageError, match="'v2' is no version"):
+    with pytest.raises(UsageError, match="has no version 'v2', only v1"):
         declared.evaluate([], version="v2")
     row = ({"a": 1.0}, True)
     with pytest.raises(UsageError, match="delay: the dataset has no feature '1h'"):

@@ -282,7 +282,7 @@ def test_a_file_that_does_not_fit_is_refused_before_anything_is_written(
     with Driver(pipeline()) as driver:
         with pytest.raises(UsageError, match="its features is b, and that of tuned is a"):
             driver.import_file("tuned", featured)
-        with pytest.raises(UsageError, match="declares no version 'tund'; did you mean tuned"):
+        with pytest.raises(UsageError, match=r"has no version .tund., only .*; did you mean tuned"):
             driver.import_file("tund", packed)
         with pytest.raises(UsageError, match="v1 of p begins untrained"):
             driver.import_file("v1", packed)

@@ -266,3 +266,19 @@ def test_a_seat_that_was_moved_by_a_record_in_the_ledger_is_refused() -> None:
             replay(driver.log, driver.pipeline, driver._manifest, 0)
         with pytest.raises(LogUntrusted, match="do not agree about v2"):
             driver.crash()
+
+
+def test_an_order_that_was_obeyed_and_is_edited_to_refused_is_told_by_a_replay() -> None:
+    """No start can tell: whether a partition ran the version then is in no event."""
+    with Driver(_pipeline()) as driver:
+        _observed(driver, 0, 3)
+        driver.promote("v2")
+        _observed(driver, 3, 6)
+        [change] = _commit(driver).seats
+        refused = msgspec.structs.replace(change, refused="this partition does not run it")
+        forged = msgspec.structs.replace(_commit(driver), seat=Seat("v1", 0), seats=[refused])
+        driver.log._ledger["shop.ledger", 0, "commit"] = encode_commit(forged)
+        driver.crash()
+        report = replay(driver.log, driver.pipeline, driver._manifest, 0)
+        assert report.difference is not None
+        assert report.difference.source == "shop.events/0@4"

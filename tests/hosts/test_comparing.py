@@ -260,7 +260,7 @@ def _unlabelled(pipeline: Pipeline) -> History:
 @pytest.mark.parametrize(
     ("make", "a", "b", "problem", "attempt"),
     [
-        (_history, "v1", "smae", "no version 'smae'; it has same, v1, v2", "same"),
+        (_history, "v1", "smae", "no version 'smae', only same, v1, v2", "same"),
         (_history, "v1", "v1", "are one version", "two versions"),
         (_unlabelled, "v1", "v2", "9 by both and have no label yet", "wider range"),
     ],

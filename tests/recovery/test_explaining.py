@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import shutil
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -14,12 +16,13 @@ import pytest
 from stream_app.core.commit import encode_commit
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.topics import Topics
-from stream_app.errors import UsageError
+from stream_app.errors import StateUntrusted, UsageError
 from stream_app.hosts.explaining import Explanation, RefusedRecord, explain
 from stream_app.hosts.manifests import read_manifest
 from tests.recovery.keeping import KeepingMachine
 from tests.recovery.machine import Machine
 from tests.recovery.pipelines import by_key, side_by_side
+from tests.recovery.storms import records
 
 Stormy = Callable[[Pipeline], Machine]
 EVERY = 200
@@ -195,3 +198,37 @@ def test_sealed_state_of_another_key_is_not_used(
     assert isinstance(found, Explanation)
     assert (found.same, found.began) == ("equal", 0)
     assert found.notes
+
+
+def test_a_checkpoint_of_another_way_than_the_logs_is_named_and_no_difference_is(
+    tmp_path: Path,
+) -> None:
+    pipeline = side_by_side
+    machine = KeepingMachine(tmp_path / "machine", EVERY, at_most=100)
+    machine.root.mkdir()
+    machine.begin(pipeline, records(300, seed=1)[:300])
+    machine.go(pipeline)
+    backup = machine.copy(tmp_path / "backup")
+    machine.append(pipeline, records(900, seed=2)[300:900])
+    machine.go(pipeline)
+    backup.append(pipeline, records(900, seed=3)[300:900])
+    backup.run(pipeline)
+    for end in ("", "-wal", "-shm"):
+        (machine.root / f"log.db{end}").unlink(missing_ok=True)
+        if (ours := backup.root / f"log.db{end}").exists():
+            shutil.copy(ours, machine.root)
+    shutil.rmtree(machine.state_path(pipeline) / "rocksdb")
+    row, named = _published(machine, f"{pipeline.name}.predictions")[-1], 0
+    for _ in range(100):
+        try:
+            found = _explained(machine, pipeline, row["observation_id"])
+        except StateUntrusted as error:
+            path = re.search(r"learned from other records.*move (.*) away", str(error))
+            assert path is not None
+            shutil.move(path[1], tmp_path / Path(path[1]).name)
+            named += 1
+            continue
+        break
+    assert isinstance(found, Explanation)
+    assert found.same == "equal"
+    assert named > 0

@@ -226,7 +226,7 @@ def test_kept_checkpoints_are_exported_by_name_and_nothing_is_folded(
 def test_what_cannot_be_exported_is_named(storm: KeepingMachine, tmp_path: Path) -> None:
     path, end = tmp_path / "m", storm.commit(side_by_side).next_offset
     cases: list[tuple[str, dict[str, Any], type[StreamAppError], str]] = [
-        ("v9", {}, UsageError, "runs no version 'v9'"),
+        ("v9", {}, UsageError, "has no version 'v9'"),
         ("tree", {"at": f"0@{end + 1}"}, UsageError, f"has come to {end} only"),
         ("tree", {"at": "1@5"}, UsageError, "no partition 1"),
         ("tree", {"at": "5", "partition": 3}, UsageError, "no partition 3"),

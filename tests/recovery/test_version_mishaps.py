@@ -9,12 +9,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from stream_app.core.authority import seat_control
 from stream_app.core.commit import Commit, encode_commit
 from stream_app.core.position import POSITION, read_position
+from stream_app.core.seats import Seat, SeatChange
 from stream_app.core.store import Image
 from stream_app.errors import LogUntrusted, StateUntrusted
 from stream_app.hosts.backfills import make_topics, parts
+from stream_app.hosts.controls import signed
 from stream_app.hosts.embedded import open_backfill, open_hosts, run_hosts
+from stream_app.hosts.explaining import Explanation, explain
 from stream_app.hosts.joining import built
 from stream_app.hosts.manifests import committed, read_manifest
 from stream_app.hosts.promoting import seat_at_committed
@@ -127,6 +131,28 @@ def test_a_seat_at_the_committed_position_is_signed_with_a_key_that_is_in_force_
     assert machine.replayed(_HOSTED).difference is None
 
 
+def test_a_seat_that_is_signed_with_a_key_which_was_revoked_before_is_refused(
+    machine: Machine,
+) -> None:
+    stolen = machine.state.signing_key()
+    with closing(machine.log()) as log:
+        manifest = read_manifest(log, "contest")
+        rotate(log, "contest", machine.state, None)
+    machine.run(_HOSTED)
+    commit = machine.commit(_HOSTED)
+    since = commit.next_offset
+    change = SeatChange(since, "v2", f"seat-forged-0@{since}", ts_ms=5)
+    sig = signed(seat_control(change), manifest, stolen, "k1").sig or ""
+    change = msgspec.structs.replace(change, sig=sig)
+    forged = msgspec.structs.replace(commit, seat=Seat("v2", since), seats=[change])
+    with closing(machine.log()) as log:
+        claim = log.claim("contest.ledger", 0)
+        claim.publish([], encode_commit(forged), expected=since, next_offset=since)
+        claim.release()
+    with pytest.raises(LogUntrusted, match="no valid order is known"):
+        machine.run(_HOSTED)
+
+
 def test_a_checkpoint_with_other_settings_than_were_committed_is_not_trusted(
     machine: Machine,
 ) -> None:
@@ -152,3 +178,22 @@ def test_a_backfill_that_is_told_to_begin_beyond_live_begins_where_live_stands(
     assert _live(machine) == []
     assert machine.commit(_ALL).versions["v3"].published_from == EVENTS
     assert machine.replayed(_ALL).difference is None
+
+
+def test_predictions_of_a_version_that_joined_are_explained_to_the_bit_on_both_sides_of_that(
+    machine: Machine,
+) -> None:
+    machine.append(_HOSTED, records(EVENTS + 80, seed=1)[EVENTS : EVENTS + 80])
+    assert _live(machine) == []
+    with closing(machine.log()) as log:
+        manifest = read_manifest(log, _ALL.name)
+        rows = [
+            msgspec.json.decode(row.value)
+            for row in log.read("contest.shadow.v3", 0, 0, records_max=10_000)
+        ]
+        offsets = [row["source"]["offset"] for row in rows if row["kind"] == "prediction"]
+        assert offsets[0] < EVENTS < offsets[-1]
+        for offset in offsets[:: len(offsets) // 5] + offsets[-1:]:
+            found = explain(log, _ALL, manifest, machine.state, f"0@{offset}", version="v3")
+            assert isinstance(found, Explanation)
+            assert (found.same, found.topic) == ("equal", "contest.shadow.v3")

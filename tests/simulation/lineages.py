@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from stream_app.core.authority import Keys
 from stream_app.core.commit import Commit, decode_commit, encode_commit
 from stream_app.core.seats import Seat, SeatChange
 from stream_app.core.topics import Topics
@@ -415,6 +416,10 @@ class Lineages(Simulation):
         since = self._draw.choice([commit.next_offset, self._draw.randint(0, commit.next_offset)])
         forge = self._draw.choice([self._nobodys, self._elsewhere, self._of_another, self._unknown])
         change = forge(champion, since)
+        keys = commit.keys
+        if isinstance(keys, Keys) and keys.revoked and self._chance.random() < 0.5:
+            since = commit.next_offset
+            change = self._signed(champion, since, self._chance.choice(sorted(keys.revoked)))
         seats = sorted([*commit.seats, change], key=lambda row: row.since)
         forged = msgspec.structs.replace(commit, seat=Seat(champion, since), seats=seats)
         self._log._ledger[place] = encode_commit(forged)

@@ -102,9 +102,19 @@ def nobody_needs_to_have_ordered_a_seat(patch: Patch) -> None:
 def an_order_for_one_place_is_good_for_another(patch: Patch) -> None:
     real = Authority.ordered
 
-    def ordered(self: Any, change: Any, partition: int) -> bool:
+    def ordered(self: Any, change: Any, partition: int, *, here: bool) -> bool:
         at = int(change.control.rpartition("@")[2])
-        return real(self, msgspec.structs.replace(change, since=at), partition)
+        return real(self, msgspec.structs.replace(change, since=at), partition, here=here)
+
+    patch.setattr(Authority, "ordered", ordered)
+
+
+@mutant
+def a_revoked_key_seats_as_it_ever_did(patch: Patch) -> None:
+    real = Authority.ordered
+
+    def ordered(self: Any, change: Any, partition: int, *, here: bool) -> bool:
+        return real(self, change, partition, here=False)
 
     patch.setattr(Authority, "ordered", ordered)
 

@@ -23,13 +23,13 @@ from stream_app.core.settings import (
 )
 from stream_app.core.topics import is_name
 from stream_app.core.version_plan import VersionPlan
-from stream_app.errors import DeclarationError, StateUntrusted, UsageError
+from stream_app.errors import DeclarationError, StateUntrusted
 from stream_app.learning.definition import Json, Prepared, build, definition_digest, prepare
 from stream_app.learning.metric_checks import check_metric, named_metrics
 from stream_app.learning.monitors import Monitor
 from stream_app.learning.pickles import ModelPickles
 from stream_app.learning.tasks import Task
-from stream_app.near_names import did_you_mean
+from stream_app.near_names import did_you_mean, no_version
 
 
 class Labels:
@@ -202,10 +202,7 @@ class Pipeline:
         To be trained elsewhere for `Version(..., start="file")`; raises `UsageError`.
         """
         if version not in self._prepared:
-            raise UsageError(
-                f"{version!r} is no version of {self.name}",
-                attempt=f"one of {', '.join(self._prepared)}",
-            )
+            raise no_version(version, self.name, self._prepared)
         prepared = self._prepared[version]
         return build(prepared.tree, prepared.known)
 

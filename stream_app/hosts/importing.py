@@ -6,8 +6,6 @@ import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
 from stream_app.codec.encode import encode_event
 from stream_app.core.commit import Manifest
 from stream_app.core.environment import this_environment
@@ -19,6 +17,7 @@ from stream_app.core.topics import Topics
 from stream_app.errors import DeclarationError, LogUntrusted, UsageError
 from stream_app.hosts.blob_topic import BlobTopic
 from stream_app.hosts.controls import ImportNote, Signer, append_import, import_note_key
+from stream_app.hosts.manifests import ledger_note
 from stream_app.hosts.model_files import require_code, require_trusted
 from stream_app.hosts.packing import exact_image
 from stream_app.hosts.state_directory import StateDirectory
@@ -180,17 +179,8 @@ def _begun_otherwise(pipeline: str, version: str, before: ImportNote) -> UsageEr
 
 def noted(log: Log, manifest: Manifest, version: str) -> ImportNote | None:
     """Return the ledger's note of a version's order; None where nothing was imported."""
-    found = log.ledger_get(Topics(manifest.pipeline).ledger, 0, import_note_key(version))
-    if found is None:
-        return None
-    try:
-        return msgspec.json.decode(found, type=ImportNote)
-    except msgspec.MsgspecError as error:
-        raise LogUntrusted(
-            f"the ledger's note of what {version} of {manifest.pipeline} begins from cannot be "
-            f"read: {error}.",
-            attempt="restore the log from a backup: its ledger was changed",
-        ) from None
+    what = f"the file from which {version} begins"
+    return ledger_note(log, manifest.pipeline, import_note_key(version), ImportNote, what)
 
 
 def import_places(log: Log, manifest: Manifest, version: str) -> dict[int, int]:

@@ -17,13 +17,13 @@ from stream_app.core.topics import Topics
 from stream_app.errors import DeclarationError, LogUntrusted, UsageError
 from stream_app.hosts.blob_topic import BlobTopic
 from stream_app.hosts.controls import ImportNote, Signer, append_import, import_note_key
+from stream_app.hosts.declared_versions import require_declared
 from stream_app.hosts.manifests import ledger_note
 from stream_app.hosts.model_files import require_code, require_trusted
 from stream_app.hosts.packing import exact_image
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.learning.definition import describe
 from stream_app.learning.pickles import ModelPickles
-from stream_app.near_names import no_version
 
 BATCH = 1000
 
@@ -84,13 +84,7 @@ def import_file(
 
 def require_begins_from_file(pipeline: Pipeline, version: str) -> None:
     """Raise `UsageError` for a version that is not declared, or that begins untrained."""
-    if version not in pipeline.versions:
-        raise no_version(
-            version,
-            f"the file of {pipeline.name}",
-            pipeline.versions,
-            attempt=f'versions={{..., "{version}": Version(model, start="file")}} in its file',
-        )
+    require_declared(pipeline, version, 'Version(model, start="file")')
     if pipeline.versions[version].start != "file":
         raise UsageError(
             f"{version} of {pipeline.name} begins untrained, and its state is made of the log "

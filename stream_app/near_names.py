@@ -11,8 +11,9 @@ def near_name(name: str, known: Iterable[str]) -> str | None:
     """Return the nearest of the known names, None when none is near."""
     from difflib import get_close_matches  # noqa: PLC0415 - most commands have no use for it
 
-    near = get_close_matches(name, list(known), 1)
-    return near[0] if near else None
+    spelt = {other.lower(): other for other in known}
+    near = get_close_matches(name.lower(), list(spelt), 1)
+    return spelt[near[0]] if near else None
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

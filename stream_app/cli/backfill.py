@@ -14,6 +14,7 @@ import click
 
 from stream_app.cli import options
 from stream_app.cli.backfill_file import require_no_more, write_outputs
+from stream_app.cli.logs import fact
 from stream_app.cli.pipeline_argument import declared, pipeline_file
 from stream_app.cli.stdout import emit, emit_json
 from stream_app.cli.table import count, duration, table_lines
@@ -87,7 +88,12 @@ def backfill(
         begin=begin,
         end=end,
     )
-    name = declared(pipeline).name
+    declaration = declared(pipeline)
+    name = declaration.name
+    # A version keeps its definition from its first output on: the last moment to see a slip.
+    for note in declaration.notes():
+        if note.startswith(f'versions["{version}"]'):
+            fact("notice", text=f"{note}. Once built, {version} keeps this definition")
     if out is not None:
         require_no_more(follow=follow, dry_run=dry_run, out=out)
     if dry_run:
@@ -108,7 +114,6 @@ def backfill(
 
 @contextmanager
 def _view(flag: StopFlag, name: str, version: str) -> Iterator[Callable[[Word], None]]:
-    from stream_app.cli.logs import fact
     from stream_app.cli.run_view import run_view
     from stream_app.hosts.embedded import Owned
 
@@ -193,7 +198,12 @@ def _report(
     else:
         took = duration(seconds)
         emit(f"{what} is built up to {places} ({took}); {count(behind)} records behind live.")
-    emit(f"Its outputs are in {Topics(name).shadow(plan.version)}{_since(name, todo)}.")
+    if all(part.begin >= part.next_offset for part in todo):
+        events = Topics(name).events
+        places = ", ".join(format_position(events, p.partition, p.begin) for p in todo)
+        emit(f"It has put nothing out yet: its outputs begin at {places}.")
+    else:
+        emit(f"Its outputs are in {Topics(name).shadow(plan.version)}{_since(name, todo)}.")
     emit(_next(plan, todo))
 
 

@@ -55,7 +55,8 @@ def write_outputs(plan: BackfillPlan, out: Path, flag: StopFlag) -> int:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
     emit(
-        f"{count(written)} outputs of {plan.version} are in {out}; log and state are as they were."
+        f"{count(written)} outputs of {plan.version} are in {out}, as {_form(out)}; log and state "
+        "are as they were."
     )
     return 0
 
@@ -91,10 +92,14 @@ def _written(plan: BackfillPlan, out: Path, draft: Path, flag: StopFlag) -> int:
         log.close()
 
 
+def _form(out: Path) -> str:
+    return "Parquet" if out.suffix.lower() == PARQUET else "JSON lines"
+
+
 @contextmanager
 def _rows(file: IO[bytes], out: Path, task: Task) -> Iterator[Callable[[Output], None]]:
     """Yield what writes an output in the form that the name's end asks for."""
-    if out.suffix.lower() == PARQUET:
+    if _form(out) == "Parquet":
         from stream_app.hosts.parquet_file import parquet_rows
 
         with parquet_rows(file, task, str(out)) as write:

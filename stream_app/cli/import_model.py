@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 @click.command("import")
 @pipeline_file
 @click.argument("version")
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("file", metavar="MODEL", type=click.Path(path_type=Path, dir_okay=False))
 @click.option(
-    "--public-key", metavar="HEX", help="The key that signed FILE, if it is not one of ours."
+    "--public-key", metavar="HEX", help="The key that signed MODEL, if it is not one of ours."
 )
 @click.option("--reason", help="Why, for the record.")
 @options.by
@@ -45,9 +45,9 @@ def import_model(
     broker: str,
     state: str,
 ) -> None:
-    """Let VERSION of PIPELINE begin with the models of FILE, not untrained.
+    """Let VERSION of PIPELINE begin with the models of a file, MODEL, not untrained.
 
-    PIPELINE declares it with `start="file"`. FILE is one of `stream-app export` or
+    PIPELINE declares it with `start="file"`. MODEL is one of `stream-app export` or
     `stream_app.pack_model`. It goes into the log, and a signed record in every partition says that
     VERSION begins from it there; so its state stays a fold of the log alone.
     """
@@ -58,7 +58,7 @@ def import_model(
 
     plan = declared(pipeline)
     directory = StateDirectory(Path(state))
-    log = open_broker(broker)
+    log = open_broker(broker, create=True)
     try:
         manifest = register(log, plan, directory.public_keys)
         done = import_file(
@@ -87,6 +87,9 @@ def _next(log: Log, manifest: Manifest, spec: str, version: str) -> str:
     if all(commit is None for commit in found):
         return f"stream-app run {spec}"
     if all(commit is None or version in commit.versions for commit in found):
+        ledger = Topics(manifest.pipeline).ledger
+        if all(log.owner(ledger, partition) is None for partition in range(manifest.partitions)):
+            return f"stream-app run {spec}, for nobody is at work on it; the start reads the order"
         return f"stream-app status {manifest.pipeline} shows when it has begun"
     return f"stream-app backfill {spec} {version}, then restart stream-app run {spec}"
 

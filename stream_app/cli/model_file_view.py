@@ -35,12 +35,14 @@ def _facts(path: Path, header: ModelHeader) -> Iterator[tuple[str, str]]:
     yield "models", f"{models}, {count(header.learned)} examples learned"
     if header.failed is not None:
         yield "failed", header.failed
-    yield "task", ", ".join(f"{name} {value}" for name, value in header.task.items())
+    rest = [f", {name} {value}" for name, value in header.task.items() if name != "task"]
+    yield "task", "".join([str(header.task.get("task")), *rest])
     yield "features", "all" if header.features is None else ", ".join(header.features)
     if header.own:
         yield "your code", ", ".join(header.own)
     env = header.environment
-    yield "environment", f"Python {env.python}, River {env.river}, NumPy {env.numpy}, {env.cpu}"
+    cpu = " ".join(env.cpu.split()[:2])  # the vector units are in --json
+    yield "environment", f"Python {env.python}, River {env.river}, NumPy {env.numpy}, {cpu}"
     yield "created by", header.created_by
     yield "content", header.content_sha256
     yield "signed by", f"{header.key_name} {header.public_key}"

@@ -109,7 +109,7 @@ class RunView:
             return
         versions, seat = before
         for version in sorted(commit.versions.keys() - versions):
-            fact("version_joined", partition=number, version=version, at=commit.next_offset)
+            fact("version_joined", partition=number, version=version, since=commit.next_offset)
         if commit.seat != seat:
             change = commit.seats[-1] if commit.seats else None
             why = {} if change is None else {"by": change.by, "reason": change.reason}

@@ -38,20 +38,24 @@ def version_notes(log: Log, pipeline: Pipeline) -> list[str]:
             backfill = built(log, pipeline.name, name, partition)
             if backfill is not None:
                 known.setdefault(name, backfill.versions[name].definition)
-    rows = [_note(name, declared, known) for name in sorted({*declared, *hosted})]
+    rows = [_note(name, pipeline, known) for name in sorted({*declared, *hosted})]
     return [row for row in rows if row]
 
 
-def _note(name: str, declared: Mapping[str, str], known: Mapping[str, str]) -> str:
+def _note(name: str, pipeline: Pipeline, known: Mapping[str, str]) -> str:
+    declared = pipeline.definitions()
     if name not in declared:
         return (
             f"version {name} runs, and the file does not declare it: the next start with this file "
             "ends it"
         )
     if name not in known:
+        first = ""
+        if pipeline.versions[name].start == "file":
+            first = f"stream-app import FILE {name} MODEL, then "
         return (
-            f"version {name} is declared and was never run or built: stream-app backfill FILE "
-            f"{name} builds it"
+            f"version {name} is declared and was never run or built: {first}stream-app backfill "
+            f"FILE {name} builds it"
         )
     if declared[name] != known[name]:
         return (

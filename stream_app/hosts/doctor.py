@@ -63,6 +63,10 @@ def doctor(
             subject = declared_subject(spec, plan, None, log.topics())
         findings += [*_missing(keeper, subject), *_leftover(keeper, subject)]
         findings += keeper.findings(subject, role, clock_ms)
+        findings += [
+            Finding("note", "declaration", spec, note, "the file as it was meant")
+            for note in (() if plan is None else plan.notes())
+        ]
         if log is not None:
             # Producers may not read events.
             reading = () if role == "producer" else (sample_findings,)

@@ -250,8 +250,8 @@ def notices(host: PartitionHost) -> list[Notice]:
         for name, why in recovery.leaving.items()
     ]
     rows += [
-        f"version {version.name} predicts nothing until a file is imported: stream-app import FILE "
-        f"{version.name} MODEL"
+        f"version {version.name} has not begun: it does at the record that an import leaves in the "
+        f"log (stream-app import FILE {version.name} MODEL, unless that was done)"
         for version in host.processor.versions
         if version.waits_for_file
     ]

@@ -41,10 +41,10 @@ def write_model_file(
 ) -> ModelHeader:
     """Put a file (0600) at `path` and return its header, with all that the entries decide in it.
 
-    It takes the place of a file of this kind; raises `UsageError` where another one stands, and
-    `StateUnavailable`.
+    It takes the place of an older one of the same version, or of one that was trained elsewhere
+    too; raises `UsageError` where another file stands, and `StateUnavailable`.
     """
-    _require_ours(path)
+    _require_ours(path, header)
     counted = _Counted(entries)
     with named_os_errors(path), tempfile.TemporaryFile(dir=path.parent) as content:
         size, digest = digest_of(_kept(content, map(encode_entry, counted)))
@@ -87,18 +87,36 @@ def _parts(head: bytes, content: BinaryIO) -> Iterator[bytes]:
         yield chunk
 
 
-def _require_ours(path: Path) -> None:
+def _require_ours(path: Path, header: ModelHeader) -> None:
     with named_os_errors(path):
         if not path.exists():
             return
         if path.is_file():
             with path.open("rb") as file:
                 if file.read(len(MAGIC)) == MAGIC:
+                    file.seek(0)
+                    _require_same_kind(path, decode_head(file.readline, str(path)), header)
                     return
     raise UsageError(
         f"{path} is there, and is no file that stream-app export has written",
         attempt=f"another name, such as model{SUFFIX}",
     )
+
+
+def _require_same_kind(path: Path, present: ModelHeader, header: ModelHeader) -> None:
+    """Refuse to lose a model that was trained elsewhere, say, for an export to the same name."""
+    if _whom(present) != _whom(header):
+        raise UsageError(
+            f"{path} is there, and has {_whom(present)}, not {_whom(header)}",
+            attempt="another name, or remove it first",
+        )
+
+
+def _whom(header: ModelHeader) -> str:
+    origin = header.origin
+    if origin is None:
+        return "a model that was trained elsewhere"
+    return f"{origin.version} of {origin.pipeline}"
 
 
 @contextmanager

@@ -69,7 +69,8 @@ def missing(path: Path) -> StreamAppError:
     """Return the error for a log that is not there."""
     return LogUnavailable(
         f"There is no event log at {path}.",
-        attempt="check the path; `stream-app run PIPELINE` or `produce` makes a new log.",
+        attempt="check the path; `stream-app run FILE` and `produce FILE` make a new log, FILE being "
+        "what declares a pipeline.",
     )
 
 

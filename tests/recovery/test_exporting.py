@@ -175,7 +175,7 @@ def test_the_digest_in_a_file_is_the_one_that_live_put_out(
         rows = _rows(machine, pipeline, version, "state_digest")
         assert rows
         for row in rows[:: max(1, len(rows) // SAMPLES)]:
-            path = tmp_path / "m.stream-model"
+            path = tmp_path / f"{version}.stream-model"
             origin = _export(
                 machine, pipeline, version, path, at=str(row["next_offset"])
             ).header.origin
@@ -194,6 +194,24 @@ def test_the_same_state_and_key_give_the_same_bytes(
             done = _export(machine, pipeline, version, path, at=at)
             assert done.folded == 0
         assert len({path.read_bytes() for path in paths}) == 1
+
+
+def test_an_export_replaces_an_older_one_of_its_version_and_nothing_else(
+    ran: tuple[KeepingMachine, Pipeline], tmp_path: Path
+) -> None:
+    machine, pipeline = ran
+    one, other = list(pipeline.versions)[:2]
+    path = tmp_path / "m.stream-model"
+    _export(machine, pipeline, one, path, at="0@10")
+    _export(machine, pipeline, one, path)
+    held = path.read_bytes()
+    with pytest.raises(UsageError, match=f"has {one} of {pipeline.name}, not {other} of"):
+        _export(machine, pipeline, other, path)
+    with pytest.raises(UsageError, match="not a model that was trained elsewhere"):
+        pack_model(
+            linear_model.LogisticRegression(), path, task=Binary(), state=str(machine.state.root)
+        )
+    assert path.read_bytes() == held
 
 
 def test_a_file_is_for_its_owner_alone_until_somebody_gives_it_away(

@@ -108,7 +108,7 @@ def test_a_log_is_for_its_user_alone_whatever_the_umask(tmp_path: Path) -> None:
 
 
 def test_a_missing_log_is_not_made_by_mistake(tmp_path: Path) -> None:
-    with pytest.raises(LogUnavailable, match=r"no event log at .*makes a new log"):
+    with pytest.raises(LogUnavailable, match=r"no event log at .*make a new log"):
         SqliteLog.open(tmp_path / "log.db", create=False)
     with pytest.raises(LogUnavailable, match="no event log"):
         SqliteLog.open(tmp_path / "log.db", create=True, read_only=True)

@@ -61,13 +61,12 @@ def import_model(
     log = open_broker(broker)
     try:
         manifest = register(log, plan, directory.public_keys)
-        signer = signer_here(log, manifest, directory)
         done = import_file(
             log,
             plan,
             manifest,
             directory,
-            signer,
+            lambda: signer_here(log, manifest, directory),
             version,
             file,
             public_key=public_key,

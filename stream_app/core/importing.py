@@ -17,12 +17,16 @@ from stream_app.core.version_plan import VersionPlan
 FILE_BYTES_MAX = 256 << 20
 
 
-class FileOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A file by its SHA-256 (hex) and its size in bytes; its pieces are not before `offset`."""
+class FileOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A file by its SHA-256 (hex) and its size in bytes; its pieces are not before `offset`.
+
+    `definition` is that of the version whose models they were found to be.
+    """
 
     sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
     size: Annotated[int, msgspec.Meta(ge=1, le=FILE_BYTES_MAX)]
     offset: Annotated[int, msgspec.Meta(ge=0)]
+    definition: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")] | None = None
 
 
 class Blobs(Protocol):
@@ -51,12 +55,14 @@ def opened(data: bytes, where: str) -> tuple[ModelHeader, list[Entry]]:
     return header, list(decode_entries(file.read, header, where))
 
 
-def misfit(header: ModelHeader, plan: VersionPlan) -> str:
+def misfit(header: ModelHeader, plan: VersionPlan, definition: str | None = None) -> str:
     """Say why a file's models cannot be a version's; empty where its header has nothing against it.
 
-    Whether the models themselves are those that the version declares is for who appends the order.
+    Whether the models themselves are those that the version declares is for who appends the order,
+    which says for which `definition` that was found.
     """
     rows: list[tuple[str, Any, Any]] = [
+        ("definition", (definition or plan.definition)[:12], plan.definition[:12]),
         ("task", header.task, plan.task.fields()),
         ("number of models", _per(header.keyed), _per(plan.keyed)),
     ]

@@ -288,7 +288,7 @@ class PartitionProcessor:
             header, entries = opened(self._blobs.read(order), f"the file {order.sha256[:12]}")
             if header.keyed:
                 entries = [entry for entry in entries if self._placement.is_here(entry.key)]
-            version.begin(order.sha256, header, entries)
+            version.begin(order, header, entries)
             if version.failed is not None and version.name == self._seats.seat.champion:
                 raise _ChampionFailed(version)
 

@@ -155,6 +155,14 @@ def require_fit(pipeline: Declaration, commit: Commit, wanted: Collection[str] |
 
     Asked at every start too: a worker that waits for a partition would hear it only then.
     """
+    require_definitions(pipeline, commit, wanted)
+    commit.environment.check(this_environment(), f"the state of {pipeline.name}")
+
+
+def require_definitions(
+    pipeline: Declaration, commit: Commit, wanted: Collection[str] | None
+) -> None:
+    """Raise `DefinitionDiffers` unless the versions of a commit are declared as they were."""
     declared = pipeline.definitions()
     for name, version in commit.versions.items():
         given_up = name not in declared or (wanted is not None and name not in wanted)
@@ -167,7 +175,6 @@ def require_fit(pipeline: Declaration, commit: Commit, wanted: Collection[str] |
             attempt=f"declare {name} as it was, and the changed model beside it under a new "
             "version name, which stream-app backfill builds from the log",
         )
-    commit.environment.check(this_environment(), f"the state of {pipeline.name}")
 
 
 def require_unbroken(

@@ -10,7 +10,7 @@ import msgspec
 
 from stream_app.codec.blobs import BlobSeal
 from stream_app.core.accepted import Joined
-from stream_app.core.importing import misfit
+from stream_app.core.importing import FileOrder, misfit
 from stream_app.core.memory import Memory
 from stream_app.core.model_file import Entry, ModelHeader
 from stream_app.core.models import Models
@@ -91,14 +91,14 @@ class VersionFold:
         """Whether it begins from a file, and the order to do so is still to come."""
         return self.plan.from_file and self.begun_from is None
 
-    def begin(self, digest: str, header: ModelHeader, entries: Sequence[Entry]) -> None:
-        """Take the models of a file, whose SHA-256 is `digest`, for what was learned so far.
+    def begin(self, order: FileOrder, header: ModelHeader, entries: Sequence[Entry]) -> None:
+        """Take the models of a file for what was learned so far.
 
         One that does not fit fails the version, everywhere alike: for its definition and the file
         decide that.
         """
-        self.begun_from = digest
-        wrong = misfit(header, self.plan)
+        self.begun_from = order.sha256
+        wrong = misfit(header, self.plan, order.definition)
         if wrong:
             self.failed = f"the imported file does not fit: {wrong}"[:300]
         else:

@@ -63,7 +63,8 @@ class BlobTopic:
                 break
             for record in records:
                 if record.key in names:
-                    found[names[record.key]] = record.value
+                    # The first: what comes later takes nothing away from a file that was whole.
+                    found.setdefault(names[record.key], record.value)
             offset = records[-1].offset + 1
         return found
 

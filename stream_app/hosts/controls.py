@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from stream_app.codec.encode import encode_event
-from stream_app.codec.signatures import canonical, sign
+from stream_app.codec.signatures import canonical, key_name_of, sign
 from stream_app.core.authority import Keys
 from stream_app.core.commit import Manifest
 from stream_app.core.environment import Environment
@@ -185,7 +185,7 @@ def import_note_key(version: str) -> str:
 def append_import(
     log: Log,
     manifest: Manifest,
-    signer: Signer,
+    signer: Callable[[], Signer],
     version: str,
     file: FileOrder,
     reason: str | None,
@@ -194,18 +194,38 @@ def append_import(
 ) -> None:
     """Append the order that a version begins from a file, and note it in the ledger, as one step.
 
-    Raises `LogBusy` when somebody else has ordered the same version to begin a moment ago.
+    `signer` returns a key that is in force whenever it is asked. Raises `LogBusy` when somebody
+    else has ordered the same version to begin a moment ago.
     """
+    used = signer()
     plain: dict[str, object] = msgspec.to_builtins(file)
     unsigned = _control("import", by, version=version, file=plain, reason=reason)
     if ts_ms is not None:
         unsigned = msgspec.structs.replace(unsigned, ts_ms=ts_ms)
-    control = signer.signed(unsigned, manifest)
+    control = used.signed(unsigned, manifest)
     events = Topics(manifest.pipeline).events
     ends = [log.bounds(events, partition)[1] for partition in range(manifest.partitions)]
     note = msgspec.json.encode(ImportNote(control, ends))
     key = import_note_key(version)
     _append_with_note(log, manifest, control, key, note, expected=None)
+    append_import_again(log, manifest, signer, control)
+
+
+def append_import_again(
+    log: Log, manifest: Manifest, signer: Callable[[], Signer], ordered: Control
+) -> bool:
+    """Append an order once more where its key is not the one of now; returns whether it did.
+
+    Revoked just before the order, the key signed a dead letter, and no other order can follow: a
+    version begins once. The same one by the key of now acts once, whichever of them may.
+    """
+    name = key_name_of(ordered.sig or "")
+    again = False
+    while (now := signer()).name != name:
+        name, again = now.name, True
+        control = now.signed(msgspec.structs.replace(ordered, sig=None), manifest)
+        log.append(Topics(manifest.pipeline).events, to_every_partition(control, manifest))
+    return again
 
 
 def _append_noted(

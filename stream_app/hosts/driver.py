@@ -143,7 +143,7 @@ class Driver:
             self.pipeline,
             self._manifest,
             StateDirectory(Path(DEFAULT_STATE)),
-            Signer(KEY_NAME, _TEST_KEY),
+            lambda: Signer(KEY_NAME, _TEST_KEY),
             version,
             Path(path),
             public_key=public_key,

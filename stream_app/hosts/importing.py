@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+
+import msgspec
 
 from stream_app.codec.encode import encode_event
 from stream_app.core.commit import Manifest
 from stream_app.core.environment import this_environment
 from stream_app.core.importing import FILE_BYTES_MAX, misfit, opened
+from stream_app.core.joining import built_before
 from stream_app.core.log import Log
 from stream_app.core.model_file import Entry, ModelHeader, require_environment
 from stream_app.core.pipeline import Pipeline
+from stream_app.core.recovery import require_definitions
 from stream_app.core.topics import Topics
-from stream_app.errors import DeclarationError, LogUntrusted, UsageError
+from stream_app.errors import DeclarationError, DefinitionDiffers, LogUntrusted, UsageError
 from stream_app.hosts.blob_topic import BlobTopic
-from stream_app.hosts.controls import ImportNote, Signer, append_import, import_note_key
+from stream_app.hosts.controls import (
+    ImportNote,
+    Signer,
+    append_import,
+    append_import_again,
+    import_note_key,
+)
 from stream_app.hosts.declared_versions import require_declared
-from stream_app.hosts.manifests import ledger_note
+from stream_app.hosts.manifests import commits, ledger_note
 from stream_app.hosts.model_files import require_code, require_trusted
 from stream_app.hosts.packing import exact_image
 from stream_app.hosts.state_directory import StateDirectory
@@ -46,7 +57,7 @@ def import_file(
     pipeline: Pipeline,
     manifest: Manifest,
     state: StateDirectory,
-    signer: Signer,
+    signer: Callable[[], Signer],
     version: str,
     path: Path,
     *,
@@ -57,14 +68,16 @@ def import_file(
 ) -> Imported:
     """Put a file into the log and order a version to begin from it, in every partition.
 
-    `ts_ms` is the order's time, by default now.
+    `ts_ms` is the order's time, by default now; `signer` returns a key in force whenever asked.
 
     Everything that the fold would stumble over is looked at before. A version begins once: the same
     file again changes nothing, another one is a `UsageError`, as are a file that does not fit and a
     version that begins untrained. Raises `StateUntrusted` for a file that is not to be trusted,
-    `EnvironmentDiffers`, and `LogBusy` when somebody else imports at the same time.
+    `EnvironmentDiffers`, `DefinitionDiffers` for a version that the log knows as another one, and
+    `LogBusy` when somebody else imports at the same time.
     """
     require_begins_from_file(pipeline, version)
+    _require_known_as(log, pipeline, manifest, version)
     data = _read(path)
     header, entries = opened(data, str(path))
     require_trusted(header, path, public_key, state)
@@ -74,12 +87,26 @@ def import_file(
     sha256 = hashlib.sha256(data).hexdigest()
     before = noted(log, manifest, version)
     if before is None:
+        [definition] = [plan.definition for plan in pipeline.plans([version])]
         named = BlobTopic(log, pipeline.name).append(data)
+        named = msgspec.structs.replace(named, definition=definition)
         append_import(log, manifest, signer, version, named, reason, by, ts_ms)
     elif (before.control.file or {}).get("sha256") != sha256:
         raise _begun_otherwise(pipeline.name, version, before)
+    elif not _begun(log, manifest, version):
+        append_import_again(log, manifest, signer, before.control)
     places = import_places(log, manifest, version)
     return Imported(header, sha256, len(data), places, changed=before is None)
+
+
+def _begun(log: Log, manifest: Manifest, version: str) -> bool:
+    """Tell whether every partition has made of a version's order what is to be made."""
+    return all(
+        commit is not None
+        and version in commit.versions
+        and version not in (commit.waiting_for_file or [])
+        for commit in commits(log, manifest)
+    )
 
 
 def require_begins_from_file(pipeline: Pipeline, version: str) -> None:
@@ -91,6 +118,16 @@ def require_begins_from_file(pipeline: Pipeline, version: str) -> None:
             "alone",
             attempt='a new version name with Version(model, start="file")',
         )
+
+
+def _require_known_as(log: Log, pipeline: Pipeline, manifest: Manifest, version: str) -> None:
+    """Raise `DefinitionDiffers` where a version's name means another one in the log."""
+    for commit in commits(log, manifest):
+        if commit is not None and version in commit.versions:
+            require_definitions(pipeline, commit, [version])
+        else:
+            built_before(commit, version, manifest, pipeline)
+    require_imported_as(log, pipeline, manifest, version)
 
 
 def _read(path: Path) -> bytes:
@@ -175,6 +212,19 @@ def noted(log: Log, manifest: Manifest, version: str) -> ImportNote | None:
     """Return the ledger's note of a version's order; None where nothing was imported."""
     what = f"the file from which {version} begins"
     return ledger_note(log, manifest.pipeline, import_note_key(version), ImportNote, what)
+
+
+def require_imported_as(log: Log, pipeline: Pipeline, manifest: Manifest, version: str) -> None:
+    """Raise `DefinitionDiffers` where what was imported are the models of another definition."""
+    note = noted(log, manifest, version)
+    theirs = None if note is None else (note.control.file or {}).get("definition")
+    declared = pipeline.definitions()[version]
+    if theirs not in (None, declared):
+        raise DefinitionDiffers(
+            f"version {version} of {manifest.pipeline} is declared as {declared[:12]}, but the "
+            f"file that it begins from was imported for {str(theirs)[:12]}.",
+            attempt=f"declare {version} as it was, and this one under a name of its own",
+        )
 
 
 def import_places(log: Log, manifest: Manifest, version: str) -> dict[int, int]:

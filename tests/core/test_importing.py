@@ -21,6 +21,7 @@ from stream_app.core.pipeline import Pipeline, Version
 from stream_app.core.rehearsal import SEAL
 from stream_app.core.topics import Topics
 from stream_app.errors import (
+    DefinitionDiffers,
     EnvironmentDiffers,
     LogUntrusted,
     StateUntrusted,
@@ -30,7 +31,8 @@ from stream_app.errors import (
 from stream_app.events import Control, Label, Observation
 from stream_app.hosts.blob_topic import PIECE_BYTES, BlobTopic
 from stream_app.hosts.controls import Signer
-from stream_app.hosts.importing import import_file, import_places
+from stream_app.hosts.driver import _TEST_KEY
+from stream_app.hosts.importing import import_file, import_places, require_imported_as
 from stream_app.hosts.model_files import write_model_file
 from stream_app.hosts.partition_host import PartitionHost
 from stream_app.hosts.registration import register
@@ -39,6 +41,7 @@ from stream_app.learning.digests import structural_digest
 from stream_app.learning.pickles import ModelPickles
 from stream_app.learning.tasks import Binary
 from stream_app.outputs import AnyOutput, DeadLetter, Evaluation, Prediction, StateDigest
+from stream_app.records import NewRecord
 from stream_app.storage.memory_log import MemoryLog
 from stream_app.storage.memory_store import MemoryStore
 from stream_app.testing import Driver
@@ -457,7 +460,10 @@ def test_a_model_for_each_key_goes_to_the_partition_of_its_key(
         manifest = register(
             log, declared, lambda: {KEY_NAME: public_key(PRIVATE).hex()}, partitions=2
         )
-        signer = Signer(KEY_NAME, PRIVATE)
+
+        def signer() -> Signer:
+            return Signer(KEY_NAME, PRIVATE)
+
         done = import_file(log, declared, manifest, state, signer, "tuned", path)
         assert done.places == import_places(log, manifest, "tuned") == {0: 0, 1: 0}
         held = []
@@ -475,6 +481,83 @@ def test_a_model_for_each_key_goes_to_the_partition_of_its_key(
         assert all(held)
         assert sorted([*held[0], *held[1]]) == sorted(keys)
         assert not held[0].keys() & held[1].keys()
+
+
+def test_a_file_is_imported_only_for_the_definition_that_the_log_knows(
+    packed: Path, state: StateDirectory, tmp_path: Path
+) -> None:
+    path = tmp_path / "tree.stream-model"
+    other = pipeline(model=tree.HoeffdingTreeClassifier())
+    pack_model(trained(other.untrained("tuned")), path, task=Binary(), state=str(state.root))
+    with Driver(pipeline()) as driver:
+        driver.send(*examples(5))
+        driver.pipeline = other
+        with pytest.raises(DefinitionDiffers, match="but the log has outputs of tuned as"):
+            driver.import_file("tuned", path)
+        driver.pipeline = pipeline()
+        driver.import_file("tuned", packed)
+        driver.pipeline = other
+        with pytest.raises(DefinitionDiffers, match="log has outputs of tuned as"):
+            driver.import_file("tuned", packed)
+
+
+def test_a_version_fails_where_its_file_was_imported_for_another_definition(packed: Path) -> None:
+    with Driver(pipeline()) as driver:
+        order = BlobTopic(driver.log, "p").append(packed.read_bytes())
+        file = {**msgspec.to_builtins(order), "definition": "0" * 64}
+        driver._order("import", 1, version="tuned", file=file)
+        [said] = own(driver.send(*examples(1)))
+        assert said.null_reason == "failed"
+        [fold] = [fold for fold in driver._host.processor.versions if fold.name == "tuned"]
+        assert "its definition is 000000000000, and that of tuned is" in str(fold.failed)
+
+
+def test_a_backfill_refuses_a_file_that_was_imported_for_another_definition(
+    packed: Path, state: StateDirectory
+) -> None:
+    other = pipeline(model=tree.HoeffdingTreeClassifier())
+    with Driver(pipeline()) as driver:
+        manifest = driver._manifest
+        require_imported_as(driver.log, other, manifest, "tuned")
+        driver.import_file("tuned", packed)
+        require_imported_as(driver.log, pipeline(), manifest, "tuned")
+        with pytest.raises(DefinitionDiffers, match="that it begins from was imported for"):
+            require_imported_as(driver.log, other, manifest, "tuned")
+
+
+def test_an_order_whose_key_was_revoked_just_before_is_given_again_by_the_key_of_now(
+    packed: Path, state: StateDirectory
+) -> None:
+    second = bytes(range(1, 33))
+    with Driver(pipeline()) as driver:
+        first = Signer(KEY_NAME, _TEST_KEY)
+        new = {"k2": public_key(second).hex(), first.name: None}
+        asked = 0
+
+        def signer() -> Signer:
+            nonlocal asked
+            asked += 1
+            if asked == 1:  # somebody rotates the keys while the file goes into the log
+                driver._order("key", 1, public_keys=new)
+                return first
+            return Signer("k2", second)
+
+        place = (driver.log, driver.pipeline, driver._manifest, state, signer, "tuned", packed)
+        import_file(*place, ts_ms=1)
+        letters = [said for said in driver._process() if isinstance(said, DeadLetter)]
+        assert [letter.reason for letter in letters] == ["revoked_key"]
+        assert own(driver.send(*examples(1)))[0].learned == 200
+        end = driver.log.bounds("p.events", 0)
+        assert not import_file(*place, ts_ms=1).changed
+        assert driver.log.bounds("p.events", 0) == end
+
+
+def test_a_piece_of_a_file_that_somebody_adds_later_changes_nothing(packed: Path) -> None:
+    with closing(MemoryLog(log_id="one")) as log:
+        blobs = BlobTopic(log, "p")
+        order = blobs.append(packed.read_bytes())
+        log.append(Topics("p").blobs, [NewRecord(f"{order.sha256}/0".encode(), b"other")])
+        assert blobs.read(order) == packed.read_bytes()
 
 
 def test_controls_of_a_copied_log_order_nothing(packed: Path) -> None:

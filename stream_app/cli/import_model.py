@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 @click.command("import")
 @pipeline_file
 @click.argument("version")
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("file", metavar="MODEL", type=click.Path(path_type=Path, dir_okay=False))
 @click.option(
-    "--public-key", metavar="HEX", help="The key that signed FILE, if it is not one of ours."
+    "--public-key", metavar="HEX", help="The key that signed MODEL, if it is not one of ours."
 )
 @click.option("--reason", help="Why, for the record.")
 @options.by
@@ -45,9 +45,9 @@ def import_model(
     broker: str,
     state: str,
 ) -> None:
-    """Let VERSION of PIPELINE begin with the models of FILE, not untrained.
+    """Let VERSION of PIPELINE begin with the models of the file MODEL, not untrained.
 
-    PIPELINE declares it with `start="file"`. FILE is one of `stream-app export` or
+    PIPELINE declares it with `start="file"`. MODEL is a file of `stream-app export` or
     `stream_app.pack_model`. It goes into the log, and a signed record in every partition says that
     VERSION begins from it there; so its state stays a fold of the log alone.
     """

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from stream_app.core.pipeline import Pipeline
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-HELP = "PIPELINE is file.py, file.py:attribute or module:attribute."
 
 
 def pipeline_file(command: Command) -> Command:

@@ -55,7 +55,7 @@ def require_same_fold(live: PartitionProcessor, built: PartitionProcessor, versi
     for what, ours, theirs in (
         ("position", live.next_offset, built.next_offset),
         ("chain digest", live.chain, built.chain),
-        ("state of acceptance", _accepted(live), _accepted(built)),
+        ("state of acceptance", live.accepted_digest(), built.accepted_digest()),
     ):
         if ours != theirs:
             raise StateUntrusted(
@@ -64,10 +64,6 @@ def require_same_fold(live: PartitionProcessor, built: PartitionProcessor, versi
                 attempt="delete the state directory of the backfill, then stream-app backfill FILE "
                 f"{version} again: what it has published stays",
             )
-
-
-def _accepted(processor: PartitionProcessor) -> bytes:
-    return processor.authority.covered(processor.acceptance.digest())
 
 
 def take_family(to: StateStore, source: StateStore, family: str, next_offset: int) -> None:

@@ -387,14 +387,17 @@ class PartitionProcessor:
         acceptance = self.acceptance
         return label_counts(acceptance.counters, acceptance.ids.waiting, len(acceptance.early))
 
+    def accepted_digest(self) -> bytes:
+        """Return the digest of what was accepted, and of who may order what by now."""
+        return self.authority.covered(self.acceptance.digest())
+
     def _state_digests(self, record: Record) -> None:
         if self._silent:
             return
         ts_ms = record.timestamp_ms
         emit = self._emitter.state_digest
         if self._speaks:
-            digest = self.authority.covered(self.acceptance.digest())
-            emit(record, ts_ms, self.chain, digest, None)
+            emit(record, ts_ms, self.chain, self.accepted_digest(), None)
         for version in self.versions:
             emit(record, ts_ms, self.chain, version.digest(), version.name)
 

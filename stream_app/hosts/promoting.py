@@ -202,24 +202,38 @@ def seat_at_committed(
             commit = decode_commit(found, f"{manifest.pipeline}/{partition}")
             if commit.seat.champion != version:
                 _require_sound(log, manifest.pipeline, partition, commit, version)
-                since = commit.next_offset
-                change = SeatChange(
-                    since=since,
-                    champion=version,
-                    control=f"seat-{uuid.uuid4().hex[:12]}-{partition}@{since}",
-                    reason=reason[:REASON_CHARS_MAX],
-                    by=(by or "")[:REASON_CHARS_MAX],
-                    ts_ms=time.time_ns() // 1_000_000,
-                )
-                signer = signer_at(manifest, commit, state)
-                sig = signer.signed(seat_control(change), manifest).sig
-                change = msgspec.structs.replace(change, sig=sig or "")
-                seated = msgspec.structs.replace(
-                    commit, seat=Seat(version, since), seats=[*commit.seats, change]
-                )
-                claim.publish([], encode_commit(seated), expected=since, next_offset=since)
-                commit = seated
+                commit = _seated(manifest, state, partition, commit, version, reason, by)
+                at = commit.next_offset
+                claim.publish([], encode_commit(commit), expected=at, next_offset=at)
             rows.append(CutOver(partition, commit.seat.since, "champion"))
         finally:
             claim.release()
     return rows
+
+
+def _seated(
+    manifest: Manifest,
+    state: StateDirectory,
+    partition: int,
+    commit: Commit,
+    version: str,
+    reason: str,
+    by: str | None,
+) -> Commit:
+    """Return a commit with another champion from its position on, by a signed change of the seat.
+
+    Raises `StateUntrusted` where no key is here that is in force there.
+    """
+    since = commit.next_offset
+    change = SeatChange(
+        since=since,
+        champion=version,
+        control=f"seat-{uuid.uuid4().hex[:12]}-{partition}@{since}",
+        reason=reason[:REASON_CHARS_MAX],
+        by=(by or "")[:REASON_CHARS_MAX],
+        ts_ms=time.time_ns() // 1_000_000,
+    )
+    signer = signer_at(manifest, commit, state)
+    sig = signer.signed(seat_control(change), manifest).sig
+    change = msgspec.structs.replace(change, sig=sig or "")
+    return msgspec.structs.replace(commit, seat=Seat(version, since), seats=[*commit.seats, change])

@@ -367,8 +367,8 @@ class _Replay:
         """Compare with the checkpoint that the next segment begins from."""
         kept = _begun(self._ground, closing, self._scratch, self._opened).processor
         difference = self._differing("chain", kept.chain.hex(), self._processor.chain.hex())
-        one, other = (p.authority.covered(p.acceptance.digest()) for p in (kept, self._processor))
-        difference = difference or self._differing("state of acceptance", one.hex(), other.hex())
+        accepted = kept.accepted_digest().hex(), self._processor.accepted_digest().hex()
+        difference = difference or self._differing("state of acceptance", *accepted)
         for version, again in zip(kept.versions, self._processor.versions, strict=True):
             what = f"state of {version.name}"
             digests = version.digest().hex(), again.digest().hex()

@@ -11,12 +11,8 @@ from typing import NamedTuple
 import msgspec
 from rocksdict import (
     AccessType,
-    BlockBasedOptions,
-    Cache,
     Checkpoint,
     ColumnFamily,
-    DBCompressionType,
-    DBRecoveryMode,
     Options,
     Rdict,
     ReadOptions,
@@ -34,21 +30,9 @@ from stream_app.storage.private_files import (
 )
 from stream_app.storage.rocksdb_errors import damaged, foreign, name_rocksdb_error
 from stream_app.storage.rocksdb_logs import refuse_endless_logs
+from stream_app.storage.rocksdb_options import options_of
 from stream_app.storage.save_count import SaveCount
 
-BLOCK_CACHE_BYTES = 64 << 20
-"""Of all stores of a process together; index and filter blocks count too."""
-WRITE_BUFFERS_BYTES_MAX = 64 << 20
-"""Of one store; more than that is flushed to files."""
-WAL_BYTES_MAX = 32 << 20
-"""Of one store; bounds the time an open takes after a crash."""
-FILES_OPEN_MAX = 256
-"""Of one store that writes; a reader keeps every file open, or the writer could remove it."""
-
-_FAMILY_BYTES_MAX = 16 << 20
-_BLOCK_BYTES = 8 << 10
-_BLOOM_BITS_PER_KEY = 10
-_COMPACTED_AT_FILES = 24
 _READER_ATTEMPTS_MAX = 5
 
 # A family is the column family with this prefix, so that any name is free; what the store itself
@@ -64,8 +48,6 @@ _COUNT_KEY = b"save_count"
 _FAMILIES_KEY = b"families"
 _MARK = b"saved"
 _KEY, _AFTER_KEYS = b"k", b"l"  # a key of an image comes after this byte, so that all are free
-
-_block_cache = Cache(BLOCK_CACHE_BYTES)
 
 
 class _OwnFacts(NamedTuple):
@@ -145,8 +127,8 @@ class RocksdbStore:
             names = _column_names(directory)
             db = Rdict(
                 str(directory),
-                _options(read_only=read_only),
-                column_families={name: _options(read_only=read_only) for name in names},
+                options_of(read_only=read_only),
+                column_families={name: options_of(read_only=read_only) for name in names},
                 access_type=AccessType.read_only(False)  # with what is only in its WAL as yet
                 if read_only
                 else AccessType.read_write(),
@@ -344,7 +326,8 @@ class RocksdbStore:
         batch = WriteBatch(raw_mode=True)
         for family, writes in image.writes.items():
             if family not in self._columns:
-                db.create_column_family(_FAMILY_PREFIX + family, _options(read_only=False)).close()
+                column, options = _FAMILY_PREFIX + family, options_of(read_only=False)
+                db.create_column_family(column, options).close()
                 self._take_in(db, family)
             for key, value in writes.items():
                 if value is None:
@@ -449,36 +432,3 @@ def _column_names(directory: Path) -> list[str]:
     if not _exists(directory / "CURRENT"):
         return [_OWN]
     return list(Rdict.list_cf(str(directory), Options(raw_mode=True)))
-
-
-def _options(*, read_only: bool) -> Options:
-    table = BlockBasedOptions()
-    table.set_block_cache(_block_cache)
-    table.set_block_size(_BLOCK_BYTES)
-    table.set_bloom_filter(_BLOOM_BITS_PER_KEY, False)
-    table.set_cache_index_and_filter_blocks(True)
-    table.set_pin_l0_filter_and_index_blocks_in_cache(True)
-    options = Options(raw_mode=True)  # bytes only: the default mode would unpickle values
-    options.create_if_missing(True)
-    options.set_block_based_table_factory(table)
-    options.set_compression_type(DBCompressionType.lz4())
-    options.set_write_buffer_size(_FAMILY_BYTES_MAX)
-    options.set_max_write_buffer_number(2)
-    options.set_db_write_buffer_size(WRITE_BUFFERS_BYTES_MAX)
-    options.set_max_total_wal_size(WAL_BYTES_MAX)
-    options.set_max_open_files(-1 if read_only else FILES_OPEN_MAX)
-    options.set_max_background_jobs(2)
-    # A kept checkpoint holds on to every file that a compaction replaces, so compactions are few:
-    # with RocksDB's default of 4, 50 kept ones over which a tenth of the keys changed took half of
-    # the state's own space, now a twentieth. A look-up asks more Bloom filters, 0.3 us each.
-    options.set_level_zero_file_num_compaction_trigger(_COMPACTED_AT_FILES)
-    options.set_level_zero_slowdown_writes_trigger(2 * _COMPACTED_AT_FILES)
-    options.set_level_zero_stop_writes_trigger(3 * _COMPACTED_AT_FILES)
-    options.set_wal_recovery_mode(DBRecoveryMode.point_in_time())
-    options.set_recycle_log_file_num(0)  # refuse_endless_logs counts on it
-    options.set_paranoid_checks(True)
-    options.set_keep_log_file_num(2)
-    options.set_max_log_file_size(1 << 20)
-    options.set_stats_dump_period_sec(0)
-    options.set_stats_persist_period_sec(0)
-    return options

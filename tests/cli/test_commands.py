@@ -17,6 +17,7 @@ from stream_app.cli.commands import COMMANDS, GROUPS, stream_app
 from tests.cli.conftest import DECLARATION, json_lines, observation
 from tests.cli.terminal import PROGRAM, Terminal, assert_error, clean_environment, real
 
+ROOT = Path(__file__).parents[2]
 HEAVY = ("river", "numpy", "apsw", "rocksdict", "rich", "msgspec", "cryptography")
 
 
@@ -58,6 +59,27 @@ def test_every_command_has_help_of_its_own(tmp_path: Path) -> None:
         shown = real(tmp_path, name, "--help")
         assert shown.code == 0
         assert shown.out.startswith(f"Usage: stream-app {name}")
+
+
+def test_the_readme_says_which_commands_need_the_file_of_a_pipeline(
+    terminal: Terminal, tmp_path: Path
+) -> None:
+    (tmp_path / "shop.py").touch()
+    more = {
+        "backfill": ["v1"],
+        "compare": ["v1", "v2"],
+        "explain": ["0@0"],
+        "export": ["v1", "FILE"],
+        "import": ["v1", "FILE"],
+        "promote": ["v1", "--reason", "x"],
+        "retain": ["--days", "3"],
+    }
+    need = set()
+    for name in COMMANDS.keys() - {"demo", "flights", "consume", "schemas", "inspect"}:
+        if "a file is wanted" in terminal.run(tmp_path, name, "shop", *more.get(name, [])).err:
+            need.add(name)
+    [said] = re.findall(r"needs the file: ([^.]*)\.", (ROOT / "README.md").read_text())
+    assert set(re.findall(r"`(\w+)`", said)) == need
 
 
 def test_a_mistyped_command_is_a_usage_error_that_names_the_near_one(tmp_path: Path) -> None:

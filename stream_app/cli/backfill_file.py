@@ -61,8 +61,8 @@ def write_outputs(plan: BackfillPlan, out: Path, flag: StopFlag) -> int:
 
 
 def _written(plan: BackfillPlan, out: Path, draft: Path, flag: StopFlag) -> int:
-    from stream_app.hosts.backfills import require_declared
     from stream_app.hosts.bounds import parse_bounds, ranges_of
+    from stream_app.hosts.declared_versions import require_declared
     from stream_app.hosts.log_url import open_broker
     from stream_app.hosts.manifests import read_manifest
     from stream_app.hosts.offline import fold_outputs

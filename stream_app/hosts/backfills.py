@@ -24,6 +24,7 @@ from stream_app.errors import UsageError
 from stream_app.hosts.bounds import Bounds, Range, parse_bounds, ranges_of
 from stream_app.hosts.checkpoints import look_at
 from stream_app.hosts.collector import calm_garbage_collector
+from stream_app.hosts.declared_versions import require_declared
 from stream_app.hosts.embedded import (
     OpenStore,
     Owned,
@@ -51,7 +52,6 @@ from stream_app.hosts.stop_flag import StopFlag
 from stream_app.hosts.supervision import supervise
 from stream_app.hosts.warm_forks import FOLDING, warm_up
 from stream_app.hosts.worker_plan import WorkerPlan
-from stream_app.near_names import no_version
 
 BATCH = 10_000
 REPORT_EVERY_S = 0.2
@@ -185,17 +185,6 @@ def _part(
         )
     published = max(before.next_offset, left, standing)
     return Part(partition, before.next_offset, end, published, standing, first)
-
-
-def require_declared(pipeline: Pipeline, version: str) -> None:
-    """Raise `UsageError` for a version that the file does not declare."""
-    if version not in pipeline.versions:
-        raise no_version(
-            version,
-            f"the file of {pipeline.name}",
-            pipeline.versions,
-            attempt=f'one of those, or versions={{..., "{version}": Version(model)}} in its file',
-        )
 
 
 def planned(log: Log, pipeline: Pipeline, plan: BackfillPlan) -> list[Part]:

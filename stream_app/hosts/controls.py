@@ -20,6 +20,7 @@ from stream_app.core.settings import Settings, canonical_json
 from stream_app.core.topics import Topics
 from stream_app.errors import LogBusy, UsageError
 from stream_app.events import Control, Refusal
+from stream_app.hosts.manifests import ledger_note
 from stream_app.hosts.state_directory import KEY_NAME
 from stream_app.records import NewRecord
 
@@ -263,8 +264,7 @@ def _append_with_note(
 
 def newest_order(log: Log, pipeline: str) -> Control | None:
     """Return the newest promote control that was sent, read by its partitions or not."""
-    found = log.ledger_get(Topics(pipeline).ledger, 0, "promotion")
-    return None if found is None else msgspec.json.decode(found, type=Control)
+    return ledger_note(log, pipeline, "promotion", Control, "the newest promotion")
 
 
 def _control(action: str, by: str | None, **fields: Any) -> Control:

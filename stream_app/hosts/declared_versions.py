@@ -8,12 +8,26 @@ from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
 from stream_app.hosts.joining import built
 from stream_app.hosts.manifests import commits, read_manifest
+from stream_app.near_names import no_version
+
+
+def require_declared(pipeline: Pipeline, version: str, declaration: str = "Version(model)") -> None:
+    """Raise `UsageError` for a version that the file does not declare; says how it would."""
+    if version not in pipeline.versions:
+        raise no_version(
+            version,
+            f"the file of {pipeline.name}",
+            pipeline.versions,
+            attempt=f'one of those, or versions={{..., "{version}": {declaration}}} in its file',
+        )
 
 
 def version_notes(log: Log, pipeline: Pipeline) -> list[str]:
     """Return a sentence for each version of which file and log do not say the same."""
     manifest = read_manifest(log, pipeline.name)
     live = [commit for commit in commits(log, manifest) if commit is not None]
+    if not live:  # the first start hosts what the file declares then
+        return []
     declared, known = pipeline.definitions(), dict[str, str]()
     hosted = {name for commit in live for name in commit.versions}
     for commit in live:
@@ -24,8 +38,6 @@ def version_notes(log: Log, pipeline: Pipeline) -> list[str]:
             backfill = built(log, pipeline.name, name, partition)
             if backfill is not None:
                 known.setdefault(name, backfill.versions[name].definition)
-    if not live:  # the first start hosts what the file declares then
-        return []
     rows = [_note(name, declared, known) for name in sorted({*declared, *hosted})]
     return [row for row in rows if row]
 

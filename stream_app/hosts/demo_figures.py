@@ -7,10 +7,11 @@ from collections import deque
 
 import msgspec
 
-from stream_app.core.commit import Commit, decode_commit
+from stream_app.core.commit import Commit
 from stream_app.core.log import Log
 from stream_app.core.topics import Topics
 from stream_app.hosts.demo_base_rate import BaseRate
+from stream_app.hosts.manifests import committed
 from stream_app.outputs import AnyOutput, DriftAlert, Evaluation, Prediction
 
 READ_MAX = 5_000
@@ -94,10 +95,10 @@ class Figures:
         """Read what came since; False when there is more to read than one call may."""
         log, topics = self._log, self._topics
         self.end = log.bounds(topics.events, 0)[1]
-        found = log.ledger_get(topics.ledger, 0, "commit")
+        found = committed(log, self.pipeline, 0)
         if found is None:
             return True
-        self.commit = decode_commit(found, self.pipeline)
+        self.commit = found
         self.records_pace.see(self.commit.counters["records"])
         self.time_pace.see(self.commit.watermark_ms)
         for name in self.commit.versions:

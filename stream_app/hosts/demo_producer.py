@@ -15,7 +15,6 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from stream_app.codec.encode import encode_event
-from stream_app.core.commit import decode_commit
 from stream_app.core.log import LedgerPlace, Log
 from stream_app.core.topics import Topics
 from stream_app.datasets.flights import FIRST_DAY, flights
@@ -23,6 +22,7 @@ from stream_app.errors import LogBusy
 from stream_app.events import Label, Observation
 from stream_app.hosts.demo_words import AllAppended, Begin
 from stream_app.hosts.log_url import open_broker
+from stream_app.hosts.manifests import committed
 from stream_app.records import NewRecord
 
 BATCH = 500
@@ -116,5 +116,5 @@ def _append(
 
 
 def _next_offset(log: Log, topics: Topics) -> int:
-    found = log.ledger_get(topics.ledger, 0, "commit")
-    return 0 if found is None else decode_commit(found, topics.pipeline).next_offset
+    found = committed(log, topics.pipeline, 0)
+    return 0 if found is None else found.next_offset

@@ -11,11 +11,10 @@ from stream_app.core.commit import Commit, Manifest
 from stream_app.core.environment import Environment, this_environment
 from stream_app.core.log import Log
 from stream_app.core.position import Position
-from stream_app.core.topics import Topics
 from stream_app.errors import LogUntrusted, UsageError
 from stream_app.events import Control
 from stream_app.hosts.controls import append_environment
-from stream_app.hosts.manifests import commits, newest_keys, read_manifest
+from stream_app.hosts.manifests import commits, ledger_note, newest_keys, read_manifest
 from stream_app.hosts.signing_keys import signer_here
 from stream_app.hosts.state_directory import StateDirectory
 
@@ -43,14 +42,14 @@ def accept(
 
 def accepted_environment(log: Log, manifest: Manifest) -> Environment | None:
     """Return the environment that a person accepted last; None where nobody has."""
-    ledger = Topics(manifest.pipeline).ledger
-    found = log.ledger_get(ledger, 0, "environment")
-    if found is None:
+    control = ledger_note(
+        log, manifest.pipeline, "environment", Control, "the accepted environment"
+    )
+    if control is None:
         return None
     try:
-        control = msgspec.json.decode(found, type=Control)
         environment = msgspec.convert(control.environment, Environment)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except msgspec.ValidationError as error:
         raise _untrusted(manifest, str(error)) from None
     keys = newest_keys(log, manifest)
     public = keys.in_force.get(key_name_of(control.sig or "") or "")
@@ -62,7 +61,8 @@ def accepted_environment(log: Log, manifest: Manifest) -> Environment | None:
 
 def _untrusted(manifest: Manifest, why: str) -> LogUntrusted:
     return LogUntrusted(
-        f"the ledger's note of the environment of {manifest.pipeline} cannot be trusted: {why}.",
+        f"the ledger's note of the accepted environment of {manifest.pipeline} cannot be "
+        f"trusted: {why}.",
         attempt="restore the log from a backup: its ledger was changed",
     )
 

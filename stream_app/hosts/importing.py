@@ -28,13 +28,13 @@ from stream_app.hosts.controls import (
     append_import_again,
     import_note_key,
 )
-from stream_app.hosts.manifests import commits
+from stream_app.hosts.declared_versions import require_declared
+from stream_app.hosts.manifests import commits, ledger_note
 from stream_app.hosts.model_files import require_code, require_trusted
 from stream_app.hosts.packing import exact_image
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.learning.definition import describe
 from stream_app.learning.pickles import ModelPickles
-from stream_app.near_names import no_version
 
 BATCH = 1000
 
@@ -111,13 +111,7 @@ def _begun(log: Log, manifest: Manifest, version: str) -> bool:
 
 def require_begins_from_file(pipeline: Pipeline, version: str) -> None:
     """Raise `UsageError` for a version that is not declared, or that begins untrained."""
-    if version not in pipeline.versions:
-        raise no_version(
-            version,
-            f"the file of {pipeline.name}",
-            pipeline.versions,
-            attempt=f'versions={{..., "{version}": Version(model, start="file")}} in its file',
-        )
+    require_declared(pipeline, version, 'Version(model, start="file")')
     if pipeline.versions[version].start != "file":
         raise UsageError(
             f"{version} of {pipeline.name} begins untrained, and its state is made of the log "
@@ -216,17 +210,8 @@ def _begun_otherwise(pipeline: str, version: str, before: ImportNote) -> UsageEr
 
 def noted(log: Log, manifest: Manifest, version: str) -> ImportNote | None:
     """Return the ledger's note of a version's order; None where nothing was imported."""
-    found = log.ledger_get(Topics(manifest.pipeline).ledger, 0, import_note_key(version))
-    if found is None:
-        return None
-    try:
-        return msgspec.json.decode(found, type=ImportNote)
-    except msgspec.MsgspecError as error:
-        raise LogUntrusted(
-            f"the ledger's note of what {version} of {manifest.pipeline} begins from cannot be "
-            f"read: {error}.",
-            attempt="restore the log from a backup: its ledger was changed",
-        ) from None
+    what = f"the file from which {version} begins"
+    return ledger_note(log, manifest.pipeline, import_note_key(version), ImportNote, what)
 
 
 def require_imported_as(log: Log, pipeline: Pipeline, manifest: Manifest, version: str) -> None:

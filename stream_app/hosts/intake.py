@@ -23,7 +23,7 @@ from stream_app.hosts.warm_forks import warm_up
 from stream_app.hosts.worker_plan import WorkerPlan, opened
 from stream_app.records import format_position, parse_position
 
-# What a worker takes longest to import; the declaration brings the rest of River.
+# What takes a worker longest to import; the declaration brings the rest of River.
 _IMPORTED_ON_KAFKA = ("river.compose", "stream_app.hosts.intake_member")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import msgspec
 
 from stream_app.core.authority import Keys
@@ -13,6 +15,7 @@ from stream_app.errors import LogUntrusted, UsageError
 from stream_app.near_names import near_name
 
 KNOWN_MAX = 20
+N = TypeVar("N")
 
 
 def pipelines(log: Log) -> list[str]:
@@ -119,13 +122,22 @@ def newest_keys(log: Log, manifest: Manifest) -> Keys:
 
     A note for who signs: what a record was signed with is judged by the fold alone.
     """
-    found = log.ledger_get(Topics(manifest.pipeline).ledger, 0, "keys")
+    keys = ledger_note(log, manifest.pipeline, "keys", Keys, "the newest keys")
+    return manifest.first_keys() if keys is None else keys
+
+
+def ledger_note(log: Log, pipeline: str, key: str, kind: type[N], what: str) -> N | None:
+    """Return what the ledger notes under a key for people and commands; None where nothing is.
+
+    Raises `LogUntrusted`, which says `what` it is a note of.
+    """
+    found = log.ledger_get(Topics(pipeline).ledger, 0, key)
     if found is None:
-        return manifest.first_keys()
+        return None
     try:
-        return msgspec.json.decode(found, type=Keys)
-    except msgspec.MsgspecError as error:
+        return msgspec.json.decode(found, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise LogUntrusted(
-            f"the ledger's note of the keys of {manifest.pipeline} cannot be read: {error}.",
+            f"the ledger's note of {what} of {pipeline} cannot be read: {error}.",
             attempt="restore the log from a backup; a newer stream-app may also have written it",
         ) from None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from stream_app.core.commit import Commit, decode_commit
+from stream_app.core.commit import Commit
 from stream_app.core.lineage import versions_to_host
 from stream_app.core.log import Log
 from stream_app.core.recovery import require_fit
@@ -23,6 +23,7 @@ from stream_app.hosts.embedded import (
 )
 from stream_app.hosts.environments import carried
 from stream_app.hosts.log_url import is_kafka, open_broker
+from stream_app.hosts.manifests import committed
 from stream_app.hosts.pipeline_file import load_pipeline
 from stream_app.hosts.registration import register, require_settings
 from stream_app.hosts.state_directory import StateDirectory
@@ -32,11 +33,6 @@ from stream_app.hosts.warm_forks import FOLDING, warm_up
 from stream_app.hosts.worker_plan import WorkerPlan, opened
 
 Say = Callable[[Word], None]
-
-
-# What takes a worker longest to import.
-_IMPORTED = ("river.compose", "river.metrics", "stream_app.hosts.embedded")
-_IMPORTED_ON_KAFKA = (*_IMPORTED, "stream_app.hosts.member")
 
 
 class RunPlan(WorkerPlan, frozen=True):
@@ -89,13 +85,10 @@ def run(plan: RunPlan, say: Say, stopped: StopFlag) -> None:
 
 
 def _commits(log: Log, name: str) -> list[Commit]:
-    """Return what a pipeline's partitions have committed so far."""
-    topics = Topics(name)
-    found = [
-        log.ledger_get(topics.ledger, partition, "commit")
-        for partition in range(log.topics().get(topics.events, 0))
-    ]
-    return [decode_commit(commit, name) for commit in found if commit is not None]
+    """Return what a pipeline's partitions have committed so far, if it was ever begun."""
+    partitions = log.topics().get(Topics(name).events, 0)
+    found = [committed(log, name, partition) for partition in range(partitions)]
+    return [commit for commit in found if commit is not None]
 
 
 def _work(

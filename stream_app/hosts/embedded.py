@@ -250,8 +250,8 @@ def notices(host: PartitionHost) -> list[Notice]:
         for name, why in recovery.leaving.items()
     ]
     rows += [
-        f"version {version.name} predicts nothing until a file is imported: stream-app import FILE "
-        f"{version.name} MODEL"
+        f"version {version.name} predicts nothing until it comes to the record that imports its "
+        f"file; if there is none yet: stream-app import FILE {version.name} MODEL"
         for version in host.processor.versions
         if version.waits_for_file
     ]

@@ -250,8 +250,8 @@ def notices(host: PartitionHost) -> list[Notice]:
         for name, why in recovery.leaving.items()
     ]
     rows += [
-        f"version {version.name} has not begun: it does at the record that an import leaves in the "
-        f"log (stream-app import FILE {version.name} MODEL, unless that was done)"
+        f"version {version.name} predicts nothing until it comes to the record that imports its "
+        f"file; if there is none yet: stream-app import FILE {version.name} MODEL"
         for version in host.processor.versions
         if version.waits_for_file
     ]

@@ -225,8 +225,8 @@ def _notes(rows: list[PartitionStatus], pending: bool, declared: Mapping[str, ob
             notes.append(f"{where}: {row.checkpoint_problem}")
         notes += [f"{where}: version {v} has failed: {why}" for v, why in row.failed.items()]
         notes += [
-            f"{where}: version {v} has not begun: it does at the record that an import leaves in "
-            f"the log (stream-app import FILE {v} MODEL, unless that was done)"
+            f"{where}: version {v} predicts nothing until it comes to its file: stream-app import "
+            f"FILE {v} MODEL, if none was imported yet"
             for v in row.waiting_for_file
         ]
         notes += [f"{where}: version {v} is not run since {o}" for v, o in row.not_run.items()]

@@ -44,7 +44,7 @@ def error_of(path: Path, code: int, extended: int, text: str) -> StreamAppError:
     if extended == _IOERR_SHMSIZE:
         return _full(path, text)
     if extended == _IOERR_DATA:
-        return _corrupt(path, "a page is not as it was written")
+        return _other_page(path)
     return _BY_CODE.get(code, _failed)(path, text)
 
 
@@ -164,6 +164,14 @@ def _corrupt(path: Path, text: str) -> StreamAppError:
     return LogUntrusted(
         f"The event log {path} is damaged ({text}).",
         attempt="restore it from a backup; keep this file and its -wal for inspection.",
+    )
+
+
+def _other_page(path: Path) -> StreamAppError:
+    return LogUntrusted(
+        f"The event log {path} is damaged (a page is not as it was written).",
+        attempt="restore it from a backup; keep this file and its -wal for inspection. If another "
+        "program with SQLite wrote to it, or copied it, docs/reliability.md has the way back.",
     )
 
 

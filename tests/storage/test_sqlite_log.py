@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import stat
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -168,6 +169,92 @@ def test_a_flipped_bit_in_a_record_is_noticed_by_whoever_reads_it(path: Path) ->
         with pytest.raises(LogUntrusted, match="a page is not as it was written"):
             values(log)
         assert log.log_id
+
+
+# What sqlite3 does in a process of its own, as its shell would.
+_LOOKS = """
+import sqlite3, sys
+log = sqlite3.connect(sys.argv[1], uri=True)
+print(log.execute("SELECT count(*) FROM records").fetchone()[0])
+log.close()
+"""
+_COPIES = """
+import sqlite3, subprocess, sys
+log = sqlite3.connect(f"file:{sys.argv[1]}?mode=ro", uri=True, isolation_level=None)
+log.execute("BEGIN")
+log.execute("SELECT log_id FROM log").fetchone()
+subprocess.run(["cp", sys.argv[1], sys.argv[1] + "-wal", sys.argv[2]], check=True)
+"""
+_KILLED = """
+import os, sys
+from stream_app.records import NewRecord
+from stream_app.storage.sqlite_log import SqliteLog
+log = SqliteLog.open(sys.argv[1], create=True)
+for i in range(20):
+    log.append("t", [NewRecord(None, bytes([i]) * 3000)])
+os._exit(1)
+"""
+
+
+def python(code: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+    )
+    return done.stdout
+
+
+def way_back() -> str:
+    """Return the lines of the documents that give pages new checksums."""
+    text = (Path(__file__).parents[2] / "docs/reliability.md").read_text()
+    return text.partition('python -c "\n')[2].partition('"\n```')[0]
+
+
+def test_a_log_with_a_wal_is_looked_into_by_another_sqlite_that_only_reads(path: Path) -> None:
+    python(_KILLED, str(path))
+    assert path.with_name("log.db-wal").stat().st_size
+    assert python(_LOOKS, f"file:{path}?mode=ro") == "20\n"
+    with opened(path) as log:
+        assert len(values(log)) == 20
+
+
+def test_checksums_that_another_sqlite_has_left_out_are_told_and_made_anew(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python(_KILLED, str(path))
+    assert python(_LOOKS, f"file:{path}") == "20\n"
+    with pytest.raises(LogUntrusted) as caught, opened(path) as log:
+        values(log)
+    assert "docs/reliability.md has the way back" in caught.value.attempt
+    code = way_back()
+    monkeypatch.chdir(path.parent)
+    assert python(code) == "[('ok',)]\n"
+    with opened(path) as log:
+        assert values(log) == [bytes([i]) * 3000 for i in range(20)]
+
+
+def test_a_copy_of_both_files_beside_a_reader_is_a_log_while_others_write(
+    path: Path, tmp_path: Path
+) -> None:
+    copy, stop = tmp_path / "copy", threading.Event()
+    copy.mkdir()
+    with opened(path) as log:
+
+        def write() -> None:
+            while not stop.is_set():
+                append(log, *(os.urandom(3000) for _ in range(20)))
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            for _ in range(3):
+                time.sleep(0.3)
+                least = log.bounds("t", 0)[1]
+                python(_COPIES, str(path), str(copy))
+                with opened(copy / path.name) as copied:
+                    assert least <= len(values(copied)) == copied.bounds("t", 0)[1]
+        finally:
+            stop.set()
+            writer.join()
 
 
 def test_a_log_of_before_the_checksums_is_read_and_written_as_ever(

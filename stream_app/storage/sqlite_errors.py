@@ -22,8 +22,6 @@ _CONSTRAINT_NOTNULL = 19 | 5 << 8
 _FILES_OF_A_LOG = 7  # three for each of its two connections, and a directory that is synced
 # The -shm file cannot grow: SQLite writes to it, since a hole in what is mapped would kill us.
 _IOERR_SHMSIZE = 10 | 19 << 8
-# A page's checksum is not its own.
-_IOERR_DATA = 10 | 32 << 8
 
 
 def error_of(path: Path, code: int, extended: int, text: str) -> StreamAppError:
@@ -43,8 +41,6 @@ def error_of(path: Path, code: int, extended: int, text: str) -> StreamAppError:
         )
     if extended == _IOERR_SHMSIZE:
         return _full(path, text)
-    if extended == _IOERR_DATA:
-        return _other_page(path)
     return _BY_CODE.get(code, _failed)(path, text)
 
 
@@ -69,7 +65,7 @@ def missing(path: Path) -> StreamAppError:
     """Return the error for a log that is not there."""
     return LogUnavailable(
         f"There is no event log at {path}.",
-        attempt="check the path; `stream-app run FILE` and `produce FILE` make a new log, FILE being "
+        attempt="check the path; `stream-app run FILE` and `produce FILE` make a new log; FILE is "
         "what declares a pipeline.",
     )
 
@@ -140,14 +136,6 @@ def require_safe_sqlite(version: str) -> None:
         )
 
 
-def no_checksums() -> StreamAppError:
-    """Return the error for an apsw that cannot keep checksums of a log's pages."""
-    return LogUnavailable(
-        "This installation of apsw lacks SQLite's checksums of pages (cksumvfs).",
-        attempt="pip install --upgrade --only-binary :all: apsw",
-    )
-
-
 def _busy(path: Path, text: str) -> StreamAppError:
     holder = holder_of(path.with_name(path.name + "-shm"), _WRITER_BYTE)
     if holder is None:
@@ -164,14 +152,6 @@ def _corrupt(path: Path, text: str) -> StreamAppError:
     return LogUntrusted(
         f"The event log {path} is damaged ({text}).",
         attempt="restore it from a backup; keep this file and its -wal for inspection.",
-    )
-
-
-def _other_page(path: Path) -> StreamAppError:
-    return LogUntrusted(
-        f"The event log {path} is damaged (a page is not as it was written).",
-        attempt="restore it from a backup; keep this file and its -wal for inspection. If another "
-        "program with SQLite wrote to it, or copied it, docs/reliability.md has the way back.",
     )
 
 

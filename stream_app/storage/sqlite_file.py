@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import threading
 from collections.abc import Iterator
@@ -11,7 +10,6 @@ from pathlib import Path
 from uuid import uuid4
 
 import apsw
-import apsw.sqlite_extra
 
 from stream_app.errors import UsageError
 from stream_app.storage import sqlite_errors
@@ -22,8 +20,6 @@ from stream_app.storage.record_columns import Damaged
 # A file that this process makes must not be closed by one thread while SQLite has it open for
 # another: closing it would drop SQLite's locks on it.
 _opening = threading.Lock()
-_CHECKSUMS = "cksmvfs"
-_CHECKSUM_BYTES = 8
 
 
 class SqliteFile:
@@ -43,6 +39,8 @@ class SqliteFile:
         self._read_lock = threading.Lock()
         self._write_lock = threading.Lock()
         self.log_id = tables.log_id(reader)
+        # Whether records have checksums: of a log that was made before them, none has.
+        self.checked = reader.pragma("user_version") >= schema.CHECKED_SINCE
         self._identity = self._identify()
         if not self._identity:
             raise sqlite_errors.replaced(path)
@@ -54,7 +52,6 @@ class SqliteFile:
         """Open the log at `place`; with `create`, make it first when there is none."""
         sqlite_errors.require_safe_sqlite(apsw.sqlite_lib_version())
         with _opening, _named_errors(place):
-            use_page_checksums()
             if not place.exists():
                 if not create or read_only:
                     raise sqlite_errors.missing(place)
@@ -191,31 +188,7 @@ def _create(path: Path) -> None:
     _sync_directory(path.parent)
 
 
-def use_page_checksums() -> None:
-    """Let SQLite write a checksum into every page that has room for one, and compare it when read.
-
-    Once in a process. Files without that room are as ever. Source: sqlite.org/cksumvfs.html.
-    """
-    if _CHECKSUMS in apsw.vfs_names():
-        return
-    if not apsw.sqlite_extra.has("cksumvfs"):
-        raise sqlite_errors.no_checksums()
-    with closing(apsw.Connection(":memory:")) as any_connection:
-        apsw.sqlite_extra.load(any_connection, "cksumvfs")
-
-
-def _has_checksums(connection: apsw.Connection) -> bool:
-    return str(connection.pragma("checksum_verification")) == "1"
-
-
-def _make_room_for_checksums(connection: apsw.Connection) -> None:
-    room = ctypes.c_int(_CHECKSUM_BYTES)
-    address = ctypes.addressof(room)
-    connection.file_control("main", apsw.SQLITE_FCNTL_RESERVE_BYTES, address)
-
-
 def _fill(connection: apsw.Connection, log_id: str) -> None:
-    _make_room_for_checksums(connection)
     connection.pragma("page_size", schema.PAGE_BYTES)
     connection.pragma("journal_mode", "wal")
     connection.pragma("synchronous", "full")
@@ -246,8 +219,6 @@ def _connect(path: Path, busy_timeout_ms: int, *, read_only: bool) -> apsw.Conne
         version = connection.pragma("user_version")
         if version > schema.SCHEMA_VERSION:
             raise sqlite_errors.newer(path, version, schema.SCHEMA_VERSION)
-        if version >= schema.CHECKSUMS_SINCE and not _has_checksums(connection):
-            raise sqlite_errors.contradicting(path, "its header says that pages have no checksums")
         if not read_only:
             _make_durable(connection)
     except BaseException:

@@ -146,7 +146,7 @@ class SqliteLog:
             cursor = connection.execute(
                 schema.SELECT_RECORDS, (base + first, base + stop, records_max)
             )
-            records = take(cursor, topic, partition, bytes_max)
+            records = take(cursor, topic, partition, bytes_max, checked=self._file.checked)
             cursor.close()
         if not dense(records, first):
             raise sqlite_errors.records_missing(self._path, topic, partition, first)
@@ -375,7 +375,9 @@ class SqliteLog:
         for record, partition in zip(records, partitions, strict=True):
             batch = batches.get(partition)
             if batch is None:
-                batch = batches[partition] = RecordColumns(row_ids[partition])
+                batch = batches[partition] = RecordColumns(
+                    row_ids[partition], checked=self._file.checked
+                )
             places.append((partition, batch.add(record)))
         return batches, places
 
@@ -387,7 +389,7 @@ class SqliteLog:
             batch = batches.get(output.topic)
             if batch is None:
                 row_id = self._row_id(output.topic, partition)
-                batch = batches[output.topic] = RecordColumns(row_id)
+                batch = batches[output.topic] = RecordColumns(row_id, checked=self._file.checked)
             batch.add(output)
         return batches
 

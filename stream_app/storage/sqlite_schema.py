@@ -7,8 +7,8 @@ APPLICATION_ID = 0x53747241
 
 # Raise it with every change to the tables; an older program then refuses the newer file.
 SCHEMA_VERSION = 2
-# From this one on pages end with a checksum; files of before are read and written as they are.
-CHECKSUMS_SINCE = 2
+# From this one on each record has a checksum (record_columns.py); a log of before goes on without.
+CHECKED_SINCE = 2
 
 # SQLite up to 3.51.2 can corrupt a WAL database that several processes write and checkpoint.
 SQLITE_VERSION_MIN = (3, 51, 3)

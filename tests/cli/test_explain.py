@@ -12,7 +12,7 @@ import pytest
 
 from tests.cli.conftest import DECLARATION, EVENTS, json_lines, observation
 from tests.cli.terminal import Ended, Terminal, assert_error
-from tests.storage.tampering import sql
+from tests.storage.tampering import forge, sql
 
 LOG = ".stream-app/log.db"
 MODEL = "tree.HoeffdingTreeClassifier(grace_period=20)"
@@ -147,7 +147,7 @@ def test_a_changed_prediction_is_a_difference(own: Path, terminal: Terminal) -> 
         own / LOG, "SELECT value FROM records WHERE instr(value, ?)", ["shop/v1/0@280/p"]
     )
     changed = json.loads(value) | {"learned": 7}
-    sql(
+    forge(
         own / LOG,
         "UPDATE records SET value = ? WHERE value = ?",
         [json.dumps(changed).encode(), value],

@@ -11,7 +11,7 @@ from stream_app.hosts.manifests import pipelines
 from stream_app.storage.memory_log import MemoryLog
 from tests.cli.conftest import DECLARATION, EVENTS, json_lines, observation
 from tests.cli.terminal import PROGRAM, Terminal, assert_error
-from tests.storage.tampering import sql
+from tests.storage.tampering import forge, sql
 
 LOG = ".stream-app/log.db"
 
@@ -193,7 +193,7 @@ def test_replay_names_the_first_output_that_was_tampered_with(
     probability = json.loads(value)["probability"]
     forged = value.replace(str(probability).encode(), b"0.75")
     assert forged != value
-    sql(shop / LOG, "UPDATE records SET value = ? WHERE position = ?", [forged, place])
+    forge(shop / LOG, "UPDATE records SET value = ? WHERE position = ?", [forged, place])
     ended = terminal.run(shop, "replay", "shop.py", "--json")
     assert_error(ended, 3, "shop.predictions/0@123", "probability", "0.75", str(probability))
     assert ended.json()[0]["difference"]["field"] == "probability"

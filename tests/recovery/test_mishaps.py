@@ -41,7 +41,7 @@ from tests.recovery.machine import Machine, Outcome, first_difference
 from tests.recovery.owner import owning
 from tests.recovery.pipelines import small
 from tests.recovery.storms import records
-from tests.storage.tampering import sql
+from tests.storage.tampering import forge, sql
 
 HALF = 150
 
@@ -182,11 +182,11 @@ def test_an_older_log_that_went_on_otherwise_is_refused(
 
 def test_a_log_with_changed_records_is_refused(machine: Machine) -> None:
     machine.run(small(), until=HALF, save=False)
-    _sql(
-        machine,
+    forge(
+        machine.log_path,
         "UPDATE records SET value = CAST(replace(CAST(value AS TEXT), 'gale', 'calm') AS BLOB)"
         " WHERE position & 1099511627775 < ?",
-        HALF,
+        [HALF],
     )
     assert "chain digest differs" in _refused(machine, small(), LogUntrusted)
 
@@ -591,12 +591,14 @@ def test_removing_what_was_processed_and_saved_costs_nothing(
 def test_a_replay_names_an_output_that_is_no_text_any_more(machine: Machine, column: str) -> None:
     """Found by damaged files: names of fields, and the header that says what caused it."""
     machine.run(small())
-    _sql(
-        machine,
+    forge(
+        machine.log_path,
         f"UPDATE records SET {column} = CAST(replace(CAST({column} AS TEXT), ?, ?) AS BLOB)"
         " WHERE position >> 40 = (SELECT row_id FROM partitions WHERE topic = 'small.predictions')",
-        "kind" if column == "value" else "small.events",
-        b"k\xe5nd" if column == "value" else b"sm\xe5ll.events",
+        [
+            "kind" if column == "value" else "small.events",
+            b"k\xe5nd" if column == "value" else b"sm\xe5ll.events",
+        ],
     )
     difference = machine.replayed(small()).difference
     assert difference is not None

@@ -90,6 +90,12 @@ class SqliteLog:
         file = SqliteFile.open(
             place, create=create, read_only=read_only, busy_timeout_ms=busy_timeout_ms
         )
+        try:
+            with file.reading() as connection:
+                tables.require_ends(connection)
+        except BaseException:
+            file.close()
+            raise
         return cls(file, f"sqlite:///{os.fspath(path)}", clock_ms)
 
     @property

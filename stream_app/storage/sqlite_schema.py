@@ -64,6 +64,11 @@ CREATE TABLE claims (
 SELECT_TOPICS = "SELECT topic, partition, row_id FROM partitions ORDER BY topic, partition"
 INSERT_PARTITION = "INSERT INTO partitions (topic, partition) VALUES (?, ?)"
 SELECT_BOUNDS = "SELECT start_offset, next_offset FROM partitions WHERE row_id = ?"
+# One aggregate at a time: SQLite finds that without reading what is in between.
+SELECT_ENDS = (
+    "SELECT (SELECT min(position) FROM records WHERE position >= ? AND position < ?),"
+    " (SELECT max(position) FROM records WHERE position >= ? AND position < ?)"
+)
 SELECT_COUNTER = "SELECT next_offset, append_ms FROM partitions WHERE row_id = ?"
 UPDATE_COUNTER = "UPDATE partitions SET next_offset = ?, append_ms = ? WHERE row_id = ?"
 UPDATE_START = "UPDATE partitions SET start_offset = ? WHERE row_id = ?"

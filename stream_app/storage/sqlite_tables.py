@@ -86,6 +86,22 @@ def bounds(connection: Connection, row_id: int) -> tuple[int, int]:
     return start, stop
 
 
+def require_ends(connection: Connection) -> None:
+    """Raise `Damaged` unless each partition has the records at both of its bounds, and none beyond.
+
+    Whoever reads would notice a hole; that a partition ends too early only this can tell.
+    """
+    for topic, row_ids in topics(connection).items():
+        for partition, row_id in enumerate(row_ids):
+            start, stop = bounds(connection, row_id)
+            base = row_id << schema.OFFSET_BITS
+            there = row(
+                connection, schema.SELECT_ENDS, (base, base + (1 << schema.OFFSET_BITS)) * 2
+            )
+            if there != ((base + start, base + stop - 1) if stop > start else (None, None)):
+                raise Damaged(f"the records of {topic}/{partition} do not end where it ends")
+
+
 def insert(
     connection: Connection, batches: dict[_Name, RecordColumns], now_ms: int
 ) -> dict[_Name, int]:

@@ -194,6 +194,20 @@ def test_a_change_of_any_part_of_a_record_is_noticed(path: Path, change: str) ->
         values(log)
 
 
+@pytest.mark.parametrize(
+    "change", ["next_offset = 4", "next_offset = 6", "next_offset = 0", "start_offset = 2"]
+)
+def test_a_partition_that_ends_elsewhere_than_its_records_is_noticed_at_once(
+    path: Path, change: str
+) -> None:
+    with opened(path) as log:
+        append(log, *[b"x"] * 5)
+        log.retain("t", 0, from_offset=1)
+    sql(path, f"UPDATE partitions SET {change}")
+    with pytest.raises(LogUntrusted, match="do not end where it ends"):
+        SqliteLog.open(path, create=False)
+
+
 _BACKS_UP = """
 import sqlite3, sys
 log = sqlite3.connect(f"file:{sys.argv[1]}?mode=ro", uri=True)
@@ -262,7 +276,7 @@ def test_records_that_vanished_are_noticed_by_the_reader(path: Path, lost: int) 
         append(log, *[b"x"] * 10)
     with closing(apsw.Connection(str(path))) as raw:
         raw.execute("DELETE FROM records WHERE position & 0xff = ?", (lost,))
-    with opened(path) as log, pytest.raises(LogUntrusted, match="missing"):
+    with pytest.raises(LogUntrusted, match="missing|do not end"), opened(path) as log:
         values(log)
 
 
@@ -301,7 +315,7 @@ def test_a_record_of_other_types_than_were_written_is_damage(
 @pytest.mark.parametrize("column", ["start_offset", "next_offset"])
 def test_a_partition_without_bounds_is_damage(path: Path, column: str) -> None:
     _damage(path, f"UPDATE partitions SET {column} = NULL")
-    with opened(path) as log, pytest.raises(LogUntrusted, match="contradicts itself"):
+    with pytest.raises(LogUntrusted, match="contradicts itself"), opened(path) as log:
         values(log)
 
 

@@ -276,7 +276,7 @@ def test_records_that_vanished_are_noticed_by_the_reader(path: Path, lost: int) 
         append(log, *[b"x"] * 10)
     with closing(apsw.Connection(str(path))) as raw:
         raw.execute("DELETE FROM records WHERE position & 0xff = ?", (lost,))
-    with pytest.raises(LogUntrusted, match="missing|do not end"), opened(path) as log:
+    with pytest.raises(LogUntrusted, match=r"missing|do not end"), opened(path) as log:
         values(log)
 
 

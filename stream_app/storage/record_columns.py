@@ -88,7 +88,10 @@ def _sum(key: bytes | None, value: Any, packed: bytes | None) -> int:
 
 
 def _sealed(total: int, packed: bytes | None, position: int, append_ms: int) -> bytes:
-    mixed = (total ^ position ^ position >> _SUM_BITS ^ append_ms) & _SUM_MASK
+    # Both are longer than the sum, and no bit of them may go.
+    place = position ^ position >> _SUM_BITS
+    time = append_ms ^ append_ms >> _SUM_BITS
+    mixed = (total ^ place ^ time) & _SUM_MASK
     return mixed.to_bytes(_SUM_BYTES, "big") + (packed or b"")
 
 

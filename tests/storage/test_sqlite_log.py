@@ -176,6 +176,8 @@ def test_a_flipped_bit_in_a_record_is_noticed_by_whoever_reads_it(path: Path) ->
         "UPDATE records SET key = NULL",
         "UPDATE records SET key = x''",
         "UPDATE records SET timestamp_ms = timestamp_ms + 1",
+        "UPDATE records SET timestamp_ms = timestamp_ms + (1 << 40)",
+        "UPDATE records SET timestamp_ms = timestamp_ms - (1 << 47)",
         "UPDATE records SET headers = CAST(headers || x'00' AS BLOB)",
         "UPDATE records SET headers = NULL",
         "UPDATE records SET headers = x'00'",

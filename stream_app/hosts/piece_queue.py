@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from stream_app.hosts.warm_forks import CONTEXT
 
-_TICKETS_MAX = 4096  # they fit into any system's pipe
+# One page of them: a pipe that a system has shrunk takes no more before anybody reads.
+_TICKETS_MAX = 1024
 _TICKET_BYTES = 4
 
 

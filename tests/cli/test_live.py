@@ -54,7 +54,7 @@ def test_a_version_that_is_not_declared_is_named_and_no_other_leaves_for_it(
     shop: Path, terminal: Terminal
 ) -> None:
     ended = terminal.run(shop, "run", "shop.py", "--version", "v1", "--version", "v3")
-    assert_error(ended, 2, "v3", "one of v1, v2")
+    assert_error(ended, 2, "no version 'v3', only v1, v2", "Try: one of those")
 
 
 def test_a_state_directory_that_others_may_write_to_is_refused(
@@ -101,7 +101,7 @@ def test_a_shadow_that_fails_is_named_though_the_run_goes_on(
     none = terminal.run(empty, "dead-letters", "shop", "--version", "v1")
     assert none.err == "shop has no failed calls of v1.\n"
     wrong = terminal.run(empty, "dead-letters", "shop", "--version", "v22")
-    assert_error(wrong, 2, "no version 'v22'; did you mean v2?")
+    assert_error(wrong, 2, "no version 'v22', only v1, v2; did you mean v2?")
 
 
 def test_the_installed_program_runs_under_a_fixed_hash_seed_and_logs_json(shop: Path) -> None:

@@ -49,9 +49,9 @@ def out(typed: list[Said], command: str) -> list[str]:
 
 def test_the_page_builds_promotes_and_replays_a_version_on_kafka(typed: list[Said]) -> None:
     for version in ("v3", "v4"):
-        built = out(typed, f"backfill flights.py {version}")[-1]
-        assert f"{version} of flights is built up to flights.events/0@" in built
-        assert "0 records behind live" in built
+        said = "".join(out(typed, f"backfill flights.py {version}"))
+        assert f"{version} of flights is built up to flights.events/0@" in said
+        assert "0 records behind live" in said
     [imported] = out(typed, "import")
     assert "(one model, 10,355 examples learned" in imported
     built, promoted = out(typed, "status")

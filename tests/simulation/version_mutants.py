@@ -225,7 +225,7 @@ def every_order_to_begin_begins_anew(patch: Patch) -> None:
             if version.name == event.version and version.plan.from_file:
                 order = file_ordered(event)
                 header, entries = opened(self._blobs.read(order), "it")
-                version.begin(order.sha256, header, entries)
+                version.begin(order, header, entries)
                 if version.failed is not None and version.name == self._seats.seat.champion:
                     raise _ChampionFailed(version)
 
@@ -253,7 +253,7 @@ def from_which_file_a_version_has_begun_is_not_saved(patch: Patch) -> None:
 
 @mutant
 def a_file_that_does_not_fit_is_begun_from(patch: Patch) -> None:
-    patch.setattr(version_fold, "misfit", lambda _header, _plan: "")
+    patch.setattr(version_fold, "misfit", lambda *_: "")
 
 
 @mutant

@@ -73,7 +73,8 @@ def append_settings(
     expected = log.ledger_get(topics.ledger, 0, "settings")
     before = manifest.first_settings() if expected is None else None
     unchanged = expected == canonical_json(old) or before == old
-    records = to_every_partition(used.signed(control, manifest), manifest)
+    signed_once = used.signed(control, manifest)
+    records = to_every_partition(signed_once, manifest)
     done = None
     if unchanged:
         done = log.append_with_ledger(
@@ -88,14 +89,7 @@ def append_settings(
             f"somebody else changed the settings of {manifest.pipeline} a moment ago.",
             attempt="stream-app apply --dry-run to see what they are now, then apply again",
         )
-    while (now := signer()) != used:
-        # Revoked just before the append, the key signed a dead letter. The same control by the
-        # key of now acts once, whichever of the two is the first that may.
-        used = now
-        done = log.append(
-            topics.events, to_every_partition(used.signed(control, manifest), manifest)
-        )
-    return done
+    return append_again(log, manifest, signer, signed_once) or done
 
 
 def append_keys(
@@ -208,24 +202,23 @@ def append_import(
     note = msgspec.json.encode(ImportNote(control, ends))
     key = import_note_key(version)
     _append_with_note(log, manifest, control, key, note, expected=None)
-    append_import_again(log, manifest, signer, control)
+    append_again(log, manifest, signer, control)
 
 
-def append_import_again(
+def append_again(
     log: Log, manifest: Manifest, signer: Callable[[], Signer], ordered: Control
-) -> bool:
-    """Append an order once more where its key is not the one of now; returns whether it did.
+) -> list[tuple[int, int]] | None:
+    """Append an order once more while its key is not the one of now; returns its last places.
 
-    Revoked just before the order, the key signed a dead letter, and no other order can follow: a
-    version begins once. The same one by the key of now acts once, whichever of them may.
+    Revoked just before the append, the key signed a dead letter. The same order by the key of now
+    acts once, whichever of the two is the first that may.
     """
-    name = key_name_of(ordered.sig or "")
-    again = False
+    name, done = key_name_of(ordered.sig or ""), None
     while (now := signer()).name != name:
-        name, again = now.name, True
-        control = now.signed(msgspec.structs.replace(ordered, sig=None), manifest)
-        log.append(Topics(manifest.pipeline).events, to_every_partition(control, manifest))
-    return again
+        name = now.name
+        again = now.signed(ordered, manifest)
+        done = log.append(Topics(manifest.pipeline).events, to_every_partition(again, manifest))
+    return done
 
 
 def _append_noted(

@@ -24,8 +24,8 @@ from stream_app.hosts.blob_topic import BlobTopic
 from stream_app.hosts.controls import (
     ImportNote,
     Signer,
+    append_again,
     append_import,
-    append_import_again,
     import_note_key,
 )
 from stream_app.hosts.declared_versions import require_declared
@@ -94,7 +94,7 @@ def import_file(
     elif (before.control.file or {}).get("sha256") != sha256:
         raise _begun_otherwise(pipeline.name, version, before)
     elif not _begun(log, manifest, version):
-        append_import_again(log, manifest, signer, before.control)
+        append_again(log, manifest, signer, before.control)
     places = import_places(log, manifest, version)
     return Imported(header, sha256, len(data), places, changed=before is None)
 

@@ -91,9 +91,8 @@ def backfill(
     declaration = declared(pipeline)
     name = declaration.name
     # A version keeps its definition from its first output on: the last moment to see a slip.
-    for note in declaration.notes():
-        if note.startswith(f'versions["{version}"]'):
-            fact("notice", text=f"{note}. Once built, {version} keeps this definition")
+    for note in declaration.notes_of(version) if version in declaration.versions else ():
+        fact("notice", text=f"{note}. Once built, {version} keeps this definition")
     if out is not None:
         require_no_more(follow=follow, dry_run=dry_run, out=out)
     if dry_run:

@@ -216,17 +216,19 @@ class Pipeline:
 
     def notes(self) -> list[str]:
         """Return what is allowed in this declaration, and may yet be a mistake."""
-        rows = []
-        for name, version in self.versions.items():
-            chosen, declared = version.features or (), self.features or {}
-            for feature in chosen if declared else ():
-                if feature not in declared:
-                    rows.append(
-                        f'versions["{name}"].features: {feature!r} is not declared, so the version '
-                        "goes without it wherever no event carries it"
-                        + did_you_mean(feature, [n for n in declared if n not in chosen])
-                    )
+        rows = [note for name in self.versions for note in self.notes_of(name)]
         return rows + self._intake_notes()
+
+    def notes_of(self, version: str) -> list[str]:
+        """Return those of the notes that are about one version, which is declared."""
+        chosen, declared = self.versions[version].features or (), self.features or {}
+        return [
+            f'versions["{version}"].features: {feature!r} is not declared, so the version goes '
+            "without it wherever no event carries it"
+            + did_you_mean(feature, [n for n in declared if n not in chosen])
+            for feature in (chosen if declared else ())
+            if feature not in declared
+        ]
 
     def _intake_notes(self) -> list[str]:
         """Return which mapped features only versions that name them will get."""

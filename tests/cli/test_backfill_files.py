@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +12,10 @@ import pyarrow as arrow
 import pyarrow.parquet as parquet
 import pytest
 
+from tests import disks
 from tests.cli.conftest import EVENTS
-from tests.cli.terminal import Ended, Terminal, assert_error, real
+from tests.cli.terminal import Ended, Running, Terminal, assert_error, real
+from tests.disks import skip_without_disks
 from tests.hosts.parquet import as_json
 
 NAMES = ("out.jsonl", "out.parquet")
@@ -58,13 +58,9 @@ def with_slow(shop: Path) -> Path:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(disk)]
-    if shutil.which("mount") is None or subprocess.run(mount, check=False).returncode != 0:
-        pytest.skip("NOT TESTED: a full disk (mounting a small tmpfs needs root)")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    skip_without_disks(tmp_path / "disk")
+    with disks.small_disk(tmp_path / "disk", 16 << 10) as disk:
+        yield disk
 
 
 def backfill(terminal: Terminal, directory: Path, out: object) -> Ended:
@@ -117,13 +113,19 @@ def test_a_full_disk_is_named_and_holds_no_half_file(
     assert files_of(small_disk) == []
 
 
+def begun(terminal: Terminal, directory: Path, name: str) -> tuple[Running, Path]:
+    """Start a backfill into a file; returns it once its draft is there."""
+    draft = directory / f"{name}.part"
+    running = terminal.start(directory, "backfill", "shop.py", "v3", "--out", name)
+    running.wait_for(draft.exists)
+    return running, draft
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_interrupted_leaves_no_half_file(
     terminal: Terminal, with_slow: Path, name: str
 ) -> None:
-    draft = with_slow / f"{name}.part"
-    running = terminal.start(with_slow, "backfill", "shop.py", "v3", "--out", name)
-    running.wait_for(draft.exists)
+    running, _ = begun(terminal, with_slow, name)
     assert running.stop(signal.SIGINT).code == 130
     assert files_of(with_slow) == []
 
@@ -132,9 +134,7 @@ def test_what_is_interrupted_leaves_no_half_file(
 def test_kill_9_leaves_no_file_of_that_name_and_the_same_command_makes_it(
     terminal: Terminal, with_slow: Path, name: str
 ) -> None:
-    draft = with_slow / f"{name}.part"
-    running = terminal.start(with_slow, "backfill", "shop.py", "v3", "--out", name)
-    running.wait_for(draft.exists)
+    running, draft = begun(terminal, with_slow, name)
     running.stop(signal.SIGKILL)
     assert files_of(with_slow) == [draft.name]
     file = with_slow / "shop.py"

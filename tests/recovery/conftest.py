@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from stream_app.core.pipeline import Pipeline
+from tests.disks import skip_without_disks
 from tests.recovery.machine import Machine
 from tests.recovery.mortal import Mortals, mortals
-from tests.recovery.scarcity import small_disk
 from tests.recovery.weather import fill
 
 
@@ -40,8 +39,4 @@ def stormy(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Pipeline], Mac
 @pytest.fixture(scope="session")
 def small_disks(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Skip where no disk of a few megabytes can be had."""
-    try:
-        with small_disk(tmp_path_factory.mktemp("disks") / "disk"):
-            pass
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("NOT TESTED: full and read-only disks (mounting a small tmpfs needs root)")
+    skip_without_disks(tmp_path_factory.mktemp("disks") / "disk")

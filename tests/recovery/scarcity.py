@@ -24,6 +24,7 @@ import msgspec
 from stream_app.cli.program import exit_code
 from stream_app.errors import StreamAppError
 from stream_app.records import NewRecord
+from tests.disks import small_disk
 from tests.recovery.damage_machines import Moment, left_by, moments
 from tests.recovery.forks import Told, import_all, in_fork, told
 from tests.recovery.machine import Machine, first_difference
@@ -114,19 +115,6 @@ def kind_of(ran: Told, machine: Machine) -> str:
     return f"exit code {ran.code}: {ran.problem.replace(str(machine.root.parent), '')}"
 
 
-@contextmanager
-def small_disk(place: Path, size: int = DISK_BYTES) -> Iterator[Path]:
-    """A disk of its own at `place`."""
-    place.mkdir(mode=0o700)
-    options = f"size={size},mode=700"
-    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)], check=True)
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "-l", str(place)], check=True)
-        place.rmdir()
-
-
 def fill(disk: Path, pages: int) -> Path:
     """Leave so many pages free."""
     filler = disk / "filler"
@@ -147,7 +135,7 @@ class _Both(msgspec.Struct, frozen=True):
 def _on_disk(moment: Moment, folder: Path, part: str) -> Iterator[_Both]:
     """Copy a machine, with its log, its state or all of it on a small disk."""
     place = Path(tempfile.mkdtemp(dir=folder))
-    with small_disk(place / "disk") as disk:
+    with small_disk(place / "disk", DISK_BYTES) as disk:
         root = place / "machine"
         if part == "all":
             root = disk / "machine"
@@ -185,7 +173,7 @@ def full_temporary(trial: Scarcity, folder: Path) -> None:
     moment = trial.moments[-1]
     for pages in PAGES_LEFT[::2]:
         machine = moment.machine.copy(Path(tempfile.mkdtemp(dir=folder)) / "machine")
-        with small_disk(folder / "temporary") as disk:
+        with small_disk(folder / "temporary", DISK_BYTES) as disk:
 
             def go_there(disk: Path = disk) -> None:
                 tempfile.tempdir = str(disk)

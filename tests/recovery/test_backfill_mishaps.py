@@ -18,8 +18,9 @@ from stream_app.hosts.backfills import BackfillPlan, backfill
 from stream_app.hosts.embedded import Owned, Progress, Word
 from stream_app.hosts.stop_flag import StopFlag
 from tests.cli.terminal import Ended, Terminal, assert_error
+from tests.disks import small_disk
 from tests.recovery.hill import BATCH, Hill, events
-from tests.recovery.scarcity import fill, small_disk
+from tests.recovery.scarcity import fill
 
 MANY, FEW, MORE = 21_000, 600, 50
 DISK_BYTES = 96 << 20

@@ -17,6 +17,8 @@ import pytest
 from stream_app.core.store import Image
 from stream_app.errors import StateUnavailable, StateUntrusted
 from stream_app.storage.rocksdb_store import RocksdbStore
+from tests import disks
+from tests.disks import skip_without_disks
 from tests.storage.state_child import (
     FAMILIES,
     lines_of,
@@ -507,13 +509,9 @@ def test_a_directory_of_another_user_is_named(path: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir(mode=0o700)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=24m,mode=700", "tmpfs", str(disk)]
-    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("no tmpfs can be mounted here, so a full disk was not tested")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
+    skip_without_disks(tmp_path / "disk")
+    with disks.small_disk(tmp_path / "disk", 24 << 20) as disk:
+        yield disk
 
 
 def test_a_full_disk_is_named_and_no_later_save_leaves_a_hole(small_disk: Path) -> None:

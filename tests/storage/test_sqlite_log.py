@@ -26,6 +26,8 @@ from stream_app.storage import sqlite_schema as schema
 from stream_app.storage.sqlite_errors import require_safe_sqlite
 from stream_app.storage.sqlite_log import SqliteLog
 from stream_app.storage.sqlite_schema import WAL_BYTES_KEPT_MAX
+from tests import disks
+from tests.disks import skip_without_disks
 from tests.storage.children import run_child
 from tests.storage.tampering import sql
 
@@ -456,13 +458,9 @@ def test_a_forked_child_may_not_use_its_parents_log(path: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
-    if shutil.which("mount") is None or subprocess.run(mount, check=False).returncode != 0:
-        pytest.skip("NOT TESTED: a full disk (mounting a small tmpfs needs root)")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    skip_without_disks(tmp_path / "disk")
+    with disks.small_disk(tmp_path / "disk", 2 << 20) as disk:
+        yield disk
 
 
 def append_until_refused(log: SqliteLog, acknowledged: list[bytes]) -> None:

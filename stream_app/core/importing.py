@@ -74,5 +74,13 @@ def misfit(header: ModelHeader, plan: VersionPlan, definition: str | None = None
     return "" if header.failed is None else f"the version had failed there: {header.failed}"
 
 
+def not_begun(version: str) -> str:
+    """Return what a person has to know of a version that waits for its file."""
+    return (
+        f"version {version} predicts nothing until it comes to the record that imports its file; "
+        f"if there is none yet: stream-app import FILE {version} MODEL"
+    )
+
+
 def _per(keyed: bool) -> str:
     return "one for each key" if keyed else "one"

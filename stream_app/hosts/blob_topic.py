@@ -14,6 +14,11 @@ PIECE_BYTES = 1 << 19
 PIECES_AT_ONCE = 8
 
 
+def sha256_of(data: bytes) -> str:
+    """Return what a file is named by, in hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
 class BlobTopic:
     """The files of a pipeline; a `Blobs`."""
 
@@ -27,7 +32,7 @@ class BlobTopic:
         What is interrupted leaves pieces that nobody asks for.
         """
         self._log.create_topics({self._topic: 1})
-        digest = hashlib.sha256(data).hexdigest()
+        digest = sha256_of(data)
         order = FileOrder(digest, len(data), self._log.bounds(self._topic, 0)[1])
         pieces = [
             NewRecord(
@@ -47,7 +52,7 @@ class BlobTopic:
         if missing:
             raise self._gone(order, f"piece {missing[0]} of {wanted} is not there")
         data = b"".join(pieces[i] for i in range(wanted))
-        if len(data) != order.size or hashlib.sha256(data).hexdigest() != order.sha256:
+        if len(data) != order.size or sha256_of(data) != order.sha256:
             raise self._gone(order, "its bytes are other ones")
         return data
 

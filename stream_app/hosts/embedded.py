@@ -13,6 +13,7 @@ import msgspec
 
 from stream_app.codec.blobs import BlobSeal
 from stream_app.core.commit import LIVE, Commit, Manifest
+from stream_app.core.importing import not_begun
 from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.topics import Topics
@@ -250,10 +251,7 @@ def notices(host: PartitionHost) -> list[Notice]:
         for name, why in recovery.leaving.items()
     ]
     rows += [
-        f"version {version.name} predicts nothing until it comes to the record that imports its "
-        f"file; if there is none yet: stream-app import FILE {version.name} MODEL"
-        for version in host.processor.versions
-        if version.waits_for_file
+        not_begun(version.name) for version in host.processor.versions if version.waits_for_file
     ]
     return [Notice(host.partition, text) for text in rows]
 

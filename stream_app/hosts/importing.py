@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +19,7 @@ from stream_app.core.pipeline import Pipeline
 from stream_app.core.recovery import require_definitions
 from stream_app.core.topics import Topics
 from stream_app.errors import DeclarationError, DefinitionDiffers, LogUntrusted, UsageError
-from stream_app.hosts.blob_topic import BlobTopic
+from stream_app.hosts.blob_topic import BlobTopic, sha256_of
 from stream_app.hosts.controls import (
     ImportNote,
     Signer,
@@ -84,14 +83,13 @@ def import_file(
     require_environment(header, this_environment(), str(path))
     require_code(header, path, dict(pipeline.known))
     _require_fit(pipeline, version, header, entries, path)
-    sha256 = hashlib.sha256(data).hexdigest()
     before = noted(log, manifest, version)
     if before is None:
-        [definition] = [plan.definition for plan in pipeline.plans([version])]
         named = BlobTopic(log, pipeline.name).append(data)
-        named = msgspec.structs.replace(named, definition=definition)
+        sha256 = named.sha256
+        named = msgspec.structs.replace(named, definition=pipeline.definitions()[version])
         append_import(log, manifest, signer, version, named, reason, by, ts_ms)
-    elif (before.control.file or {}).get("sha256") != sha256:
+    elif (before.control.file or {}).get("sha256") != (sha256 := sha256_of(data)):
         raise _begun_otherwise(pipeline.name, version, before)
     elif not _begun(log, manifest, version):
         append_again(log, manifest, signer, before.control)

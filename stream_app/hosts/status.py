@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from stream_app.core.commit import Commit, Manifest
+from stream_app.core.importing import not_begun
 from stream_app.core.log import Log, Owner
 from stream_app.core.seats import SeatChange
 from stream_app.core.topics import Topics
@@ -224,11 +225,7 @@ def _notes(rows: list[PartitionStatus], pending: bool, declared: Mapping[str, ob
         if row.checkpoint_problem is not None:
             notes.append(f"{where}: {row.checkpoint_problem}")
         notes += [f"{where}: version {v} has failed: {why}" for v, why in row.failed.items()]
-        notes += [
-            f"{where}: version {v} predicts nothing until it comes to its file: stream-app import "
-            f"FILE {v} MODEL, if none was imported yet"
-            for v in row.waiting_for_file
-        ]
+        notes += [f"{where}: {not_begun(v)}" for v in row.waiting_for_file]
         notes += [f"{where}: version {v} is not run since {o}" for v, o in row.not_run.items()]
         notes += [
             f"{where}: the backfill of {v} is {row.next_offset - b.next_offset} records behind: "

@@ -1,12 +1,13 @@
 """When a checkpoint is due: often enough that a restart is short, and at a small share of the time.
 
 Two things are wanted of it: a restart learns again what came since the last checkpoint, which
-should be a second of work; and checkpoints should take a few per cent of the throughput. What two
-checkpoints in a row have both written (a forest, dumped whole), one alone would have written once:
-that is what waiting saves. What only one of them wrote (a model of its own for each key that came)
-is written once however long one waits, and costs a restart just as much. So where waiting saves
-most of the cost, the throughput wins, for it is paid all the time and a restart seldom; where it
-cannot save even half, the restart wins.
+should be less than a second of work; and checkpoints should take a few per cent of the throughput.
+What two checkpoints in a row have both written (a forest, dumped whole), one alone would have
+written once: that is what waiting saves. What only one of them wrote (a model of its own for each
+key that came) is written once however long one waits, and costs a restart just as much. So as long
+as what waiting would save is a small share of the time, there is no need to wait. Where it is more
+and most of the cost, the throughput wins, for it is paid all the time and a restart seldom; where
+it cannot save even half, the restart wins.
 
 All of that is counted in what was written, so a host that was idle learns nothing wrong.
 """
@@ -17,6 +18,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
+EVERY_MIN_S: Final = 0.4
 EVERY_S: Final = 1.0
 EVERY_MAX_S: Final = 15.0
 SHARE: Final = 0.03
@@ -27,21 +29,27 @@ Writes = Mapping[str, Mapping[bytes, bytes | None]]
 
 
 class Spacing:
-    """How long to wait for the next checkpoint, from the last ones; knows no clock."""
+    """How long to wait for the next checkpoint, from the last ones; knows no clock.
+
+    `every_s` is the longest that a restart may learn again, but for what is worth the waiting.
+    """
 
     def __init__(self, every_s: float = EVERY_S) -> None:
         self._every_s = every_s
+        self._every_min_s = min(EVERY_MIN_S, every_s)
         self._before: dict[str, frozenset[bytes]] = {}
-        self.wanted_s = every_s
+        self.wanted_s = self._every_min_s
 
     def saved(self, cost_s: float, writes: Writes) -> None:
         """Take note that a checkpoint of these rows, by family, cost so much."""
         again = self._written_again(writes)
         self._before = {family: frozenset(rows) for family, rows in writes.items()}
-        beyond_s = max(0.0, again * cost_s / SHARE - self._every_s)
+        enough_s = max(self._every_min_s, again * cost_s / SHARE)
+        beyond_s = max(0.0, enough_s - self._every_s)
         # Nothing up to a half, all of it from where everything is written again.
         worth = max(0.0, 2 * again - 1)
-        self.wanted_s = min(self._every_s + worth * beyond_s, max(EVERY_MAX_S, self._every_s))
+        wanted_s = min(enough_s, self._every_s) + worth * beyond_s
+        self.wanted_s = min(wanted_s, max(EVERY_MAX_S, self._every_s))
 
     def _written_again(self, writes: Writes) -> float:
         """Return which share of the rows, by weight, the checkpoint before has written too."""

@@ -10,6 +10,7 @@ here to the letter is called as River calls it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from math import exp
 from typing import Any, Final
 
@@ -54,8 +55,15 @@ def _is_plain(step: Any) -> bool:
 
 
 def _predicts(last: Any) -> bool:
-    estimator = isinstance(last, base.Classifier | base.Regressor) and last._supervised
-    return bool(estimator) and not isinstance(last, base.Transformer)
+    kind: Any = type(last)
+    return _is_estimator(kind) and bool(last._supervised)
+
+
+@cache
+def _is_estimator(kind: type) -> bool:
+    # Asked of the class, once: asking an instance costs as much as a prediction.
+    estimates = issubclass(kind, base.Classifier) or issubclass(kind, base.Regressor)
+    return estimates and not issubclass(kind, base.Transformer)
 
 
 def _one_step(

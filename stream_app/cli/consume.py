@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from stream_app.cli import options
+from stream_app.cli.stderr import doing, say
 from stream_app.cli.stdout import emit, flush
 from stream_app.core.log import Log
 from stream_app.core.log_rules import unknown_topic
@@ -62,11 +63,18 @@ def consume(
     try:
         offsets = _offsets(log, topic, begin, partition)
         records = read_records(log, topic, offsets, follow=follow)
+        if follow:
+            doing(f"waiting for records of {topic}, Ctrl-C ends it")
+        found = False
         for record in islice(records, limit):
+            found = True
             value = _line(record)
             emit(_wrapped(record, value) if with_metadata else value)
             if follow:
                 flush()
+        if not found and limit != 0:
+            where = topic if partition is None else f"{topic}/{partition}"
+            say(f"{where} has no records{'' if begin == 'earliest' else f' from {begin} on'}.")
     finally:
         log.close()
 
@@ -76,7 +84,7 @@ def _wait_for(broker: str, topic: str) -> None:
     told = False
     while not _has(broker, topic):
         if not told:
-            click.echo(f"Waiting for {topic} in {broker}; Ctrl-C ends it.", err=True)
+            say(f"Waiting for {topic} in {broker}; Ctrl-C ends it.")
             told = True
         time.sleep(LOOK_AGAIN_S)
 

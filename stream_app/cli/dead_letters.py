@@ -10,6 +10,7 @@ import msgspec
 
 from stream_app.cli import options
 from stream_app.cli.pipeline_argument import declared, named, pipeline_name
+from stream_app.cli.stderr import say
 from stream_app.cli.stdout import emit, flush, terminal_width
 from stream_app.cli.table import table_lines
 from stream_app.codec.feature_hints import refusal_hint
@@ -81,7 +82,7 @@ def dead_letters(
             there = f"; there are {', '.join(sorted(seen))}" if seen else ""
             which = f" with the reason {reason!r}" if reason else ""
             what = "dead letters" if version is None else f"failed calls of {version}"
-            click.echo(f"{manifest.pipeline} has no {what}{which}{there}.", err=True)
+            say(f"{manifest.pipeline} has no {what}{which}{there}.")
     finally:
         log.close()
 
@@ -110,7 +111,7 @@ def _print_tests(
         text, errors = refusal_test(log, declared(spec), spec, letters)
         emit(text)
         for error in errors:
-            click.echo(f"Left out: {error.problem}.", err=True)
+            say(f"Left out: {error.problem}.")
 
 
 def _topic(log: Log, manifest: Manifest, version: str | None) -> str:

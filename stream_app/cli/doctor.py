@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import click
 
 from stream_app.cli import options
-from stream_app.cli.pipeline_argument import declared
+from stream_app.cli.pipeline_argument import declared, pipeline_file
 from stream_app.cli.stdout import emit, emit_rows, styled
 from stream_app.core.upkeep import Finding
 from stream_app.hosts.doctor import Diagnosis
@@ -20,7 +20,7 @@ _ROLES = ("producer", "worker", "reader")
 
 
 @click.command()
-@click.argument("pipeline", metavar="PIPELINE")
+@pipeline_file
 @click.option(
     "--role",
     type=click.Choice(_ROLES),

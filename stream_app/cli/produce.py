@@ -14,9 +14,10 @@ import click
 
 from stream_app.cli import options
 from stream_app.cli.csv_options import CsvChoice, csv_options
-from stream_app.cli.pipeline_argument import declared, named
+from stream_app.cli.pipeline_argument import declared, named, pipeline_file
 from stream_app.cli.progress_bar import progress_bar
 from stream_app.cli.signals import Terminated, held
+from stream_app.cli.stderr import say
 from stream_app.cli.stdout import emit, emit_json
 from stream_app.cli.table import count
 from stream_app.errors import SurroundingsError, UsageError
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("pipeline", metavar="PIPELINE")
+@pipeline_file
 @click.argument("file", metavar="[FILE]", default="-")
 @csv_options
 @click.option(
@@ -104,10 +105,9 @@ def _reporting(producer: Producer, *, as_json: bool, dry_run: bool) -> Iterator[
         yield
     except (KeyboardInterrupt, Terminated):
         last = count(producer.produced.last_line)
-        click.echo(
+        say(
             f"Stopped; lines up to {last} are acknowledged with their labels. Going on behind "
-            "them loses nothing: what was sent twice is refused as a duplicate.",
-            err=True,
+            "them loses nothing: what was sent twice is refused as a duplicate."
         )
         raise
     finally:
@@ -255,10 +255,9 @@ def _send(
 def _say_mistyped(names: list[tuple[str, str]], line: int) -> None:
     """Say once of a feature that nobody declared what it was meant to be: it is sent as it is."""
     for name, meant in names:
-        click.echo(
+        say(
             f"line {line}: feature {name} is not declared, and {meant} is absent: did you mean "
-            f"{meant}? Such lines are sent, and said once.",
-            err=True,
+            f"{meant}? Such lines are sent, and said once."
         )
 
 
@@ -281,9 +280,9 @@ def _sum(advance: Callable[[int], None]) -> Callable[[int], None]:
 def _report(produced: Produced, *, as_json: bool, dry_run: bool) -> None:
     for bad in produced.bad:
         field = f"{bad.field}: " if bad.field else ""
-        click.echo(f"line {bad.line}: {bad.reason}: {field}{bad.detail}", err=True)
+        say(f"line {bad.line}: {bad.reason}: {field}{bad.detail}")
     if produced.refused > len(produced.bad):
-        click.echo(f"... and {count(produced.refused - len(produced.bad))} more", err=True)
+        say(f"... and {count(produced.refused - len(produced.bad))} more")
     if as_json:
         emit_json(produced)
     elif dry_run:

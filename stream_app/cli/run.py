@@ -92,8 +92,8 @@ def run(
     flag = StopFlag()
     flag.install()
     began = time.monotonic()
-    with run_view(flag) as view, heard(view.say, http) as say:
-        name = declared(pipeline).name  # mistakes are told before anything is said to have started
+    name = declared(pipeline).name  # mistakes are told before anything is said to have started
+    with run_view(flag, broker) as view, heard(view.say, http) as say:
         fact("run_started", pipeline=name, declared_in=pipeline, broker=broker, state=state)
         run_pipeline(plan, say, flag)
     seconds = time.monotonic() - began

@@ -36,9 +36,9 @@ class PartitionStatus(msgspec.Struct, frozen=True):
     """One partition: where it stands, how far behind the log, and who owns it.
 
     `seats` is how its champion came to be, `backfills` where versions stand that are being built.
-    `versions` are learned counts; `not_run` maps versions that left to the offset where they did.
-    `undeclared` counts features that came and are not declared. `owner` is the process that holds
-    the partition, as the kernel knows it.
+    `versions` are learned counts, empty before the first record; `not_run` maps versions that left
+    to the offset where they did. `undeclared` counts features that came and are not declared.
+    `owner` is the process that holds the partition, as the kernel knows it.
     """
 
     partition: int
@@ -116,7 +116,8 @@ def status(log: Log, pipeline: str, state: StateDirectory) -> Status:
         settings_pending=pending,
         partitions=rows,
         topics=_topics(log, pipeline),
-        notes=_notes(rows, pending, settings.acceptance.features or {})
+        notes=_not_begun(pipeline, rows)
+        + _notes(rows, pending, settings.acceptance.features or {})
         + ([] if order is None else _not_obeyed(order, rows))
         + [f"intake from {row.source}: {row.problem}" for row in sources if row.problem],
         at_ms=time.time_ns() // 1_000_000,
@@ -195,6 +196,13 @@ def _topics(log: Log, pipeline: str) -> list[TopicStatus]:
             removed = sum(start for start, _ in bounds)
             rows.append(TopicStatus(topic, partitions, offsets, records, removed))
     return rows
+
+
+def _not_begun(pipeline: str, rows: Sequence[PartitionStatus]) -> list[str]:
+    """Say what begins a pipeline that has processed nothing and that nobody runs."""
+    if any(row.versions or row.owner is not None for row in rows):
+        return []
+    return [f"{pipeline} has processed nothing yet; what begins it: stream-app run FILE"]
 
 
 def _not_obeyed(order: Control, rows: Sequence[PartitionStatus]) -> list[str]:

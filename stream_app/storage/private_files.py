@@ -30,6 +30,8 @@ def unavailable(error: OSError, path: Path) -> StateUnavailable:
     """Name what the operating system refused, and what to do about it."""
     what = error.strerror or str(error)
     way_out = _WAYS_OUT.get(error.errno or 0, "check the disk and start again")
+    if error.errno == errno.ENOENT and not path.parent.is_dir():
+        way_out = f"mkdir -p {path.parent} first, or another path"
     return StateUnavailable(f"{path}: {what}.", attempt=way_out)
 
 

@@ -87,7 +87,7 @@ def test_status_shows_all_pipelines_and_plain_text_in_a_pipe(
     assert shown.code == 0
     assert "\x1b" not in shown.out
     assert "champion" in shown.out
-    assert "nobody runs it" in shown.out
+    assert "  nobody\n" in shown.out
 
 
 def test_status_of_a_file_shows_the_seeds_and_of_a_wrong_name_the_right_one(

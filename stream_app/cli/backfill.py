@@ -47,6 +47,7 @@ _HEAD = ("PARTITION", "FROM", "TO", "RECORDS", "PUBLISHED TO", "CHECKPOINT")
 @click.option(
     "--workers",
     type=click.IntRange(1),
+    metavar="N",
     help="Processes that share the partitions.  [default: as many as there are cores]",
 )
 @options.as_json

@@ -9,6 +9,7 @@ from pathlib import Path
 from stream_app.cli.comparison_lines import explain, interval, moment, said, word
 from stream_app.cli.svg_charts import Bar, Point, differences_over_time, intervals
 from stream_app.cli.table import count
+from stream_app.counted import counted
 from stream_app.errors import SurroundingsError
 from stream_app.hosts.comparison import Comparison, better_version, shown
 from stream_app.learning.paired import MetricFigures
@@ -93,7 +94,7 @@ def _metrics(found: Comparison) -> Iterator[str]:
 def _over_time(found: Comparison) -> Iterator[str]:
     for row in found.metrics:
         points = [
-            Point(moment(span.since_ms), b - a, f"{count(span.examples)} events")
+            Point(moment(span.since_ms), b - a, counted(span.examples, "event"))
             for span in found.spans
             for a, b in [span.metrics.get(row.name, (None, None))]
             if a is not None and b is not None

@@ -15,6 +15,7 @@ from stream_app.cli.stderr import doing, say
 from stream_app.cli.stdout import emit, flush
 from stream_app.core.log import Log
 from stream_app.core.log_rules import unknown_topic
+from stream_app.counted import any_partition
 from stream_app.errors import UsageError
 from stream_app.hosts.bounds import offsets_of, parse_bound
 from stream_app.hosts.client import read_records
@@ -36,7 +37,7 @@ LOOK_AGAIN_S = 0.3
     help="earliest, latest, an offset, a position (flights.events/0@1234), or a time of append "
     "(2013-02-01T12:00, -2d).",
 )
-@click.option("--partition", type=click.IntRange(0), help="Of this partition only.")
+@click.option("--partition", type=click.IntRange(0), metavar="N", help="Of this partition only.")
 @click.option("--limit", "-n", type=click.IntRange(0), metavar="N", help="At most N records.")
 @click.option("--with-metadata", is_flag=True, help="Wrap each with position, time, key, headers.")
 @options.broker
@@ -106,9 +107,7 @@ def _offsets(log: Log, topic: str, begin: str, partition: int | None) -> dict[in
         log.bounds(topic, 0)
         raise unknown_topic(log.url, topic, log.topics())
     if partition is not None and partition >= count:
-        raise UsageError(
-            f"{topic} has no partition {partition}", attempt=f"a partition from 0 to {count - 1}"
-        )
+        raise UsageError(f"{topic} has no partition {partition}", attempt=any_partition(count))
     bound = parse_bound(begin, "--from", time.time_ns() // 1_000_000)
     offsets = offsets_of(log, topic, bound, option="--from", text=begin)
     chosen = {p: at for p, at in offsets.items() if partition in (None, p)}

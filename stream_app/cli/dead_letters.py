@@ -28,6 +28,7 @@ from stream_app.records import Record, format_position
 
 ORIGINAL_CHARS_MAX = 100
 _decode = msgspec.json.Decoder(AnyOutput).decode
+WIDE_CHARS = 120
 _HEAD = ("POSITION", "REASON", "FIELD", "DETAIL", "ORIGINAL")
 
 
@@ -154,14 +155,16 @@ def _print_table(
     follow: bool,
     known: Mapping[str, object] | None,
 ) -> None:
-    rows = (_row(letter, known) for _, letter in found)
+    width = terminal_width()
+    # Where there is room for a few characters only, what was wrong says more than the original.
+    columns = len(_HEAD) if width is None or width >= WIDE_CHARS else len(_HEAD) - 1
+    rows = (_row(letter, known)[:columns] for _, letter in found)
     if follow:  # a table's widths would have to wait for rows that may never come
-        width = terminal_width()
         for row in rows:
             emit("  ".join(row)[:width])
             flush()
         return
-    lines = table_lines(_HEAD, rows, width=terminal_width())
+    lines = table_lines(_HEAD[:columns], rows, width=width)
     head = next(lines)
     for i, line in enumerate(lines):
         if i == 0:

@@ -22,6 +22,7 @@ INTERRUPTED = 130
 @click.option(
     "--workers",
     type=click.IntRange(1),
+    metavar="N",
     default=1,
     envvar="STREAM_APP_WORKERS",
     show_default=True,

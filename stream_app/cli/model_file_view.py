@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stream_app.cli.table import count, size
+from stream_app.counted import counted
 from stream_app.records import format_position
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def _facts(path: Path, header: ModelHeader) -> Iterator[tuple[str, str]]:
     else:
         yield "version", "none: it was trained elsewhere"
     models = f"{count(header.models)} by key" if header.keyed else "1"
-    yield "models", f"{models}, {count(header.learned)} examples learned"
+    yield "models", f"{models}, {counted(header.learned, 'example')} learned"
     if header.failed is not None:
         yield "failed", header.failed
     rest = [f", {name} {value}" for name, value in header.task.items() if name != "task"]

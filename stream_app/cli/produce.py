@@ -20,6 +20,7 @@ from stream_app.cli.signals import Terminated, held
 from stream_app.cli.stderr import say
 from stream_app.cli.stdout import emit, emit_json
 from stream_app.cli.table import count
+from stream_app.counted import counted
 from stream_app.errors import SurroundingsError, UsageError
 from stream_app.hosts.log_url import open_broker
 from stream_app.hosts.pipeline_names import is_spec
@@ -42,7 +43,9 @@ if TYPE_CHECKING:
 @click.option("--strict", is_flag=True, help="Stop at the first line that is refused.")
 @click.option("--send-bad", is_flag=True, help="Send refused lines too: they become dead letters.")
 @click.option("--dry-run", is_flag=True, help="Check every line, append nothing.")
-@click.option("--partitions", type=click.IntRange(1), help="At the first start: how many.")
+@click.option(
+    "--partitions", type=click.IntRange(1), metavar="N", help="At the first start: how many."
+)
 @click.option(
     "--topic",
     metavar="T",
@@ -286,6 +289,6 @@ def _report(produced: Produced, *, as_json: bool, dry_run: bool) -> None:
     if as_json:
         emit_json(produced)
     elif dry_run:
-        emit(f"{count(produced.last_line)} lines read, {count(produced.refused)} refused")
+        emit(f"{counted(produced.last_line, 'line')} read, {count(produced.refused)} refused")
     else:
-        emit(f"{count(produced.acknowledged)} events acknowledged in {produced.topic}")
+        emit(f"{counted(produced.acknowledged, 'event')} acknowledged in {produced.topic}")

@@ -36,16 +36,16 @@ def exit_code(arguments: list[str]) -> int:
     except SystemExit:
         raise
     except BaseException as error:  # users' models may raise GeneratorExit and worse
-        return _failed(error)
+        return _failed(error, arguments)
     finally:
         stderr.done()
     return code
 
 
-def _failed(error: BaseException) -> int:
+def _failed(error: BaseException, arguments: list[str]) -> int:
     error = lacking(error) or error
     if isinstance(error, click.ClickException):
-        return _say(_usage_problem(error), _usage_attempt(error), USAGE)
+        return _say(_usage_problem(error), _usage_attempt(error, arguments), USAGE)
     if isinstance(error, StreamAppError):
         _show_traceback()
         return _say(error.problem, error.attempt, error.exit_code)
@@ -72,11 +72,16 @@ def _ended(code: int) -> int:
     return code
 
 
-def _usage_attempt(error: click.ClickException) -> str:
+def _usage_attempt(error: click.ClickException, arguments: list[str]) -> str:
     context = error.ctx if isinstance(error, click.UsageError) else None
     if isinstance(error, click.MissingParameter) and context is not None:
         return whole_command(context)
-    return f"{context.command_path if context else 'stream-app'} --help"
+    if context is not None:
+        return f"{context.command_path} --help"
+    from stream_app.cli.commands import COMMANDS
+
+    # An option that lacks its value is found before its command has a context.
+    return " ".join(["stream-app", *(word for word in arguments[:1] if word in COMMANDS), "--help"])
 
 
 def _usage_problem(error: click.ClickException) -> str:

@@ -40,6 +40,7 @@ _HEAD = ("PARTITION", "CHAMPION", "FROM", "STATE")
     "--wait",
     "wait_s",
     type=click.FloatRange(0),
+    metavar="N",
     default=10.0,
     show_default=True,
     help="Seconds to wait for those who are at work.",

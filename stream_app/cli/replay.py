@@ -36,6 +36,7 @@ SHOWN_CHARS_MAX = 300
 @click.option(
     "--workers",
     type=click.IntRange(1),
+    metavar="N",
     default=1,
     show_default=True,
     help="Processes. With several the fold is cut at kept checkpoints, each of which is compared.",

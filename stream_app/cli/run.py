@@ -35,6 +35,7 @@ INTERRUPTED = 130
 @click.option(
     "--workers",
     type=click.IntRange(1),
+    metavar="N",
     default=1,
     envvar="STREAM_APP_WORKERS",
     show_default=True,
@@ -44,6 +45,7 @@ INTERRUPTED = 130
 @click.option(
     "--partitions",
     type=click.IntRange(1),
+    metavar="N",
     help="At the first start: how many. Later it is fixed.  [default: 1]",
 )
 @click.option("--until-end", is_flag=True, help="Stop at the end that the log has now.")

@@ -83,13 +83,17 @@ def text_lines(text: str, *, indent: str = "", **style: Any) -> list[str]:
     return [styled(line, **style) if style else line for line in lines]
 
 
-def note_lines(note: str) -> list[str]:
-    """Return the lines of what a person should know beside the rest."""
-    label = "Note: "
+def labelled_lines(label: str, text: str, **style: Any) -> list[str]:
+    """Return sentences as `text_lines` does, behind a label that has click's style."""
     from stream_app.cli.wrapping import wrapped
 
-    first, *rest = wrapped(note, terminal_width(), first=len(label), indent="  ")
-    return [f"{styled('Note:', fg='yellow')} {first}", *rest]
+    first, *rest = wrapped(text, terminal_width(), first=len(label) + 1, indent="  ")
+    return [f"{styled(label, **style)} {first}", *rest]
+
+
+def note_lines(note: str) -> list[str]:
+    """Return the lines of what a person should know beside the rest."""
+    return labelled_lines("Note:", note, fg="yellow")
 
 
 def flush() -> None:

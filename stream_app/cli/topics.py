@@ -20,9 +20,14 @@ _HEAD = ("TOPIC", "PARTITIONS", "REPLICAS", "SETTINGS", "STATE")
 @click.command()
 @pipeline_file
 @click.option("--create", is_flag=True, help="Make what is missing; what is there stays as it is.")
-@click.option("--partitions", type=click.IntRange(1), help="Of new topics.  [default: 1]")
 @click.option(
-    "--replication", type=click.IntRange(1), help="Of new topics.  [default: 3, or every broker]"
+    "--partitions", type=click.IntRange(1), metavar="N", help="Of new topics.  [default: 1]"
+)
+@click.option(
+    "--replication",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Of new topics.  [default: 3, or every broker]",
 )
 @options.as_json
 @options.broker

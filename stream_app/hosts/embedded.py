@@ -17,6 +17,7 @@ from stream_app.core.importing import not_begun
 from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.topics import Topics
+from stream_app.counted import counted
 from stream_app.errors import LogUntrusted
 from stream_app.hosts.collector import calm_garbage_collector, collector_at_rest
 from stream_app.hosts.joining import Waits, prepare_joins
@@ -241,7 +242,7 @@ def notices(host: PartitionHost) -> list[Notice]:
     rows = []
     if recovery.rebuild is not None:
         span = recovery.start.publish_from - recovery.start.position.next_offset
-        rows.append(f"{recovery.rebuild}: learning {span} records again from the log")
+        rows.append(f"{recovery.rebuild}: learning {counted(span, 'record')} again from the log")
     if host.rolled_back:
         rows.append("the state came back older than it was left; the log makes up for it")
     rows += [

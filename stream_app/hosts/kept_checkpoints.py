@@ -16,6 +16,7 @@ from stream_app.core.log import Log
 from stream_app.core.position import Position
 from stream_app.core.recovery import require_own
 from stream_app.core.topics import Topics
+from stream_app.counted import any_partition
 from stream_app.errors import StateUnavailable, StateUntrusted, UsageError
 from stream_app.hosts.checkpoints import bytes_on_disk, saved_position
 from stream_app.hosts.manifests import committed
@@ -50,7 +51,7 @@ class KeptCheckpoints:
         if partition is not None and partition not in range(manifest.partitions):
             raise UsageError(
                 f"{manifest.pipeline} has no partition {partition}",
-                attempt=f"a partition from 0 to {manifest.partitions - 1}",
+                attempt=any_partition(manifest.partitions),
             )
         self._partitions = range(manifest.partitions) if partition is None else [partition]
 

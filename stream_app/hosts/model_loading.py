@@ -15,6 +15,7 @@ from stream_app.core.models import Models
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.position import read_position
 from stream_app.core.store import StateReader
+from stream_app.counted import any_partition
 from stream_app.errors import StateUnavailable, StateUntrusted, UsageError
 from stream_app.hosts.log_url import DEFAULT_BROKER, DEFAULT_STATE, open_broker
 from stream_app.hosts.manifests import champion, read_manifest, settings_in_force
@@ -150,7 +151,7 @@ class _Place:
         if not 0 <= wanted < count:
             raise UsageError(
                 f"{self._manifest.pipeline} has no partition {wanted}",
-                attempt=f"a partition from 0 to {count - 1}",
+                attempt=any_partition(count),
             )
         return wanted
 

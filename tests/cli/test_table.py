@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from stream_app.cli.table import folded_lines, table_lines
-from tests.cli.terminal import on_a_terminal, shown
+from tests.cli.terminal import Terminal, on_a_terminal, shown
 
 HEAD = ("POSITION", "DETAIL", "ORIGINAL")
 ROWS = [("flights.events/0@1234", "expected a number, got a string", "x" * 100)]
@@ -42,9 +42,15 @@ def test_what_a_line_has_no_room_for_follows_in_a_table_below_and_nothing_is_cut
     assert len(list(folded_lines(head, rows, width=1))) == 3 * 3 + 2
 
 
-def test_dead_letters_fit_a_terminal_and_are_whole_in_a_pipe(prepared: Path) -> None:
-    ended = on_a_terminal(prepared, 80, "dead-letters", "shop")
-    lines = [line for line in shown(ended.out) if line]
-    assert [line.split()[0] for line in lines] == ["POSITION", "shop.events/0@300"]
-    assert len(lines[1]) == 80
+def test_dead_letters_fit_a_terminal_and_are_whole_in_a_pipe(
+    prepared: Path, terminal: Terminal
+) -> None:
+    """A narrow one shows what was wrong, a wide one the beginning of the record, too."""
+    for columns, head in ((80, ["DETAIL"]), (120, ["DETAIL", "ORIGINAL"])):
+        ended = on_a_terminal(prepared, columns, "dead-letters", "shop")
+        lines = [line for line in shown(ended.out) if line]
+        assert lines[0].split() == ["POSITION", "REASON", "FIELD", *head]
+        assert lines[1].startswith("shop.events/0@300  wrong_type  features.price  expected a numb")
+        assert len(lines[1]) <= columns
     assert lines[1].endswith("…")
+    assert terminal.run(prepared, "dead-letters", "shop").out.endswith('"}}\n')

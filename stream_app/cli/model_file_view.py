@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stream_app.cli.stdout import labelled_lines
 from stream_app.cli.table import count, size
 from stream_app.counted import counted
 from stream_app.records import format_position
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 def header_lines(path: Path, header: ModelHeader) -> Iterator[str]:
     """Yield what is in a file, a fact a line."""
     for name, value in _facts(path, header):
-        yield f"{name:<13}{value}"
+        yield from labelled_lines(f"{name:<12}", value, indent=" " * 13)
 
 
 def _facts(path: Path, header: ModelHeader) -> Iterator[tuple[str, str]]:

@@ -83,11 +83,11 @@ def text_lines(text: str, *, indent: str = "", **style: Any) -> list[str]:
     return [styled(line, **style) if style else line for line in lines]
 
 
-def labelled_lines(label: str, text: str, **style: Any) -> list[str]:
+def labelled_lines(label: str, text: str, *, indent: str = "  ", **style: Any) -> list[str]:
     """Return sentences as `text_lines` does, behind a label that has click's style."""
     from stream_app.cli.wrapping import wrapped
 
-    first, *rest = wrapped(text, terminal_width(), first=len(label) + 1, indent="  ")
+    first, *rest = wrapped(text, terminal_width(), first=len(label) + 1, indent=indent)
     return [f"{styled(label, **style)} {first}", *rest]
 
 

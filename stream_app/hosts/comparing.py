@@ -76,7 +76,8 @@ def _require_versions(
     known = known_versions(log, pipeline, manifest)
     for name in (a, b):
         if name not in known:
-            raise no_version(name, manifest.pipeline, known)
+            attempt = f"declare {name} in its file, then stream-app backfill FILE {name}"
+            raise no_version(name, manifest.pipeline, known, attempt=f"one of those; or {attempt}")
 
 
 def known_versions(log: Log, pipeline: Pipeline | None, manifest: Manifest) -> set[str]:

@@ -15,6 +15,7 @@ from stream_app.learning.model_looks import Linear, Look, TreePath
 from stream_app.outputs import Prediction
 
 TREES_SHOWN_MAX = 10
+_CLASSES = {"True": "true", "False": "false"}  # as predictions and labels are written
 
 
 def explained_lines(found: Explanation | RefusedRecord) -> Iterator[str]:
@@ -135,7 +136,9 @@ def _tree(path: TreePath, name: str) -> Iterator[str]:
 
 def _one_value(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{_one_value(name)} {_one_value(inner)}" for name, inner in value.items())
+        return ", ".join(
+            f"{_CLASSES.get(name, name)} {_one_value(inner)}" for name, inner in value.items()
+        )
     if type(value) is bool:
         return str(value).lower()
     if value is None:

@@ -151,7 +151,7 @@ def memory(report: Path) -> None:
     """Fold every history, with restarts."""
     lines = [build_name()]
     for name, history in histories():
-        outcome = history.fold(STEPS, memory=Memory(live_max=3))
+        outcome = history.fold(STEPS, memory=Memory(live_max=3, rest_bytes_max=0))
         lines += (f"{name}: {line}" for line in told(outcome))
     report.write_text("\n".join(lines), encoding="utf-8")
 

@@ -65,7 +65,7 @@ def test_models_by_key_equal_plain_loops_with_two_live_models_and_restarts() -> 
     history = History(pipeline())
     history.add(*rows)
     steps: list[Any] = [30, "save", 17, "crash", 1, 1, 40, "save", "crash", 5, "save", 60, "crash"]
-    outcome = history.fold(steps, memory=Memory(live_max=2, changes_max=5))
+    outcome = history.fold(steps, memory=Memory(live_max=2, rest_bytes_max=0, changes_max=5))
     said = [(row["probability"], row["learned"]) for row in values(outcome, "predictions")]
     assert said == plain_loops(rows)
     assert outcome == history.fold()

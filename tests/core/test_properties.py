@@ -248,7 +248,10 @@ def test_one_model_per_key_does_not_show_when_models_were_put_away(
     seed: int, steps: list[Step]
 ) -> None:
     history = written(side_by_side("key"), long_history(seed, [True, False]))
-    same(history.fold(), history.fold(steps, memory=Memory(live_max=1, changes_max=3)))
+    same(
+        history.fold(),
+        history.fold(steps, memory=Memory(live_max=1, rest_bytes_max=0, changes_max=3)),
+    )
 
 
 # --- arbitrary and mutated bytes ----------------------------------------------------------------

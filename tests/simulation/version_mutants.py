@@ -259,7 +259,8 @@ def a_file_that_does_not_fit_is_begun_from(patch: Patch) -> None:
 @mutant
 def models_of_a_file_are_not_saved_until_they_are_called(patch: Patch) -> None:
     def take(self: Any, entries: Any) -> None:
-        self._at_rest.update({entry.key: (entry.learned, entry.image) for entry in entries})
+        for entry in entries:
+            self._at_rest.put(*entry)
 
     patch.setattr(Models, "take", take)
 

@@ -28,6 +28,7 @@ from stream_app.hosts.work import Work
 from stream_app.outputs import Evaluation
 from stream_app.records import Place
 from stream_app.storage.kept_directory import KeptDirectory
+from stream_app.storage.private_files import is_there
 from stream_app.storage.rocksdb_store import RocksdbStore
 from stream_app.web.figures import WorkFigures
 
@@ -223,7 +224,7 @@ def _open_host(
 def _refuse_lost_log(log: Log, manifest: Manifest, partition: int, state: StateDirectory) -> None:
     """Refuse to begin a log where state of another one lies: that one was removed or replaced."""
     name = manifest.pipeline
-    if state.partition(manifest.log_id, name, partition).exists():
+    if is_there(state.partition(manifest.log_id, name, partition)):
         return
     others = [log_id for log_id in state.logs_of(name) if log_id != manifest.log_id]
     if others and log.ledger_get(Topics(name).ledger, partition, "commit") is None:

@@ -27,6 +27,7 @@ from stream_app.hosts.state_directory import StateDirectory
 from stream_app.learning import tasks
 from stream_app.learning.pickles import ModelPickles
 from stream_app.near_names import no_version
+from stream_app.storage.private_files import is_there
 from stream_app.storage.rocksdb_store import RocksdbStore
 
 
@@ -107,7 +108,7 @@ def _live_model(
         number = place.partition(partition)
         version = version or champion(log, manifest, number)
         path = directory.partition(log.log_id, name, number)
-        if not path.exists():
+        if not is_there(path):
             raise _no_checkpoint(f"{name}/{number}", path)
         store = RocksdbStore.open(path, read_only=True)
         try:

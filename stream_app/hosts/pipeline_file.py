@@ -11,7 +11,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 
 from stream_app.core.pipeline import Pipeline
-from stream_app.errors import StreamAppError, UsageError
+from stream_app.errors import StreamAppError, SurroundingsError, UsageError
 from stream_app.hosts.collector import collector_at_rest
 from stream_app.near_names import near_name
 
@@ -115,12 +115,17 @@ def _broken(error: BaseException, spec: str) -> BaseException:
     if isinstance(error, StreamAppError) or not isinstance(error, Exception):
         return error
     where = ""
+    file = spec.partition(":")[0]
+    if isinstance(error, OSError) and error.filename == str(Path(file).resolve()):
+        return SurroundingsError(
+            f"{file} cannot be read: {error.strerror}.", attempt=f"look at it: ls -l {file}"
+        )
     if not isinstance(error, SyntaxError):  # which names its own place
         last = traceback.extract_tb(error.__traceback__)[-1]
         where = f" ({Path(last.filename).name}, line {last.lineno})"
     return UsageError(
         f"{spec} cannot be imported: {type(error).__name__}: {error}{where}",
-        attempt=f"python {spec.partition(':')[0]} to see the whole error",
+        attempt=f"python {file} to see the whole error",
     )
 
 

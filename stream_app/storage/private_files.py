@@ -44,6 +44,12 @@ def named_os_errors(path: Path) -> Iterator[None]:
         raise unavailable(error, path) from error
 
 
+def is_there(path: Path) -> bool:
+    """Tell whether there is anything at `path`; `StateUnavailable` where this user may not look."""
+    with named_os_errors(path):
+        return path.exists()
+
+
 def make_private_directory(path: Path) -> None:
     """Make `path` and what is missing above it, each 0700 whatever the umask.
 

@@ -144,3 +144,18 @@ def test_a_topic_without_records_is_said_to_have_none(empty: Path, terminal: Ter
     assert terminal.run(empty, "produce", "shop.py").code == 0
     ended = terminal.run(empty, "consume", "shop.predictions")
     assert (ended.code, ended.out, ended.err) == (0, "", "shop.predictions has no records.\n")
+
+
+def test_a_state_directory_that_nobody_may_look_at_is_a_matter_of_surroundings(
+    shop: Path, terminal: Terminal
+) -> None:
+    """As one without rights is: this one has a name that the file system refuses, to root too."""
+    nowhere = "s" * 300
+    seen = terminal.run(shop, "status", "shop", "--state", nowhere)
+    assert seen.code == 0, seen
+    assert "not readable" in seen.out
+    assert "File name too long" in seen.out
+    for command in ("checkpoints shop", "export shop.py v1 x", "keys shop"):
+        ended = terminal.run(shop, *command.split(), "--state", nowhere)
+        assert_error(ended, 4, "File name too long")
+    assert terminal.run(shop, "explain", "shop.py", "o1", "--state", nowhere).code == 0

@@ -241,8 +241,7 @@ def _send(
 ) -> None:
     from stream_app.hosts.line_source import read_lines
 
-    total = os.fstat(descriptor).st_size or None
-    with progress_bar(f"producing {name}", total, of_bytes=True) as advance:
+    with _progress(descriptor, name) as advance:
         lines = read_lines(descriptor, name, idle=lambda: _flush(producer), moved=_sum(advance))
         try:
             for draft in drafts_of(lines):
@@ -253,6 +252,17 @@ def _send(
             _flush(producer)  # what came before the line at fault is good
             raise
         _flush(producer)
+
+
+@contextmanager
+def _progress(descriptor: int, name: str) -> Iterator[Callable[[int], None]]:
+    if os.isatty(descriptor):
+        say("Reading what you type, a line for each event; Ctrl-D ends it. A FILE is named last.")
+        yield lambda _done: None  # a bar would write over it
+        return
+    total = os.fstat(descriptor).st_size or None
+    with progress_bar(f"producing {name}", total, of_bytes=True) as advance:
+        yield advance
 
 
 def _say_mistyped(names: list[tuple[str, str]], line: int) -> None:

@@ -142,10 +142,13 @@ def real(directory: Path, *arguments: str, **environment: str) -> Ended:
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
-def on_a_terminal(directory: Path, columns: int, *arguments: str, **environment: str) -> Ended:
+def on_a_terminal(
+    directory: Path, columns: int, *arguments: str, typed: str = "", **environment: str
+) -> Ended:
     """Run the installed program with a terminal for both of its outputs; `out` is what came.
 
-    That is every byte, what was erased meanwhile too; `shown` tells what stays.
+    That is every byte, what was erased meanwhile too; `shown` tells what stays. What is `typed`
+    comes from the same terminal.
     """
     parent, child = pty.openpty()
     fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
@@ -155,11 +158,12 @@ def on_a_terminal(directory: Path, columns: int, *arguments: str, **environment:
         [PROGRAM, *arguments],
         cwd=directory,
         env={**clean, "TERM": "xterm", **environment},
-        stdin=subprocess.DEVNULL,
+        stdin=child if typed else subprocess.DEVNULL,
         stdout=child,
         stderr=child,
     ) as process:
         os.close(child)
+        os.write(parent, typed.encode())
         came = b""
         while chunk := _read(parent):
             came += chunk

@@ -159,3 +159,11 @@ def test_a_state_directory_that_nobody_may_look_at_is_a_matter_of_surroundings(
         ended = terminal.run(shop, *command.split(), "--state", nowhere)
         assert_error(ended, 4, "File name too long")
     assert terminal.run(shop, "explain", "shop.py", "o1", "--state", nowhere).code == 0
+
+
+def test_who_types_events_is_told_so_and_how_to_end(shop: Path) -> None:
+    typed = json_lines(observation(1000)) + "\x04"
+    ended = on_a_terminal(shop, 80, "produce", "shop.py", typed=typed)
+    assert ended.code == 0, ended
+    assert "Reading what you type, a line for each event; Ctrl-D ends it." in ended.out
+    assert "1 event acknowledged in shop.events" in ended.out

@@ -6,16 +6,16 @@ import os
 import sys
 from typing import Any
 
+import click
+
+from stream_app.cli.wrapping import terminal_width, wrapped
+
 _ERASE = "\x1b[K"
 _doing = False
 
 
 def say(text: str, label: str = "", **style: Any) -> None:
     """Write a sentence, behind a label that has click's style."""
-    import click
-
-    from stream_app.cli.wrapping import terminal_width, wrapped
-
     done()
     label = f"{label} " if label else ""
     first, *rest = wrapped(text, terminal_width(sys.stderr), first=len(label), indent="  ")
@@ -28,8 +28,6 @@ def doing(what: str) -> None:
     global _doing  # noqa: PLW0603 - there is one terminal
     if sys.stderr is None or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         return
-    from stream_app.cli.wrapping import terminal_width
-
     _doing = True
     room = (terminal_width(sys.stderr) or 80) - len(" ...") - 1
     # Back to the line's beginning, so that whatever comes next, a user's own print too, covers it.

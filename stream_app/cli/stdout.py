@@ -7,8 +7,10 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from stream_app.cli import wrapping
 from stream_app.cli.stderr import done
 from stream_app.cli.table import folded_lines
+from stream_app.cli.wrapping import wrapped
 from stream_app.errors import SurroundingsError
 
 
@@ -50,8 +52,6 @@ def styled(text: str, **style: Any) -> str:
 
 def terminal_width() -> int | None:
     """Return how many characters a line of standard output has; None where it is no terminal."""
-    from stream_app.cli import wrapping
-
     return wrapping.terminal_width(sys.stdout)
 
 
@@ -77,16 +77,12 @@ def fitted_table(
 
 def text_lines(text: str, *, indent: str = "", **style: Any) -> list[str]:
     """Return sentences in lines of whole words, as wide as the terminal, with click's style."""
-    from stream_app.cli.wrapping import wrapped
-
     lines = wrapped(f"{indent}{text}", terminal_width(), indent=indent or "  ")
     return [styled(line, **style) if style else line for line in lines]
 
 
 def labelled_lines(label: str, text: str, *, indent: str = "  ", **style: Any) -> list[str]:
     """Return sentences as `text_lines` does, behind a label that has click's style."""
-    from stream_app.cli.wrapping import wrapped
-
     first, *rest = wrapped(text, terminal_width(), first=len(label) + 1, indent=indent)
     return [f"{styled(label, **style)} {first}", *rest]
 

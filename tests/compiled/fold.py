@@ -20,9 +20,10 @@ from river import drift, linear_model, metrics, naive_bayes, preprocessing, tree
 from stream_app.codec.encode import encode_event
 from stream_app.codec.limits import Limits
 from stream_app.compiled import build_name
+from stream_app.core.drift_monitors import DriftMonitor
 from stream_app.core.log import Log
 from stream_app.core.memory import Memory
-from stream_app.core.pipeline import DriftMonitor, Labels, Pipeline, Version
+from stream_app.core.pipeline import Labels, Pipeline, Version
 from stream_app.core.topics import Topics
 from stream_app.events import Event, Label, LabelValue, Observation
 from stream_app.hosts.embedded import open_hosts, run_hosts

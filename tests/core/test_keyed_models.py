@@ -8,8 +8,9 @@ from typing import Any
 
 from river import drift, linear_model, preprocessing
 
+from stream_app.core.drift_monitors import DriftMonitor
 from stream_app.core.memory import Memory
-from stream_app.core.pipeline import DriftMonitor, Labels, Pipeline, Version
+from stream_app.core.pipeline import Labels, Pipeline, Version
 from stream_app.core.sampled_digest import is_sampled
 from stream_app.events import Label, Observation
 from stream_app.learning.tasks import Binary

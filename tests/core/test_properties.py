@@ -17,8 +17,9 @@ from river import drift, dummy, linear_model, preprocessing, stats, tree
 from stream_app.codec.decode import Gate
 from stream_app.codec.limits import Limits
 from stream_app.core import identities
+from stream_app.core.drift_monitors import DriftMonitor
 from stream_app.core.memory import Memory
-from stream_app.core.pipeline import DriftMonitor, Labels, Pipeline, Version
+from stream_app.core.pipeline import Labels, Pipeline, Version
 from stream_app.events import Control, Label, Observation, Refusal
 from stream_app.learning.tasks import Binary, Regression
 from stream_app.records import Record

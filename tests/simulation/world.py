@@ -16,8 +16,9 @@ from stream_app.codec.encode import encode_event
 from stream_app.codec.limits import Limits
 from stream_app.codec.signatures import public_key
 from stream_app.core.commit import Manifest
+from stream_app.core.drift_monitors import DriftMonitor
 from stream_app.core.memory import Memory
-from stream_app.core.pipeline import DriftMonitor, Labels, Pipeline, Version
+from stream_app.core.pipeline import Labels, Pipeline, Version
 from stream_app.core.rehearsal import any_time
 from stream_app.core.topics import Topics
 from stream_app.events import Control, Label, Observation

@@ -78,7 +78,7 @@ def not_begun(version: str) -> str:
     """Return what a person has to know of a version that waits for its file."""
     return (
         f"version {version} predicts nothing until it comes to the record that imports its file; "
-        f"if there is none yet: stream-app import FILE {version} MODEL"
+        f"if there is none yet, or it was refused: stream-app import FILE {version} MODEL"
     )
 
 

@@ -32,7 +32,8 @@ from stream_app.events import Control, Label, Observation
 from stream_app.hosts.blob_topic import PIECE_BYTES, BlobTopic
 from stream_app.hosts.controls import Signer
 from stream_app.hosts.driver import _TEST_KEY
-from stream_app.hosts.importing import import_file, import_places, require_imported_as
+from stream_app.hosts.import_orders import import_orders, require_imported_as
+from stream_app.hosts.importing import import_file
 from stream_app.hosts.model_files import write_model_file
 from stream_app.hosts.partition_host import PartitionHost
 from stream_app.hosts.registration import register
@@ -465,7 +466,7 @@ def test_a_model_for_each_key_goes_to_the_partition_of_its_key(
             return Signer(KEY_NAME, PRIVATE)
 
         done = import_file(log, declared, manifest, state, signer, "tuned", path)
-        assert done.places == import_places(log, manifest, "tuned") == {0: 0, 1: 0}
+        assert done.places == import_orders(log, manifest, "tuned").places == {0: 0, 1: 0}
         held = []
         for partition in (0, 1):
             host = PartitionHost(
@@ -518,11 +519,12 @@ def test_a_backfill_refuses_a_file_that_was_imported_for_another_definition(
     other = pipeline(model=tree.HoeffdingTreeClassifier())
     with Driver(pipeline()) as driver:
         manifest = driver._manifest
-        require_imported_as(driver.log, other, manifest, "tuned")
+        require_imported_as(other, import_orders(driver.log, manifest, "tuned"))
         driver.import_file("tuned", packed)
-        require_imported_as(driver.log, pipeline(), manifest, "tuned")
+        orders = import_orders(driver.log, manifest, "tuned")
+        require_imported_as(pipeline(), orders)
         with pytest.raises(DefinitionDiffers, match="that it begins from was imported for"):
-            require_imported_as(driver.log, other, manifest, "tuned")
+            require_imported_as(other, orders)
 
 
 def test_an_order_whose_key_was_revoked_just_before_is_given_again_by_the_key_of_now(

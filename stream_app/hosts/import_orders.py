@@ -185,6 +185,18 @@ def require_imported_as(pipeline: Pipeline, orders: ImportOrders) -> None:
         )
 
 
+def require_imported_as_declared(log: Log, pipeline: Pipeline, manifest: Manifest) -> None:
+    """Raise as `require_imported_as` does, for a pipeline in which nothing was processed yet.
+
+    Its first commit lists every definition, and with another one the version would fail at the
+    order.
+    """
+    nothing = [None] * manifest.partitions
+    for name, version in pipeline.versions.items():
+        if version.start == "file":
+            require_imported_as(pipeline, import_orders(log, manifest, name, nothing))
+
+
 def require_imported(pipeline: str, orders: ImportOrders) -> None:
     """Raise `UsageError` unless every partition has, or is still to read, an order to begin."""
     version, topic = orders.version, Topics(pipeline).events

@@ -23,6 +23,7 @@ from stream_app.errors import LogBusy, UsageError
 from stream_app.events import Observation
 from stream_app.hosts.backfills import parts
 from stream_app.hosts.controls import Signer, new_control, to_every_partition
+from stream_app.hosts.explaining import Explanation, explain
 from stream_app.hosts.import_orders import import_orders
 from stream_app.hosts.importing import Imported, import_file
 from stream_app.hosts.partition_host import PartitionHost
@@ -98,11 +99,21 @@ class World(NamedTuple):
             versions=versions or None,
         )
 
-    def observe(self) -> None:
-        """Append an observation to each partition."""
-        event = encode_event(Observation("o", time.time_ns() // 1_000_000, {"a": 1.0}, "x"))
-        rows = [msgspec.structs.replace(event, partition=p) for p in range(PARTITIONS)]
-        self.log.append("p.events", rows)
+    def observe(self, name: str = "o") -> list[tuple[int, int]]:
+        """Append an observation to each partition, such as o-1 to partition 1; returns places."""
+        rows = []
+        for partition in range(PARTITIONS):
+            observation = Observation(
+                f"{name}-{partition}", time.time_ns() // 1_000_000, {"a": 1.0}, "x"
+            )
+            rows.append(msgspec.structs.replace(encode_event(observation), partition=partition))
+        return self.log.append("p.events", rows)
+
+    def explained(self, which: str, version: str) -> Explanation:
+        """Explain a prediction."""
+        found = explain(self.log, pipeline, self.manifest, self.state, which, version=version)
+        assert isinstance(found, Explanation)
+        return found
 
     def refusals(self, places: dict[int, int]) -> list[str]:
         """Return why records were refused, in the order of their partitions."""
@@ -240,3 +251,29 @@ def test_a_backfill_begins_its_outputs_behind_the_order_that_acted(world: World)
     world.live("v1")
     begins = {p.partition: p.begin for p in parts(world.log, pipeline, world.manifest, "tuned")}
     assert begins == {partition: at + 1 for partition, at in acted.places.items()}
+
+
+def test_predictions_of_another_partition_are_explained_by_position_and_id(world: World) -> None:
+    world.observe()  # so that an offset means other records in the two partitions
+    before = dict(world.observe("before"))[1]
+    rotated(world, 0)
+    world.imports(world.one)
+    after = dict(world.observe("after"))[1]
+    world.live()
+    for version, learned in (("v1", 0), ("tuned", 5)):
+        for which in (
+            f"1@{after}",
+            f"p.events/1@{after}",
+            "after-1",
+            f"p/{version}/1@{after}/prediction",
+        ):
+            found = world.explained(which, version)
+            assert (found.position, found.observation_id) == (f"p.events/1@{after}", "after-1")
+            assert (found.recomputed.learned, found.same) == (learned, "equal")
+    waited = world.explained(f"1@{before}", "tuned")
+    assert (waited.observation_id, waited.recomputed.null_reason) == ("before-1", "untrained")
+    assert "predicts nothing until" in waited.notes[0]
+    refused = world.explained("after-0", "tuned")
+    assert (refused.recomputed.null_reason, refused.same) == ("untrained", "equal")
+    with pytest.raises(UsageError, match="p has no partition 2"):
+        world.explained("2@0", "tuned")

@@ -554,6 +554,32 @@ def test_an_order_whose_key_was_revoked_just_before_is_given_again_by_the_key_of
         assert driver.log.bounds("p.events", 0) == end
 
 
+def test_which_order_a_partition_has_obeyed_is_known_after_a_crash_and_whoever_runs_it(
+    packed: Path,
+) -> None:
+    file = {"sha256": "0" * 64, "size": 1, "offset": 0}
+    with Driver(pipeline()) as driver:
+        driver._order("import", 1, version="gone", file=file)
+        driver.send(*examples(2))
+        driver.import_file("tuned", packed)
+        driver.checkpoint()
+        driver.crash()
+        driver._order("import", 1, version="gone", file=file)
+        driver.send(*examples(2, seed=2))
+        assert driver._host.commit is not None
+        assert driver._host.commit.imports == {"gone": 0, "tuned": 3}
+
+
+def test_a_version_that_began_from_an_order_without_a_note_is_not_ordered_to_begin(
+    packed: Path,
+) -> None:
+    with Driver(pipeline()) as driver:
+        order = msgspec.to_builtins(BlobTopic(driver.log, "p").append(packed.read_bytes()))
+        driver._order("import", 1, version="tuned", file=order)
+        with pytest.raises(UsageError, match="tuned of p begins from another file, and a version"):
+            driver.import_file("tuned", packed)
+
+
 def test_a_piece_of_a_file_that_somebody_adds_later_changes_nothing(packed: Path) -> None:
     with closing(MemoryLog(log_id="one")) as log:
         blobs = BlobTopic(log, "p")

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from stream_app.codec.limits import Limits
     from stream_app.codec.mapping import RecordPart
+    from stream_app.core.drift_monitors import DriftMonitor
     from stream_app.core.intake import Intake
     from stream_app.core.keeping import Keep
-    from stream_app.core.pipeline import DriftMonitor, Labels, Pipeline, Version
+    from stream_app.core.pipeline import Labels, Pipeline, Version
     from stream_app.core.promote_when import PromoteWhen
     from stream_app.events import Label, Observation
     from stream_app.hosts.client import open_log
@@ -43,7 +44,7 @@ __all__ = [
 
 _HOMES = {
     "Binary": "learning.tasks",
-    "DriftMonitor": "core.pipeline",
+    "DriftMonitor": "core.drift_monitors",
     "Intake": "core.intake",
     "Keep": "core.keeping",
     "Label": "events",

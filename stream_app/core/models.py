@@ -13,7 +13,9 @@ from typing import Final
 import msgspec
 
 from stream_app.codec.blobs import BlobSeal
+from stream_app.core.memory import Memory
 from stream_app.core.model_file import Entry
+from stream_app.core.resting_models import RestingModels
 from stream_app.core.store import StateReader, pages
 from stream_app.learning.pickles import ModelPickles
 from stream_app.learning.tasks import Task
@@ -38,7 +40,7 @@ class Models:
     resets all models. At `live_max` the least recently used model is put into bytes; they stay
     in memory until the next checkpoint, because only a checkpoint writes. What a checkpoint has
     put into bytes stays as bytes until it is called again: of many keys most are not, before
-    others have taken their places.
+    others have taken their places. Bytes are small, so more of them are kept than live models.
     """
 
     def __init__(
@@ -51,7 +53,7 @@ class Models:
         task: Task,
         prototype: bytes,
         pickles: ModelPickles,
-        live_max: int,
+        memory: Memory,
         copies: bool = False,
     ) -> None:
         self._reader = reader
@@ -61,14 +63,14 @@ class Models:
         self._task = task
         self._prototype = prototype
         self._pickles = pickles
-        self._live_max = live_max
+        self._live_max = memory.live_max
         self._copies = copies
         self.generation = 0
         self._live: dict[str, UndoableModel] = {}
         self._changed: set[str] = set()
         self._called: set[str] = set()  # since the last `trim`; not all of them in `_changed` yet
         self._evicted: dict[str, tuple[int, bytes]] = {}
-        self._at_rest: dict[str, tuple[int, bytes]] = {}  # not changed since the last image
+        self._at_rest = RestingModels(memory.rest_bytes_max)  # not changed since the last image
         self._unsaved: dict[bytes, bytes | None] = {}
 
     def get(self, key: str) -> UndoableModel:
@@ -97,8 +99,9 @@ class Models:
         if key in self._evicted:
             self._changed.add(key)
             return self._evicted.pop(key)
-        if key in self._at_rest:
-            return self._at_rest.pop(key)
+        resting = self._at_rest.take(key)
+        if resting is not None:
+            return resting
         name = _PREFIX + key.encode()
         blob = self._unsaved.get(name) or self._reader.get(self._family, name)
         if blob is not None:
@@ -129,12 +132,10 @@ class Models:
                     model.image()
         self._note_called()
         self._called.clear()
-        excess = len(self._live) + len(self._at_rest) - self._live_max
+        # Every model at rest was used before any that has been made live since.
+        self._at_rest.trim(max(0, self._live_max - len(self._live)))
+        excess = len(self._live) - self._live_max
         if excess > 0:
-            # Every model at rest was used before any that has been made live since.
-            for key in list(islice(self._at_rest, excess)):
-                del self._at_rest[key]
-                excess -= 1
             for key in list(islice(self._live, excess)):
                 self._evict(key)
 
@@ -183,10 +184,12 @@ class Models:
                 changed[_PREFIX + key.encode()] = self._blob(key, model.learned, image)
             if len(image) <= RELOAD_BYTES_MAX:
                 # To be used again it is made anew from its bytes, as `UndoableModel.image` would.
-                self._at_rest[key] = (model.learned, image)
+                self._at_rest.put(key, model.learned, image)
                 del self._live[key]
         for key, (learned, image) in self._evicted.items():
             changed[_PREFIX + key.encode()] = self._blob(key, learned, image)
+            if len(image) <= RELOAD_BYTES_MAX:
+                self._at_rest.put(key, learned, image)
         self._called.clear()
         self._changed.clear()
         self._evicted.clear()

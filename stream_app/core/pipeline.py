@@ -6,13 +6,20 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Literal
 
-import msgspec
-
 from stream_app.codec.limits import Limits
+from stream_app.core.drift_monitors import DriftMonitor, prepared_monitors
 from stream_app.core.evaluate import evaluate
 from stream_app.core.feature_types import feature_types
 from stream_app.core.intake import Intake, sources_of
 from stream_app.core.keeping import Keep
+from stream_app.core.parameters import (
+    checked_limits,
+    checked_name,
+    checked_task,
+    expect,
+    one_of,
+    positive,
+)
 from stream_app.core.promote_when import PromoteWhen, checked_gate
 from stream_app.core.settings import (
     AcceptanceSettings,
@@ -21,7 +28,6 @@ from stream_app.core.settings import (
     ReportingSettings,
     Settings,
 )
-from stream_app.core.topics import is_name
 from stream_app.core.version_plan import VersionPlan
 from stream_app.errors import DeclarationError, StateUntrusted
 from stream_app.learning.definition import Json, Prepared, build, definition_digest, prepare
@@ -69,28 +75,6 @@ class Version:
         self.features = None if features is None else tuple(features)
 
 
-class DriftMonitor:
-    """A River drift detector over "error" or "feature:<name>".
-
-    `action` "alert" puts out a drift alert; "reset" also lets the version's models start anew,
-    which makes the monitor a part of every version's definition. `name` tells two monitors of
-    one value apart.
-    """
-
-    def __init__(
-        self,
-        watches: str,
-        detector: Any,
-        *,
-        action: Literal["alert", "reset"] = "alert",
-        name: str | None = None,
-    ) -> None:
-        self.watches = watches
-        self.detector = detector
-        self.action = action
-        self.name = watches if name is None else name
-
-
 class Pipeline:
     """The declared path of an event: how it is checked, who learns from it, what is reported.
 
@@ -117,28 +101,27 @@ class Pipeline:
         promote_when: PromoteWhen | None = None,
         checkpoints: Keep | None = None,
     ) -> None:
-        self.name = _checked_name("name", name)
-        self.task = _checked_task(task)
+        self.name = checked_name("name", name)
+        self.task = checked_task(task)
         self.features = feature_types(features)
-        self.labels: Labels = _expect(
+        self.labels: Labels = expect(
             "labels",
             Labels() if labels is None else labels,
             Labels,
             "labels=Labels(wait=timedelta(days=2))",
         )
-        self.limits = _checked_limits(limits if limits is not None else Limits())
-        self.model_per = _one_of("model_per", model_per, ("pipeline", "partition", "key"))
-        self.seed: int = _expect("seed", seed, int, "seed=1")
-        self.evaluate_every = _positive("evaluate_every", evaluate_every)
-        self.digest_every = _positive("digest_every", digest_every)
+        self.limits = checked_limits(limits if limits is not None else Limits())
+        self.model_per = one_of("model_per", model_per, ("pipeline", "partition", "key"))
+        self.seed: int = expect("seed", seed, int, "seed=1")
+        self.evaluate_every = positive("evaluate_every", evaluate_every)
+        self.digest_every = positive("digest_every", digest_every)
         self.versions: dict[str, Version] = dict(
-            _expect("versions", versions, Mapping, 'versions={"v1": Version(model)}')
+            expect("versions", versions, Mapping, 'versions={"v1": Version(model)}')
         )
         self._prepared = self._prepare_versions()
         self.initial_champion = self._champion(initial_champion)
-        self._drift = self._prepare_drift(
-            list(_expect("drift", drift, Iterable, 'drift=[DriftMonitor("error", drift.ADWIN())]'))
-        )
+        monitors = expect("drift", drift, Iterable, 'drift=[DriftMonitor("error", drift.ADWIN())]')
+        self._drift = prepared_monitors(list(monitors), self.features, self.seed)
         self._metrics = self._prepare_metrics(metrics)
         names = list(self._metrics) or list(self.task.default_metrics())
         self.promote_when = checked_gate(promote_when, names)
@@ -147,7 +130,7 @@ class Pipeline:
             self.known.update(prepared.known)
         for _, prepared in self._drift:
             self.known.update(prepared.known)
-        self.checkpoints: Keep = _expect(
+        self.checkpoints: Keep = expect(
             "checkpoints",
             Keep() if checkpoints is None else checkpoints,
             Keep,
@@ -155,7 +138,7 @@ class Pipeline:
         )
         self._plans = [self._plan(version) for version in self.versions]
         self.sources = sources_of(
-            _expect("intake", intake, Iterable, 'intake=[Intake("topic", ...)]'),
+            expect("intake", intake, Iterable, 'intake=[Intake("topic", ...)]'),
             self.name,
             self.features,
         )
@@ -270,14 +253,14 @@ class Pipeline:
             )
         prepared = {}
         for name, version in self.versions.items():
-            path = f'versions["{_checked_name("versions", name)}"]'
+            path = f'versions["{checked_name("versions", name)}"]'
             if not isinstance(version, Version):
                 raise DeclarationError(
                     f"{path}: expected a Version, got {type(version).__name__}",
                     attempt=f'versions={{"{name}": Version(model)}}',
                 )
             prepared[name] = prepare(version.model, seed=self.seed, path=f"{path}.model")
-            _one_of(f"{path}.start", version.start, ("untrained", "file"))
+            one_of(f"{path}.start", version.start, ("untrained", "file"))
             self._check_model(path, version, prepared[name])
         return prepared
 
@@ -313,51 +296,6 @@ class Pipeline:
                 attempt=f"one of {', '.join(self.versions)}",
             )
         return declared
-
-    def _prepare_drift(self, drift: list[DriftMonitor]) -> list[tuple[DriftMonitor, Prepared]]:
-        rows = []
-        names = set()
-        for i, monitor in enumerate(drift):
-            path = f"drift[{i}]"
-            if not isinstance(monitor, DriftMonitor):
-                raise DeclarationError(
-                    f"{path}: expected a DriftMonitor, got {type(monitor).__name__}",
-                    attempt='drift=[DriftMonitor("error", drift.ADWIN())]',
-                )
-            self._check_watched(path, monitor)
-            _one_of(f"{path}.action", monitor.action, ("alert", "reset"))
-            if monitor.name in names:
-                raise DeclarationError(
-                    f"{path}: two monitors are named {monitor.name!r}",
-                    attempt=f'DriftMonitor("{monitor.watches}", ..., name="another")',
-                )
-            names.add(monitor.name)
-            prepared = prepare(monitor.detector, seed=self.seed, path=f"{path}.detector")
-            if not hasattr(prepared.prototype, "drift_detected"):
-                raise DeclarationError(
-                    f"{path}.detector: {type(monitor.detector).__name__} is no drift detector",
-                    attempt="a detector of river.drift, such as drift.ADWIN()",
-                )
-            rows.append((monitor, prepared))
-        return rows
-
-    def _check_watched(self, path: str, monitor: DriftMonitor) -> None:
-        watches = monitor.watches
-        if watches == "error":
-            return
-        feature = watches.removeprefix("feature:")
-        if feature == watches or not feature:
-            raise DeclarationError(
-                f"{path}: {watches!r} cannot be watched",
-                attempt='"error" or "feature:<name>"',
-            )
-        if self.features is not None:
-            kind = self.features.get(feature, "missing").removesuffix("?")
-            if kind not in ("float", "int"):
-                raise DeclarationError(
-                    f"{path}: feature {feature!r} is {kind}, and only numbers can be watched",
-                    attempt="the name of a declared float or int feature",
-                )
 
     def _prepare_metrics(self, declared: Any) -> dict[str, Prepared]:
         models = {name: prepared.prototype for name, prepared in self._prepared.items()}
@@ -406,56 +344,3 @@ class Pipeline:
             keyed=self.model_per == "key",
             from_file=version.start == "file",
         )
-
-
-def _checked_name(path: str, name: object) -> str:
-    if not isinstance(name, str) or not is_name(name):
-        raise DeclarationError(
-            f"{path}: {name!r} is no name",
-            attempt="lower-case letters, digits and dashes, such as `flights` or `v1`",
-        )
-    return name
-
-
-def _checked_task(task: object) -> Task:
-    if isinstance(task, Task):
-        return task
-    raise DeclarationError(
-        f"task: expected a task, got {task!r}",
-        attempt="task=Binary(), Multiclass() or Regression()",
-    )
-
-
-def _checked_limits(limits: object) -> Limits:
-    if not isinstance(limits, Limits):
-        raise DeclarationError(
-            f"limits: expected Limits, got {limits!r}", attempt="limits=Limits(ids_max=10_000)"
-        )
-    try:
-        return msgspec.convert(msgspec.to_builtins(limits), Limits)
-    except msgspec.ValidationError as error:
-        what, _, where = str(error).partition(" - at `$.")
-        raise DeclarationError(
-            f"limits.{where.rstrip('`')}: {what}",
-            attempt=f"a number of that kind; the default is Limits().{where.rstrip('`')}",
-        ) from None
-
-
-def _expect(path: str, value: Any, kind: Any, attempt: str) -> Any:
-    if isinstance(value, kind) and not isinstance(value, bool):
-        return value
-    raise DeclarationError(f"{path}: expected {kind.__name__}, got {value!r}", attempt=attempt)
-
-
-def _one_of(path: str, value: Any, allowed: tuple[str, ...]) -> Any:
-    if value not in allowed:
-        raise DeclarationError(
-            f"{path}: {value!r} is not possible", attempt=f"one of {', '.join(allowed)}"
-        )
-    return value
-
-
-def _positive(path: str, value: Any) -> int:
-    if type(value) is not int or value < 1:
-        raise DeclarationError(f"{path}: {value!r} is no count", attempt="an integer of 1 or more")
-    return value

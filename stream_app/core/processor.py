@@ -29,7 +29,7 @@ from stream_app.core.memory import Memory
 from stream_app.core.placement import Placement
 from stream_app.core.position import POSITION, Position
 from stream_app.core.reporting import Reporting
-from stream_app.core.seats import REASON_CHARS_MAX, Order, SeatChange, Seats, unordered
+from stream_app.core.seat_turns import SeatTurns
 from stream_app.core.settings import read_settings
 from stream_app.core.store import Image, StateReader
 from stream_app.core.version import VersionFold
@@ -77,10 +77,8 @@ class PartitionProcessor:
         )
         self._speaks = not start.backfill  # for acceptance, too
         self._emitter = Emitter(manifest.pipeline, partition, start.seat.champion)
-        self._seats = Seats(start.seat, start.seats, start.committed, start.position.orders)
-        self._take_turn(self.next_offset)
-        for order in self._seats.orders:
-            self._require_told(order)
+        self._turns = SeatTurns(manifest.pipeline, partition, start, self.authority)
+        self._seated()
         self.acceptance = Acceptance.load(self._settings.acceptance, self._settings_since, reader)
         context = f"{manifest.log_id}/{manifest.pipeline}/{partition}"
         self._reporting = Reporting(known, seal, context)
@@ -112,7 +110,8 @@ class PartitionProcessor:
         self._require_sound()
         try:
             if records and records[0].offset >= self._turn:  # there may be a hole before it
-                self._take_turn(records[0].offset)
+                self._turns.take(records[0].offset, self.next_offset)
+                self._seated()
             return self._batch(self._fold_records(records))
         except BaseException:
             self._poisoned = True
@@ -235,7 +234,7 @@ class PartitionProcessor:
                 self._emitter.drift_alert(record, event, fired, version.name)
         version.failures.clear()
         version.fired.clear()
-        if version.failed is not None and version.name == self._seats.seat.champion:
+        if version.failed is not None and version.name == self._turns.seat.champion:
             raise _ChampionFailed(version)
 
     def _champion_failed(self, failed: _ChampionFailed, record: Record) -> StreamAppError:
@@ -270,7 +269,8 @@ class PartitionProcessor:
         elif event.action == "key":
             self.authority.change(event)
         elif event.action == "promote":
-            self._promote(event, record)
+            self._turns.promote(event, record, self._unfit)
+            self._turn = self._turns.next_turn
         elif event.action == "import":
             self._begin(event, record)
         # By an accepted environment hosts go before anything is folded.
@@ -290,35 +290,9 @@ class PartitionProcessor:
             if header.keyed:
                 entries = [entry for entry in entries if self._placement.is_here(entry.key)]
             version.begin(order, header, entries)
-            if version.failed is not None and version.name == self._seats.seat.champion:
+            if version.failed is not None and version.name == self._turns.seat.champion:
                 raise _ChampionFailed(version)
         self._imports.setdefault(event.version or "", record.offset)
-
-    def _promote(self, event: IncomingControl, record: Record) -> None:
-        """Give the seat to a version, from the next record on.
-
-        Whether this record is refused depends on its bytes alone, so that every lineage makes the
-        same of it; that a version is not here, or has failed, is told by the seat's history.
-        """
-        name = event.version or ""  # `require_form` has looked at it
-        order = Order(record.offset + 1, name, event.id)
-        self._seats.orders.append(order)
-        if not self._speaks or record.offset < self._seats.decided:
-            self._require_told(order)
-            return
-        if name == self._seats.seat.champion:
-            return
-        change = SeatChange(
-            since=order.since,
-            champion=name,
-            control=event.id,
-            reason=(event.reason or "")[:REASON_CHARS_MAX],
-            by=(event.by or "")[:REASON_CHARS_MAX],
-            refused=self._unfit(name),
-            ts_ms=event.ts_ms,
-        )
-        self._seats.change(change)
-        self._turn = self._seats.turn
 
     def _unfit(self, name: str) -> str:
         """Say why a version cannot be champion here; empty when it can."""
@@ -327,27 +301,9 @@ class PartitionProcessor:
                 return "" if version.failed is None else f"it has failed: {version.failed}"[:200]
         return "this partition does not run it"
 
-    def _require_order(self, change: SeatChange) -> None:
-        """Raise `LogUntrusted` for a change of the seat that nobody has ordered."""
-        if change.sig:
-            here = change.since >= self.next_offset
-            ordered = self.authority.ordered(change, self._partition, here=here)
-        else:
-            ordered = self._seats.ordered(change)
-        if not ordered:
-            raise unordered(self._manifest.pipeline, self._partition, change)
-
-    def _require_told(self, order: Order) -> None:
-        """Raise `LogUntrusted` where the history of the seat leaves an order out."""
-        if self._speaks and not self._seats.tells(order):
-            raise unordered(self._manifest.pipeline, self._partition, order)
-
-    def _take_turn(self, next_offset: int) -> None:
-        """Let the seat change where it is due."""
-        for change in self._seats.reach(next_offset):
-            self._require_order(change)
-        self._turn = self._seats.turn
-        self._emitter.seat(self._seats.seat.champion)
+    def _seated(self) -> None:
+        self._turn = self._turns.next_turn
+        self._emitter.seat(self._turns.seat.champion)
 
     def _change_settings(self, event: IncomingControl, record: Record) -> None:
         try:
@@ -409,7 +365,8 @@ class PartitionProcessor:
         outputs = self._emitter.outputs
         self._emitter.outputs = []
         if self.next_offset >= self._turn:
-            self._take_turn(self.next_offset)
+            self._turns.take(self.next_offset, self.next_offset)
+            self._seated()
         return Batch(outputs, self._commit(), self._changes() > self._memory.changes_max, stop)
 
     def _commit(self) -> Commit:
@@ -419,7 +376,7 @@ class PartitionProcessor:
             chain=self.chain.hex(),
             semantics=SEMANTICS,
             environment=this_environment(),
-            seat=self._seats.seat,
+            seat=self._turns.seat,
             versions=dict(start.versions),
             left=dict(start.left),
             settings=self._settings.plain(),
@@ -432,7 +389,7 @@ class PartitionProcessor:
             failed={v.name: v.failed for v in self.versions if v.failed is not None},
             undeclared=dict(acceptance.undeclared.seen),
             keys=self.authority.changed or UNSET,
-            seats=self._seats.changes(),
+            seats=self._turns.changes(),
             left_definitions=dict(start.left_definitions),
             waiting_for_file=sorted(v.name for v in self.versions if v.waits_for_file) or UNSET,
             imports=dict(self._imports) or UNSET,
@@ -462,7 +419,7 @@ class PartitionProcessor:
             settings_since=self._settings_since,
             controls=sorted(self._controls),
             keys=self.authority.changed,
-            orders=list(self._seats.orders),
+            orders=list(self._turns.orders),
             imports=dict(self._imports),
         )
 

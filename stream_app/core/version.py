@@ -63,7 +63,7 @@ class VersionFold:
             task=plan.task,
             prototype=plan.prototype,
             pickles=plan.pickles,
-            live_max=memory.live_max,
+            memory=memory,
             copies=plan.copies,
         )
         self._digest = SampledDigest(self.models, plan.pickles.extra)

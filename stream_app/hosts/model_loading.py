@@ -11,6 +11,7 @@ from stream_app.codec.partitioning import partition_of
 from stream_app.core.commit import Manifest
 from stream_app.core.environment import this_environment
 from stream_app.core.log import Log
+from stream_app.core.memory import Memory
 from stream_app.core.models import Models
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.position import read_position
@@ -189,7 +190,7 @@ class _Place:
             seal=self._state.seal(),
             context=f"{log_id}/{name}/{partition}/{version}/".encode(),
             task=tasks.load(self._settings.task),
-            live_max=1,
+            memory=Memory(live_max=1, rest_bytes_max=0),
             prototype=plans[0].prototype if plans else b"",
             pickles=ModelPickles({} if pipeline is None else pipeline.known),
         )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+import math
 import struct
 import types
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
 from typing import Any
+
+import numpy as np
 
 from stream_app.learning.deep_calls import call_deeply
 from stream_app.learning.pickles import pickles_for
@@ -25,11 +28,12 @@ def structural_digest(
 ) -> bytes:
     """Return 32 bytes that depend on what `value` holds, taken apart as its pickle would be.
 
-    Numbers count by type and bits. Mappings count in their own order: River's sums run in it, so
-    another order is another state. Sets and attributes count sorted, since theirs is no state.
-    Shared parts count as if each had its own copy. Functions and classes count by name, generators
-    by their state, those of distributions without a seed not at all. Raises `DeclarationError` for
-    what cannot be pickled.
+    Numbers count by type and bits, but all NaN as one: which sign Python gives to a product of two
+    depends on how often the line has run, since an interpreter that knows the types swaps them.
+    Mappings count in their own order: River's sums run in it, so another order is another state.
+    Sets and attributes count sorted, since theirs is no state. Shared parts count as if each had
+    its own copy. Functions and classes count by name, generators by their state, those of
+    distributions without a seed not at all. Raises `DeclarationError` for what cannot be pickled.
     """
     reducers = pickles_for(extra).reducers
     encoded = call_deeply(lambda: _Walk(reducers).encode(value))
@@ -90,9 +94,17 @@ def _small(content: bytes) -> bytes:
     return b"#" + blake2b(content, digest_size=_DIGEST_BYTES).digest()
 
 
+_pack_float = struct.Struct("<cd").pack
+_NAN = _pack_float(b"f", math.nan)
+
+
+def _float(value: float) -> bytes:
+    return _NAN if math.isnan(value) else _pack_float(b"f", value)
+
+
 # How values without parts count. Where it can be, a leaf is a function of C's.
 _LEAVES: dict[type, Callable[[Any], bytes]] = {
-    float: functools.partial(struct.Struct("<cd").pack, b"f"),
+    float: _float,
     int: _integer,
     bool: {True: b"T", False: b"F"}.__getitem__,
     type(None): {None: b"N"}.__getitem__,
@@ -141,12 +153,13 @@ class _Walk:
             return b"^%d;" % (len(self._open) - level)
         self._open[key] = len(self._open)
         builtin = _BUILT_IN.get(type(value))
-        content = builtin(self, value) if builtin is not None else self._reduced(value)
+        content = builtin(self, value) if builtin is not None else self.reduced(value)
         del self._open[key]
         done = self._done[key] = _small(content)
         return done
 
-    def _reduced(self, value: Any) -> bytes:
+    def reduced(self, value: Any) -> bytes:
+        """Encode something as it is taken apart for its pickle."""
         if isinstance(value, type):
             return _named(value)
         parts = self._reducers[type(value)](value)
@@ -205,7 +218,23 @@ def _frozenset(walk: _Walk, value: frozenset[Any]) -> bytes:
     return b"z%d;" % len(value) + b"".join(sorted(map(walk.encode, value)))
 
 
+def _numpy(walk: _Walk, value: Any) -> bytes:
+    if np.isnan(value).any():
+        copied = np.array(value, order="K")
+        numbers = copied.ravel(order="K").view(copied.real.dtype)
+        numbers[np.isnan(numbers)] = np.nan
+        value = copied if isinstance(value, np.ndarray) else copied[()]
+    return walk.reduced(value)
+
+
+def _array(walk: _Walk, value: np.ndarray[Any, Any]) -> bytes:
+    return _numpy(walk, value) if value.dtype.kind in "fc" else walk.reduced(value)
+
+
 _BUILT_IN: dict[type, Callable[[_Walk, Any], bytes]] = {
+    np.ndarray: _array,
+    **dict.fromkeys((np.float16, np.float32, np.float64, np.longdouble), _numpy),
+    **dict.fromkeys((np.complex64, np.complex128, np.clongdouble), _numpy),
     dict: _mapping,
     list: _list,
     tuple: _tuple,

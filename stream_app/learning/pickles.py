@@ -13,6 +13,8 @@ from typing import Any
 from stream_app.errors import DeclarationError, StateUntrusted, StreamAppError
 from stream_app.learning.allowed_globals import INSTANCES, MADE, VALUES
 from stream_app.learning.deep_calls import call_deeply
+from stream_app.learning.layout_programs import compile_layout
+from stream_app.learning.layouts import Layouts
 from stream_app.learning.opcodes import check_opcodes
 from stream_app.learning.rebuilders import (
     REBUILDERS,
@@ -48,6 +50,7 @@ class ModelPickles:
         self._blanks: dict[type, dict[str, bool]] = {}
         for rebuilder, resolve in ((blank, self._blank), (made, self._made), (fill, self._fill)):
             self._globals[_name(rebuilder)] = Rebuilder(rebuilder.name, resolve)
+        self._layouts = Layouts(functools.partial(compile_layout, names=self))
 
     def dumps(self, value: object) -> bytes:
         """Return the bytes of which `loads` makes a value that behaves the same for ever.
@@ -74,6 +77,17 @@ class ModelPickles:
 
         Raises `StateUntrusted` for all other bytes, having called nothing that is not listed.
         """
+        layout = self._layouts.find(data)
+        if layout is not None:
+            try:
+                return layout.value(data)
+            except Exception:  # noqa: S110 - the long way raises it again, under its name
+                pass
+        value = self._loaded(data)
+        self._layouts.loaded(data)
+        return value
+
+    def _loaded(self, data: bytes) -> object:
         check_opcodes(data)
         unpickler = _Unpickler(data, self)
         try:
@@ -104,6 +118,10 @@ class ModelPickles:
             raise _untrusted(f"they name {qualname!r} of module {module!r}, which is not listed")
         return import_listed(name)
 
+    def maker_of(self, name: str) -> tuple[type, Any]:
+        """Return a listed class, and what makes empty instances of it."""
+        return self._listed(name, INSTANCES), self._blank(name)
+
     def _blank(self, name: str) -> Any:
         found = self._makers.get(name)
         if found is None:
@@ -127,7 +145,7 @@ class ModelPickles:
         for name, value in state.items():
             settable = known.get(name)
             if settable is None:
-                settable = _is_settable(kind, name)
+                settable = self.is_settable(kind, name)
                 if len(known) < _ATTRIBUTES_KEPT_MAX:
                     known[name] = settable
             if settable:
@@ -135,17 +153,20 @@ class ModelPickles:
             else:
                 thing.__dict__[name] = value  # what the class computes under this name stays
 
-    def _made(self, name: str) -> Any:
+    def is_settable(self, kind: type, name: str) -> bool:
+        """Tell whether an attribute is set as any other; False where its class computes it."""
+        if name.startswith("__"):
+            raise TypeError(f"{name} is not an attribute of a model")
+        return not hasattr(getattr(kind, name, None), "__set__")
+
+    def made_by(self, name: str) -> Any:
+        """Return a listed function or class that is called with what the bytes say."""
         if name not in MADE:
             raise _untrusted(f"they call {name}, which is not listed")
-        return Rebuilder(name, import_listed(name))
+        return import_listed(name)
 
-
-def _is_settable(kind: type, name: str) -> bool:
-    """Tell whether an attribute is set as any other; False where its class computes it."""
-    if name.startswith("__"):
-        raise TypeError(f"{name} is not an attribute of a model")
-    return not hasattr(getattr(kind, name, None), "__set__")
+    def _made(self, name: str) -> Any:
+        return Rebuilder(name, self.made_by(name))
 
 
 class _Unpickler(pickle.Unpickler):

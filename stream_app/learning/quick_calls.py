@@ -10,6 +10,7 @@ here to the letter is called as River calls it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from math import exp
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from river import base, compose, linear_model, optim, preprocessing
 from river.utils import VectorDict
 from river.utils.math import clamp, sigmoid
 
-from stream_app.learning.scaling import advance_pass, transform_pass
+from stream_app.learning.scaling import Scaler
 
 # A transformer may hand on whatever mapping it likes.
 Predict = Callable[[Any], Any]
@@ -37,11 +38,12 @@ def quick_calls(model: Any, predict: Callable[[Any], Any]) -> tuple[Predict, Lea
     if not own or not all(map(_is_plain, transformers)) or not _predicts(last):
         return predict, model.learn_one
     said, learned = _last_calls(last, predict.__name__)
-    transforms = tuple(_transform(step) for step in transformers)
-    advances = tuple(_advance(step) for step in transformers)
-    if len(transforms) == 1:
-        return _one_step(transforms[0], advances[0], said, learned)
-    return _many_steps(transforms, advances, said, learned)
+    steps = [_step_calls(step) for step in transformers]
+    if len(steps) == 1:
+        one = _OneStep(steps[0][0], steps[0][1], said, learned)
+        return one.predict, one.learn
+    many = _ManySteps(steps, said, learned)
+    return many.predict, many.learn
 
 
 def _is_plain(step: Any) -> bool:
@@ -54,36 +56,59 @@ def _is_plain(step: Any) -> bool:
 
 
 def _predicts(last: Any) -> bool:
-    estimator = isinstance(last, base.Classifier | base.Regressor) and last._supervised
-    return bool(estimator) and not isinstance(last, base.Transformer)
+    kind: Any = type(last)
+    return _is_estimator(kind) and bool(last._supervised)
 
 
-def _one_step(
-    transform: Transform, advance: Transform, said: Predict, learned: Learn
-) -> tuple[Predict, Learn]:
-    def predict(x: Any) -> Any:
-        return said(transform(x))
-
-    def learn(x: Any, y: Any) -> None:
-        learned(advance(x), y)
-
-    return predict, learn
+@cache
+def _is_estimator(kind: type) -> bool:
+    # Asked of the class, once: asking an instance costs as much as a prediction.
+    estimates = issubclass(kind, base.Classifier) or issubclass(kind, base.Regressor)
+    return estimates and not issubclass(kind, base.Transformer)
 
 
-def _many_steps(
-    transforms: Sequence[Transform], advances: Sequence[Transform], said: Predict, learned: Learn
-) -> tuple[Predict, Learn]:
-    def predict(x: Any) -> Any:
-        for transform in transforms:
+class _OneStep:
+    """A pipeline of one transformer and what learns."""
+
+    __slots__ = ("_advance", "_learned", "_said", "_transform")
+
+    def __init__(
+        self, transform: Transform, advance: Transform, said: Predict, learned: Learn
+    ) -> None:
+        self._transform = transform
+        self._advance = advance
+        self._said = said
+        self._learned = learned
+
+    def predict(self, x: Any) -> Any:
+        return self._said(self._transform(x))
+
+    def learn(self, x: Any, y: Any) -> None:
+        self._learned(self._advance(x), y)
+
+
+class _ManySteps:
+    """A pipeline of any number of transformers and what learns."""
+
+    __slots__ = ("_advances", "_learned", "_said", "_transforms")
+
+    def __init__(
+        self, steps: Sequence[tuple[Transform, Transform]], said: Predict, learned: Learn
+    ) -> None:
+        self._transforms = tuple(transform for transform, _ in steps)
+        self._advances = tuple(advance for _, advance in steps)
+        self._said = said
+        self._learned = learned
+
+    def predict(self, x: Any) -> Any:
+        for transform in self._transforms:
             x = transform(x)
-        return said(x)
+        return self._said(x)
 
-    def learn(x: Any, y: Any) -> None:
-        for advance in advances:
+    def learn(self, x: Any, y: Any) -> None:
+        for advance in self._advances:
             x = advance(x)
-        learned(x, y)
-
-    return predict, learn
+        self._learned(x, y)
 
 
 def _is_plain_scaler(step: Any) -> bool:
@@ -91,34 +116,29 @@ def _is_plain_scaler(step: Any) -> bool:
     return scaler and step.window_size is None and bool(step.with_std)
 
 
-def _transform(step: Any) -> Transform:
-    """Return the call that transforms features."""
-    if not _is_plain_scaler(step):
-        return step.transform_one  # type: ignore[no-any-return]
-    return transform_pass(step.means, step.vars)
-
-
-def _advance(step: Any) -> Transform:
-    """Return the call that lets a step learn from features and then transforms them."""
+def _step_calls(step: Any) -> tuple[Transform, Transform]:
+    """Return the call that transforms features, and the one that learns from them before."""
     if _is_plain_scaler(step):
-        return advance_pass(step.counts, step.means, step.vars)
+        scaler = Scaler(step.counts, step.means, step.vars)
+        return scaler.transform, scaler.advance
     learn_one, transform_one = step.learn_one, step.transform_one
 
     def advance(x: Any) -> Any:
         learn_one(x)
         return transform_one(x)
 
-    return advance
+    return transform_one, advance
 
 
 def _last_calls(last: Any, name: str) -> tuple[Predict, Learn]:
     """Return the calls of a pipeline's last step."""
     if _is_plain_linear(last):
         if type(last) is linear_model.LogisticRegression and type(last.loss) is optim.losses.Log:
-            said = _probabilities(last) if name == "predict_proba_one" else getattr(last, name)
-            return said, _learn_logistic(last)
+            logistic = _Logistic(last)
+            said = logistic.predict if name == "predict_proba_one" else getattr(last, name)
+            return said, logistic.learn
         if type(last) is linear_model.LinearRegression and type(last.loss) is optim.losses.Squared:
-            return last.predict_one, _learn_squared(last)
+            return last.predict_one, _Squared(last).learn
     learn_one = last.learn_one
 
     def learn(x: Any, y: Any) -> None:
@@ -140,55 +160,63 @@ def _is_plain_linear(last: Any) -> bool:
     )
 
 
-def _probabilities(last: linear_model.LogisticRegression) -> Predict:
-    def predict(x: Any) -> dict[bool, float]:
+class _Linear:
+    """A linear model, moved against a gradient as its optimizer and its clipping say."""
+
+    __slots__ = ("_clip", "_intercept_rate", "_last", "_optimizer", "_rate")
+
+    def __init__(self, last: Any) -> None:
+        self._last = last
+        self._optimizer = last.optimizer
+        self._clip = last.clip_gradient
+        self._rate = last.optimizer.lr.learning_rate
+        self._intercept_rate = last.intercept_lr.learning_rate
+
+    def _move(self, weights: Any, x: Any, gradient: Any) -> None:
+        slope, clip = float(gradient), self._clip
+        if not -clip <= slope <= clip:
+            slope = float(clamp(slope, -clip, clip))
+        self._last.intercept -= self._intercept_rate * slope
+        weights.isub_scaled(VectorDict.from_scaled(x, slope), self._rate)
+        self._optimizer.n_iterations += 1
+
+
+class _Logistic(_Linear):
+    """A logistic regression with its own loss."""
+
+    __slots__ = ("_down", "_loss", "_up")
+
+    def __init__(self, last: linear_model.LogisticRegression) -> None:
+        super().__init__(last)
+        self._loss = last.loss
+        self._up = last.loss.weight_pos * -1
+        self._down = last.loss.weight_neg * 1
+
+    def predict(self, x: Any) -> dict[bool, float]:
+        last = self._last
         logit = last._weights.dot(x) + last.intercept
         p = 1 / (1 + exp(-logit)) if -_FLAT <= logit <= _FLAT else sigmoid(logit)
         return {False: 1.0 - p, True: p}
 
-    return predict
-
-
-def _learn_logistic(last: linear_model.LogisticRegression) -> Learn:
-    loss, step = last.loss, _stepper(last)
-    up, down = loss.weight_pos * -1, loss.weight_neg * 1
-
-    def learn(x: Any, y: Any) -> None:
+    def learn(self, x: Any, y: Any) -> None:
+        last = self._last
         weights: Any = VectorDict(last._weights, last.initializer, x)
         raw = weights.dot(x) + last.intercept
         if y is True and -_STEEP <= raw <= _STEEP:
-            gradient = up / (exp(raw) + 1.0)
+            gradient = self._up / (exp(raw) + 1.0)
         elif y is False and -_STEEP <= raw <= _STEEP:
-            gradient = down / (exp(-raw) + 1.0)
+            gradient = self._down / (exp(-raw) + 1.0)
         else:
-            gradient = loss.gradient(y_true=y, y_pred=raw)
-        step(weights, x, gradient)
-
-    return learn
+            gradient = self._loss.gradient(y_true=y, y_pred=raw)
+        self._move(weights, x, gradient)
 
 
-def _learn_squared(last: linear_model.LinearRegression) -> Learn:
-    step = _stepper(last)
+class _Squared(_Linear):
+    """A linear regression with the squared loss."""
 
-    def learn(x: Any, y: Any) -> None:
+    __slots__ = ()
+
+    def learn(self, x: Any, y: Any) -> None:
+        last = self._last
         weights: Any = VectorDict(last._weights, last.initializer, x)
-        step(weights, x, 2 * (weights.dot(x) + last.intercept - y))
-
-    return learn
-
-
-def _stepper(last: Any) -> Callable[[Any, Any, Any], None]:
-    """Return what moves a linear model's intercept and weights against a gradient."""
-    optimizer, clip = last.optimizer, last.clip_gradient
-    rate, intercept_rate = optimizer.lr.learning_rate, last.intercept_lr.learning_rate
-    from_scaled = VectorDict.from_scaled
-
-    def step(weights: Any, x: Any, gradient: Any) -> None:
-        slope = float(gradient)
-        if not -clip <= slope <= clip:
-            slope = float(clamp(slope, -clip, clip))
-        last.intercept -= intercept_rate * slope
-        weights.isub_scaled(from_scaled(x, slope), rate)
-        optimizer.n_iterations += 1
-
-    return step
+        self._move(weights, x, 2 * (weights.dot(x) + last.intercept - y))

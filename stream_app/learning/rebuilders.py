@@ -29,16 +29,17 @@ EMPTY_MAX = 1 << 10
 class Rebuilder:
     """A function that bytes may call, and that they can neither change nor replace."""
 
-    __slots__ = ("_call", "name")
+    __slots__ = ("call", "name")
     name: str
+    call: Callable[..., object]
 
     def __init__(self, name: str, call: Callable[..., object]) -> None:
         object.__setattr__(self, "name", name)
-        object.__setattr__(self, "_call", call)
+        object.__setattr__(self, "call", call)
 
     def __call__(self, *args: object) -> object:
         """Call it, with whatever the bytes say: it looks at its arguments itself."""
-        return self._call(*args)  # type: ignore[attr-defined]
+        return self.call(*args)
 
     def __reduce__(self) -> str:
         return self.name

@@ -7,32 +7,35 @@ they are through River's arithmetic. Both make the same bits and the same entrie
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import pow as power
 from typing import Any, Final
 
 from stream_app.compiled import COMPILED
 
 Values = dict[Any, Any]
-Pass = Callable[[Any], Any]
 
 
-def plain_transform(means: Values, variances: Values) -> Pass:
-    """Return the call that transforms features."""
+class PlainScaler:
+    """The passes over a scaler's own figures. An object with slots: a key's model has few parts."""
 
-    def transform(x: Any) -> Any:
+    __slots__ = ("_counts", "_means", "_variances")
+
+    def __init__(self, counts: Values, means: Values, variances: Values) -> None:
+        self._counts = counts
+        self._means = means
+        self._variances = variances
+
+    def transform(self, x: Any) -> Any:
+        """Return the features, scaled."""
+        means, variances = self._means, self._variances
         return {
             name: (value - means[name]) / variance**0.5 if (variance := variances[name]) else 0.0
             for name, value in x.items()
         }
 
-    return transform
-
-
-def plain_advance(counts: Values, means: Values, variances: Values) -> Pass:
-    """Return the call that learns and transforms: a feature's figures depend on no other's."""
-
-    def advance(x: Any) -> Any:
+    def advance(self, x: Any) -> Any:
+        """Learn, and return the features, scaled: a feature's figures depend on no other's."""
+        counts, means, variances = self._counts, self._means, self._variances
         scaled = {}
         for name, value in x.items():
             count, mean, variance = counts[name] + 1, means[name], variances[name]
@@ -44,16 +47,23 @@ def plain_advance(counts: Values, means: Values, variances: Values) -> Pass:
             scaled[name] = after / variance**0.5 if variance else 0.0
         return scaled
 
-    return advance
 
+class FloatScaler:
+    """What `PlainScaler` is, made for a compiler."""
 
-def float_transform(means: Values, variances: Values) -> Pass:
-    """Return what `plain_transform` returns, made for a compiler."""
-    plain = plain_transform(means, variances)
+    __slots__ = ("_counts", "_means", "_plain", "_variances")
 
-    def transform(x: Any) -> Any:
+    def __init__(self, counts: Values, means: Values, variances: Values) -> None:
+        self._counts = counts
+        self._means = means
+        self._variances = variances
+        self._plain = PlainScaler(counts, means, variances)
+
+    def transform(self, x: Any) -> Any:
+        """Return the features, scaled."""
         if type(x) is not dict:
-            return plain(x)
+            return self._plain.transform(x)
+        means, variances = self._means, self._variances
         features: Values = x
         scaled: Values = {}
         for name, value in features.items():
@@ -66,23 +76,18 @@ def float_transform(means: Values, variances: Values) -> Pass:
             scaled[name] = (value - means[name]) / variance**0.5 if variance else 0.0
         return scaled
 
-    return transform
-
-
-def float_advance(counts: Values, means: Values, variances: Values) -> Pass:
-    """Return what `plain_advance` returns, made for a compiler."""
-    plain = plain_advance(counts, means, variances)
-
-    def advance(x: Any) -> Any:
+    def advance(self, x: Any) -> Any:
+        """Learn, and return the features, scaled: a feature's figures depend on no other's."""
         if type(x) is not dict:
-            return plain(x)
+            return self._plain.advance(x)
+        counts, means, variances = self._counts, self._means, self._variances
         features: Values = x
         scaled: Values = {}
         for name, value in features.items():
             count, mean, variance = counts[name], means[name], variances[name]
             exact = type(value) is float and type(mean) is float and type(variance) is float
             if not exact or type(count) is not int:
-                scaled.update(plain({name: value}))
+                scaled.update(self._plain.advance({name: value}))
                 continue
             one: float = value
             old_mean: float = mean
@@ -101,8 +106,5 @@ def float_advance(counts: Values, means: Values, variances: Values) -> Pass:
                 scaled[name] = after / new_variance**0.5 if new_variance else 0.0
         return scaled
 
-    return advance
 
-
-transform_pass: Final = float_transform if COMPILED else plain_transform
-advance_pass: Final = float_advance if COMPILED else plain_advance
+Scaler: Final = FloatScaler if COMPILED else PlainScaler

@@ -20,9 +20,10 @@ from river import drift, linear_model, metrics, naive_bayes, preprocessing, tree
 from stream_app.codec.encode import encode_event
 from stream_app.codec.limits import Limits
 from stream_app.compiled import build_name
+from stream_app.core.drift_monitors import DriftMonitor
 from stream_app.core.log import Log
 from stream_app.core.memory import Memory
-from stream_app.core.pipeline import DriftMonitor, Labels, Pipeline, Version
+from stream_app.core.pipeline import Labels, Pipeline, Version
 from stream_app.core.topics import Topics
 from stream_app.events import Event, Label, LabelValue, Observation
 from stream_app.hosts.embedded import open_hosts, run_hosts
@@ -151,7 +152,7 @@ def memory(report: Path) -> None:
     """Fold every history, with restarts."""
     lines = [build_name()]
     for name, history in histories():
-        outcome = history.fold(STEPS, memory=Memory(live_max=3))
+        outcome = history.fold(STEPS, memory=Memory(live_max=3, rest_bytes_max=0))
         lines += (f"{name}: {line}" for line in told(outcome))
     report.write_text("\n".join(lines), encoding="utf-8")
 

@@ -23,8 +23,9 @@ from river import (
 )
 
 from stream_app.codec.limits import Limits
+from stream_app.core.drift_monitors import DriftMonitor
 from stream_app.core.feature_types import feature_types
-from stream_app.core.pipeline import DriftMonitor, Labels, Pipeline, Version
+from stream_app.core.pipeline import Labels, Pipeline, Version
 from stream_app.errors import DeclarationError
 from stream_app.learning.tasks import Binary, Multiclass, Regression
 

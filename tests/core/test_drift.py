@@ -8,7 +8,8 @@ from typing import Any
 
 from river import drift, linear_model, preprocessing, tree
 
-from stream_app.core.pipeline import DriftMonitor, Labels, Pipeline, Version
+from stream_app.core.drift_monitors import DriftMonitor
+from stream_app.core.pipeline import Labels, Pipeline, Version
 from stream_app.events import Observation
 from stream_app.learning.monitors import NEWEST, Monitor
 from stream_app.learning.tasks import Binary

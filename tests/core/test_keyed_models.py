@@ -8,8 +8,9 @@ from typing import Any
 
 from river import drift, linear_model, preprocessing
 
+from stream_app.core.drift_monitors import DriftMonitor
 from stream_app.core.memory import Memory
-from stream_app.core.pipeline import DriftMonitor, Labels, Pipeline, Version
+from stream_app.core.pipeline import Labels, Pipeline, Version
 from stream_app.core.sampled_digest import is_sampled
 from stream_app.events import Label, Observation
 from stream_app.learning.tasks import Binary
@@ -65,7 +66,7 @@ def test_models_by_key_equal_plain_loops_with_two_live_models_and_restarts() -> 
     history = History(pipeline())
     history.add(*rows)
     steps: list[Any] = [30, "save", 17, "crash", 1, 1, 40, "save", "crash", 5, "save", 60, "crash"]
-    outcome = history.fold(steps, memory=Memory(live_max=2, changes_max=5))
+    outcome = history.fold(steps, memory=Memory(live_max=2, rest_bytes_max=0, changes_max=5))
     said = [(row["probability"], row["learned"]) for row in values(outcome, "predictions")]
     assert said == plain_loops(rows)
     assert outcome == history.fold()

@@ -187,7 +187,7 @@ def test_an_image_may_be_saved_while_the_next_batch_is_learned() -> None:
     for keyed in (False, True):
         declared = pipeline(model_per="key") if keyed else pipeline()
         store = MemoryStore()
-        fold = processor(declared, store, memory=Memory(live_max=1))
+        fold = processor(declared, store, memory=Memory(live_max=1, rest_bytes_max=0))
         commit = None
         for start in range(0, 60, 10):
             commit = fold.process(rows[start : start + 5]).commit

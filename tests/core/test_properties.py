@@ -17,8 +17,9 @@ from river import drift, dummy, linear_model, preprocessing, stats, tree
 from stream_app.codec.decode import Gate
 from stream_app.codec.limits import Limits
 from stream_app.core import identities
+from stream_app.core.drift_monitors import DriftMonitor
 from stream_app.core.memory import Memory
-from stream_app.core.pipeline import DriftMonitor, Labels, Pipeline, Version
+from stream_app.core.pipeline import Labels, Pipeline, Version
 from stream_app.events import Control, Label, Observation, Refusal
 from stream_app.learning.tasks import Binary, Regression
 from stream_app.records import Record
@@ -248,7 +249,10 @@ def test_one_model_per_key_does_not_show_when_models_were_put_away(
     seed: int, steps: list[Step]
 ) -> None:
     history = written(side_by_side("key"), long_history(seed, [True, False]))
-    same(history.fold(), history.fold(steps, memory=Memory(live_max=1, changes_max=3)))
+    same(
+        history.fold(),
+        history.fold(steps, memory=Memory(live_max=1, rest_bytes_max=0, changes_max=3)),
+    )
 
 
 # --- arbitrary and mutated bytes ----------------------------------------------------------------

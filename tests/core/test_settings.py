@@ -11,7 +11,8 @@ from river import drift, linear_model, metrics, naive_bayes
 
 from stream_app.codec.encode import encode_event
 from stream_app.codec.limits import Limits
-from stream_app.core.pipeline import DriftMonitor, Labels, Pipeline, Version
+from stream_app.core.drift_monitors import DriftMonitor
+from stream_app.core.pipeline import Labels, Pipeline, Version
 from stream_app.core.rehearsal import any_time
 from stream_app.core.settings import Settings, differences, read_settings
 from stream_app.core.topics import Topics

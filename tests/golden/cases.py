@@ -13,7 +13,8 @@ from typing import Any
 from river import drift, dummy, metrics, stats
 
 from stream_app.codec.limits import Limits
-from stream_app.core.pipeline import DriftMonitor, Labels, Pipeline, Version
+from stream_app.core.drift_monitors import DriftMonitor
+from stream_app.core.pipeline import Labels, Pipeline, Version
 from stream_app.events import Control, Label, Observation
 from stream_app.learning.tasks import Binary, Multiclass, Regression
 from tests.core.history import Entry, History

@@ -6,7 +6,8 @@ from datetime import timedelta
 
 from river import drift, linear_model, metrics, preprocessing, tree
 
-from stream_app.core.pipeline import DriftMonitor, Labels, Pipeline, Version
+from stream_app.core.drift_monitors import DriftMonitor
+from stream_app.core.pipeline import Labels, Pipeline, Version
 from stream_app.learning.tasks import Binary
 from tests.recovery.pipelines import FEATURES
 

@@ -285,7 +285,7 @@ def check(name: str, model: Any, task: str) -> int:
     history = history_of(pipeline, rows)
     undisturbed = history.fold(keys=KEYS)
     steps = disturbances(draw, len(history.entries))
-    disturbed = history.fold(steps, memory=Memory(live_max=1), keys=KEYS)
+    disturbed = history.fold(steps, memory=Memory(live_max=1, rest_bytes_max=0), keys=KEYS)
     if disturbed != undisturbed:
         raise Different(f"{name} ({task}): a restored and evicted model differs: {steps}")
     plain = Plain(prototype_of(pipeline), TASKS[task]).run(rows)
@@ -300,7 +300,7 @@ def _check_failing(name: str, model: Any, task: str, draw: random.Random, count:
     pipeline = pipeline_of(kind(model), task, {**NUMBERS, "zz_fault": str | None})
     history = history_of(pipeline, rows)
     steps = disturbances(draw, len(history.entries))
-    outcome = history.fold(steps, memory=Memory(live_max=1), keys=KEYS)
+    outcome = history.fold(steps, memory=Memory(live_max=1, rest_bytes_max=0), keys=KEYS)
     plain = Plain(prototype_of(pipeline), TASKS[task]).run(rows)
     _require_same(f"{name} ({task}), failing", outcome, plain, pipeline)
 

@@ -12,12 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_app.learning.scaling import (
-    float_advance,
-    float_transform,
-    plain_advance,
-    plain_transform,
-)
+from stream_app.learning.scaling import FloatScaler, PlainScaler
 
 FLOATS = [0.0, -0.0, 1.5, -3.0, 1e-310, 1e15, 1e308, -1e308, float("inf"), float("nan")]
 ODD = [*FLOATS, 1, 0, 10**400, True, "word", None, np.float64(2.5), Fraction(1, 3), 1j]
@@ -29,11 +24,12 @@ counts = st.sampled_from([0, 1, 7, -1, 2.0, np.int64(3)])
 def bits(value: Any) -> Any:
     if isinstance(value, dict):
         return [(name, bits(part)) for name, part in value.items()]
-    exact = struct.pack("<d", value) if isinstance(value, float) else repr(value)
-    return type(value), exact
+    # A NaN's sign depends on how often a line has run (see the digests, which do not count it).
+    bare = isinstance(value, float) and value == value
+    return type(value), struct.pack("<d", value) if bare else repr(value)
 
 
-class Scaler:
+class Figures:
     def __init__(self, state: dict[Any, tuple[Any, Any, Any]]) -> None:
         self.counts: Any = collections.Counter({name: each[0] for name, each in state.items()})
         self.means: Any = collections.defaultdict(float)
@@ -58,22 +54,20 @@ def outcome(call: Any, x: Any) -> Any:
     stream=st.lists(features, max_size=6),
 )
 def test_both_passes_do_the_same(state: dict[Any, Any], stream: list[dict[Any, Any]]) -> None:
-    plain, typed = Scaler(state), Scaler(state)
+    plain, typed = Figures(state), Figures(state)
     with np.errstate(all="ignore"):
         for x in stream:
-            say = plain_transform(plain.means, plain.vars)
-            said = float_transform(typed.means, typed.vars)
-            assert outcome(say, x) == outcome(said, x)
-            learn = plain_advance(plain.counts, plain.means, plain.vars)
-            learned = float_advance(typed.counts, typed.means, typed.vars)
-            assert outcome(learn, x) == outcome(learned, x)
+            a = PlainScaler(plain.counts, plain.means, plain.vars)
+            b = FloatScaler(typed.counts, typed.means, typed.vars)
+            assert outcome(a.transform, x) == outcome(b.transform, x)
+            assert outcome(a.advance, x) == outcome(b.advance, x)
             assert plain.told() == typed.told()
 
 
 @pytest.mark.parametrize("kind", [collections.OrderedDict, collections.ChainMap])
 def test_any_mapping_may_be_handed_on(kind: Any) -> None:
-    plain, typed = Scaler({}), Scaler({})
+    plain, typed = Figures({}), Figures({})
     x = kind({"a": 1.0, "b": 2})
-    wanted = plain_advance(plain.counts, plain.means, plain.vars)(x)
-    assert bits(float_advance(typed.counts, typed.means, typed.vars)(x)) == bits(wanted)
+    wanted = PlainScaler(plain.counts, plain.means, plain.vars).advance(x)
+    assert bits(FloatScaler(typed.counts, typed.means, typed.vars).advance(x)) == bits(wanted)
     assert plain.told() == typed.told()

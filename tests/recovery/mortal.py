@@ -28,7 +28,7 @@ from tests.recovery.pipelines import PIPELINES
 ROOT = Path(__file__).parents[2]
 BATCH = 40
 CHECKPOINT_EVERY = 3
-MEMORY = Memory(live_max=3, changes_max=120)
+MEMORY = Memory(live_max=3, rest_bytes_max=0, changes_max=120)
 
 
 class Life(msgspec.Struct, frozen=True):

@@ -7,7 +7,8 @@ from datetime import timedelta
 from river import base, drift, forest, linear_model, metrics, naive_bayes, preprocessing, tree
 
 from stream_app.codec.limits import Limits
-from stream_app.core.pipeline import DriftMonitor, Labels, Pipeline, Version
+from stream_app.core.drift_monitors import DriftMonitor
+from stream_app.core.pipeline import Labels, Pipeline, Version
 from stream_app.core.settings import ModelPer
 from stream_app.learning.tasks import Binary
 from tests.recovery.brittle import Brittle, Gusty

@@ -66,7 +66,7 @@ class Flooded:
             open_store=lambda: RocksdbStore.open(folder / "state"),
             seal=SEAL,
             pace=Pace(every_s=1e9),
-            memory=Memory(live_max=50),
+            memory=Memory(live_max=50, rest_bytes_max=30_000),
         )
 
     def take(self, feed: Feed, count: int) -> None:

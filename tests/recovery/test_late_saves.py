@@ -45,7 +45,7 @@ def _processor(pipeline: Pipeline, store: MemoryStore) -> PartitionProcessor:
         store,
         seal=SEAL,
         known=pipeline.known,
-        memory=Memory(live_max=2),
+        memory=Memory(live_max=2, rest_bytes_max=0),
     )
 
 

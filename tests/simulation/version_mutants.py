@@ -19,6 +19,7 @@ from stream_app.core.joining import listing, take_family, with_version
 from stream_app.core.models import Models
 from stream_app.core.position import POSITION, Position, read_position
 from stream_app.core.processor import PartitionProcessor, _ChampionFailed
+from stream_app.core.seat_turns import SeatTurns
 from stream_app.core.seats import Seat, Seats
 from stream_app.core.store import Image
 from stream_app.core.version import VersionFold
@@ -95,7 +96,7 @@ def the_history_of_the_seat_is_not_committed(patch: Patch) -> None:
 
 @mutant
 def nobody_needs_to_have_ordered_a_seat(patch: Patch) -> None:
-    patch.setattr(PartitionProcessor, "_require_order", nothing)
+    patch.setattr(SeatTurns, "_is_ordered", lambda *_: True)
 
 
 @mutant
@@ -226,7 +227,7 @@ def every_order_to_begin_begins_anew(patch: Patch) -> None:
                 order = file_ordered(event)
                 header, entries = opened(self._blobs.read(order), "it")
                 version.begin(order, header, entries)
-                if version.failed is not None and version.name == self._seats.seat.champion:
+                if version.failed is not None and version.name == self._turns.seat.champion:
                     raise _ChampionFailed(version)
 
     patch.setattr(PartitionProcessor, "_begin", begin)
@@ -259,7 +260,8 @@ def a_file_that_does_not_fit_is_begun_from(patch: Patch) -> None:
 @mutant
 def models_of_a_file_are_not_saved_until_they_are_called(patch: Patch) -> None:
     def take(self: Any, entries: Any) -> None:
-        self._at_rest.update({entry.key: (entry.learned, entry.image) for entry in entries})
+        for entry in entries:
+            self._at_rest.put(*entry)
 
     patch.setattr(Models, "take", take)
 

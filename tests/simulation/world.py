@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import msgspec
@@ -16,8 +16,9 @@ from stream_app.codec.encode import encode_event
 from stream_app.codec.limits import Limits
 from stream_app.codec.signatures import public_key
 from stream_app.core.commit import Manifest
+from stream_app.core.drift_monitors import DriftMonitor
 from stream_app.core.memory import Memory
-from stream_app.core.pipeline import DriftMonitor, Labels, Pipeline, Version
+from stream_app.core.pipeline import Labels, Pipeline, Version
 from stream_app.core.rehearsal import any_time
 from stream_app.core.topics import Topics
 from stream_app.events import Control, Label, Observation
@@ -42,6 +43,12 @@ UNSIGNED = ""  # who signs nothing
 EVENTS = Topics(NAME).events
 # State digests cover one key in 64; the first two are among them.
 KEYS = ["k116", "k148", "k3", "k4"]
+# From one model at a time, and none at rest, to all of them.
+MEMORIES: list[Callable[..., Memory]] = [
+    partial(Memory, live_max=1, rest_bytes_max=0),
+    partial(Memory, live_max=2, rest_bytes_max=600),
+    Memory,
+]
 Unsigned = Observation | Label | Control | Garbage | Settings
 Event = Observation | Label | Garbage | By
 
@@ -177,7 +184,7 @@ def world_of(seed: int, length: int = 150) -> World:
         by_key=draw.random() < 0.5,
         ids_max=draw.choice([5, 9, 60]),
         early_max=draw.choice([3, 30]),
-        memory=Memory(live_max=draw.choice([1, 2, 4096]), changes_max=draw.choice([3, 30, 10**5])),
+        memory=draw.choice(MEMORIES)(changes_max=draw.choice([3, 30, 10**5])),
     )
     manifest = _registered(MemoryLog(log_id=f"world-{seed}"), world.pipeline)
     # A stream of chance of their own: worlds without key controls are what they were before.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
-from river import base
+from river import base, compose
 from river.active.base import ActiveLearningClassifier
 
 from stream_app.errors import DeclarationError
@@ -22,6 +23,15 @@ class Classification(Task):
 
     def predictor(self, model: object) -> Predictor:
         """Use `predict_proba_one` where the model has it, else `predict_one`."""
+        kind: Any = type(_last_step(model))
+        gives = _probabilities_of(kind)
+        if gives is None:
+            self._require_classifier(model)
+            gives = has_probabilities(model)  # type: ignore[arg-type]
+        found: Any = model
+        return found.predict_proba_one if gives else found.predict_one  # type: ignore[no-any-return]
+
+    def _require_classifier(self, model: object) -> None:
         if not isinstance(model, base.Classifier):
             raise DeclarationError(
                 f"{type(model).__name__} is no classifier, which task {self.name} needs",
@@ -32,9 +42,6 @@ class Classification(Task):
                 f"{type(model).__name__} asks for labels, and says more than a prediction",
                 attempt="the classifier inside it: labels come with the log here",
             )
-        if has_probabilities(model):
-            return model.predict_proba_one  # type: ignore[return-value]
-        return model.predict_one  # type: ignore[return-value]
 
     def plain(self, said: Any) -> Said:
         """Return a class, or floats by class: some of River's say a Counter, users' anything."""
@@ -62,6 +69,24 @@ def _plain_class(said: Any) -> Any:
     if isinstance(item, str):
         return str(item)
     raise ValueError(f"the model said {str(said)[:64]!r}")
+
+
+def _last_step(model: object) -> object:
+    if type(model) is compose.Pipeline and model.steps:
+        return next(reversed(model.steps.values()))
+    return model
+
+
+@functools.cache
+def _probabilities_of(kind: type) -> bool | None:
+    """Tell whether River's classifiers of this kind give probabilities; None: look at each.
+
+    For models of many keys: River's own look at an instance costs as much as its prediction.
+    """
+    asks = issubclass(kind, base.Wrapper | ActiveLearningClassifier)
+    if asks or not issubclass(kind, base.Classifier) or not kind.__module__.startswith("river."):
+        return None
+    return kind.predict_proba_one is not base.Classifier.predict_proba_one
 
 
 def has_probabilities(model: base.Classifier) -> bool:

@@ -1,0 +1,95 @@
+"""Bytes that differ from bytes that were loaded before in their numbers alone: loaded without ado.
+
+A model for each of many keys is the same few objects over and over, with other numbers. The first
+bytes of a layout go through the whole machine of `pickles.py`; what comes often is then made by a
+function of its own, in a fifth of the time. Whatever is not equal in everything but the places of
+numbers is not of the layout.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+# Making the function takes as long as loading a hundred times, so it has to come often.
+SEEN_MIN: Final = 32
+BYTES_MAX: Final = 16 * 1024
+LAYOUTS_MAX: Final = 64
+LENGTHS_MAX: Final = 1024
+
+
+class Number(NamedTuple):
+    """Where in the bytes a number stands, as `struct` has it: "d" of 8 bytes, "B", "H" or "i"."""
+
+    position: int
+    kind: str
+
+
+class Layout:
+    """What bytes of one length have to be beside their numbers, and what makes a value of them."""
+
+    __slots__ = ("_expected", "_floats", "_integers", "_make", "_mask")
+
+    def __init__(
+        self, data: bytes, numbers: list[Number], make: Callable[[Any, Any], object]
+    ) -> None:
+        mask = bytearray(b"\xff" * len(data))
+        for position, kind in numbers:
+            width = struct.calcsize(f"={kind}")
+            mask[position : position + width] = bytes(width)
+        # Integers as long as the bytes: one comparison of everything, at the speed of memory.
+        self._mask = int.from_bytes(mask, "little")
+        self._expected = int.from_bytes(data, "little") & self._mask
+        self._floats = _columns(">", [number for number in numbers if number.kind == "d"])
+        self._integers = _columns("<", [number for number in numbers if number.kind != "d"])
+        self._make = make
+
+    def fits(self, data: bytes) -> bool:
+        """Tell whether bytes of this layout's length are of this layout."""
+        return int.from_bytes(data, "little") & self._mask == self._expected
+
+    def value(self, data: bytes) -> object:
+        """Return the value of bytes that fit."""
+        return self._make(self._floats(data), self._integers(data))
+
+
+def _columns(order: str, numbers: list[Number]) -> Callable[[bytes], tuple[Any, ...]]:
+    """Return what reads these numbers off bytes, whatever stands between them."""
+    text, at = order, 0
+    for position, kind in sorted(numbers):
+        text += f"{position - at}x{kind}"
+        at = position + struct.calcsize(f"={kind}")
+    return struct.Struct(text).unpack_from
+
+
+class Layouts:
+    """The layouts that came often, by the length of their bytes.
+
+    `compiled` makes one of bytes that were loaded, or none where they hold what no layout has.
+    """
+
+    def __init__(self, compiled: Callable[[bytes], Layout | None]) -> None:
+        self._compiled = compiled
+        self._by_length: dict[int, Layout] = {}
+        self._seen: dict[int, int] = {}
+        self._left = LAYOUTS_MAX
+
+    def find(self, data: bytes) -> Layout | None:
+        """Return the layout that these bytes are of."""
+        layout = self._by_length.get(len(data))
+        return layout if layout is not None and layout.fits(data) else None
+
+    def loaded(self, data: bytes) -> None:
+        """Take note of bytes that are of no layout and have just been loaded the long way."""
+        length = len(data)
+        seen = self._seen.get(length, 0) + 1
+        if length > BYTES_MAX or (seen == 1 and len(self._seen) >= LENGTHS_MAX):
+            return
+        self._seen[length] = seen
+        if seen >= SEEN_MIN and self._left > 0:
+            self._left -= 1
+            self._seen[length] = 0
+            layout = self._compiled(data)
+            if layout is not None:
+                self._by_length[length] = layout

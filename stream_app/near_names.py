@@ -22,6 +22,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return "" if near is None else f"; did you mean {near}?"
 
 
+def _one_of(names: Collection[str]) -> str:
+    return "".join(names) if len(names) == 1 else "one of those"
+
+
 def no_version(
     version: str, where: str, known: Collection[str], *, attempt: str = ""
 ) -> UsageError:
@@ -33,5 +37,5 @@ def no_version(
     only = f", only {', '.join(others)}" if others else ""
     return UsageError(
         f"{where} has no version {version!r}{only}{did_you_mean(version, others)}",
-        attempt=attempt or near_name(version, others) or "one of those",
+        attempt=attempt or near_name(version, others) or _one_of(others),
     )

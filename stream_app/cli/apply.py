@@ -8,8 +8,7 @@ import click
 
 from stream_app.cli import options
 from stream_app.cli.pipeline_argument import declared, pipeline_file
-from stream_app.cli.stdout import emit, emit_json
-from stream_app.cli.table import table_lines
+from stream_app.cli.stdout import emit, emit_json, fitted_table
 from stream_app.core.topics import Topics
 from stream_app.hosts.log_url import open_broker
 from stream_app.records import format_position
@@ -68,7 +67,7 @@ def apply(
     if not rows:
         emit(f"{plan.name}: nothing to apply")
         return
-    for line in table_lines(("SETTING", "THE LOG HAS", "THE FILE HAS"), rows):
+    for line in fitted_table(("SETTING", "THE LOG HAS", "THE FILE HAS"), rows):
         emit(line)
     if dry_run:
         emit("Nothing was changed (--dry-run).")

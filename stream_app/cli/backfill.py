@@ -16,9 +16,10 @@ from stream_app.cli import options
 from stream_app.cli.backfill_file import require_no_more, write_outputs
 from stream_app.cli.logs import fact
 from stream_app.cli.pipeline_argument import declared, pipeline_file
-from stream_app.cli.stdout import emit, emit_json
-from stream_app.cli.table import count, duration, table_lines
+from stream_app.cli.stdout import emit, emit_json, emit_text, fitted_table
+from stream_app.cli.table import count, duration
 from stream_app.core.topics import Topics
+from stream_app.counted import counted
 from stream_app.records import format_position
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ _HEAD = ("PARTITION", "FROM", "TO", "RECORDS", "PUBLISHED TO", "CHECKPOINT")
 @click.option(
     "--workers",
     type=click.IntRange(1),
+    metavar="N",
     help="Processes that share the partitions.  [default: as many as there are cores]",
 )
 @options.as_json
@@ -103,7 +105,7 @@ def backfill(
     if out is not None:
         return write_outputs(plan, out, flag)
     began = time.monotonic()
-    with _view(flag, name, version) as say:
+    with _view(flag, broker, name, version) as say:
         before = build(plan, say, flag)
     seconds = time.monotonic() - began
     interrupted = flag() and not follow
@@ -112,11 +114,11 @@ def backfill(
 
 
 @contextmanager
-def _view(flag: StopFlag, name: str, version: str) -> Iterator[Callable[[Word], None]]:
+def _view(flag: StopFlag, broker: str, name: str, version: str) -> Iterator[Callable[[Word], None]]:
     from stream_app.cli.run_view import run_view
     from stream_app.hosts.embedded import Owned
 
-    with run_view(flag) as view:
+    with run_view(flag, broker) as view:
 
         def say(word: Word) -> None:
             if isinstance(word, Owned):  # what is refused was never started
@@ -143,8 +145,9 @@ def _show_plan(plan: BackfillPlan, *, as_json: bool) -> None:
     _table(pipeline.name, found.parts)
     if found.seconds is not None:
         processes = min(plan.workers, len(found.parts))
-        emit(f"It would take about {duration(found.seconds)} with {processes} processes.")
-    emit(
+        took = duration(found.seconds)
+        emit(f"It would take about {took} with {counted(processes, 'process', 'processes')}.")
+    emit_text(
         f"Outputs would go to {Topics(pipeline.name).shadow(plan.version)}, state to {plan.state}. "
         "Nothing was done (--dry-run)."
     )
@@ -163,7 +166,7 @@ def _table(name: str, todo: Sequence[Part]) -> None:
         )
         for part in todo
     ]
-    for line in table_lines(_HEAD, rows, right=(0, 3)):
+    for line in fitted_table(_HEAD, rows, right=(0, 3)):
         emit(line)
 
 
@@ -189,21 +192,23 @@ def _report(
     behind = sum(max(0, part.end - part.next_offset) for part in todo)
     what = f"{plan.version} of {name}"
     if interrupted and behind:
-        emit(f"Interrupted: {what} is built up to {places}; {count(behind)} records are left.")
+        left = "1 record is left" if behind == 1 else f"{count(behind)} records are left"
+        emit_text(f"Interrupted: {what} is built up to {places}; {left}.")
         emit("The same command goes on from there.")
         return
     if all(part.next_offset >= part.end for part in before):
-        emit(f"Nothing to do: {what} is built up to {places} already.")
+        emit_text(f"Nothing to do: {what} is built up to {places} already.")
     else:
         took = duration(seconds)
-        emit(f"{what} is built up to {places} ({took}); {count(behind)} records behind live.")
+        far = counted(behind, "record")
+        emit_text(f"{what} is built up to {places} ({took}); {far} behind live.")
     if all(part.begin >= part.next_offset for part in todo):
         events = Topics(name).events
         places = ", ".join(format_position(events, p.partition, p.begin) for p in todo)
-        emit(f"It has put nothing out yet: its outputs begin at {places}.")
+        emit_text(f"It has put nothing out yet: its outputs begin at {places}.")
     else:
-        emit(f"Its outputs are in {Topics(name).shadow(plan.version)}{_since(name, todo)}.")
-    emit(_next(plan, todo))
+        emit_text(f"Its outputs are in {Topics(name).shadow(plan.version)}{_since(name, todo)}.")
+    emit_text(_next(plan, todo))
 
 
 def _since(name: str, todo: Sequence[Part]) -> str:

@@ -12,8 +12,8 @@ from typing import IO, TYPE_CHECKING
 
 from stream_app.cli.pipeline_argument import declared
 from stream_app.cli.progress_bar import progress_bar
-from stream_app.cli.stdout import emit
-from stream_app.cli.table import count
+from stream_app.cli.stdout import emit_text
+from stream_app.counted import counted
 from stream_app.errors import SurroundingsError, UsageError
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ def write_outputs(plan: BackfillPlan, out: Path, flag: StopFlag) -> int:
     finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
-    emit(
-        f"{count(written)} outputs of {plan.version} are in {out}, as {_form(out)}; log and state "
-        "are as they were."
+    emit_text(
+        f"{counted(written, 'output')} of {plan.version} written to {out}, as {_form(out)}; log "
+        "and state are as they were."
     )
     return 0
 

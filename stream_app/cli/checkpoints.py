@@ -10,8 +10,8 @@ import click
 
 from stream_app.cli import options
 from stream_app.cli.pipeline_argument import declared, named, pipeline_name
-from stream_app.cli.stdout import emit, emit_json, emit_rows, flush
-from stream_app.cli.table import count, duration, size, table_lines
+from stream_app.cli.stdout import emit, emit_json, emit_rows, fitted_table, flush
+from stream_app.cli.table import count, duration, size
 from stream_app.core.commit import Manifest
 from stream_app.core.log import Log
 from stream_app.errors import UsageError
@@ -121,7 +121,7 @@ def _list(manifest: Manifest, state: StateDirectory, *, verify: bool, as_json: b
             problem = None if row.error is None else row.error.problem
             emit_json({"checkpoint": row.checkpoint, "problem": problem})
     else:
-        for line in table_lines(_HEAD, map(_cells, rows), right=(0, 1, 3, 4)):
+        for line in fitted_table(_HEAD, map(_cells, rows), right=(0, 1, 3, 4)):
             emit(line)
         for place in dict.fromkeys(str(Path(row.checkpoint.directory).parent) for row in rows[:1]):
             emit(f"in {place}")

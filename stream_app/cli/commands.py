@@ -11,6 +11,7 @@ import click
 
 from stream_app.cli.hash_seed import fix_hash_seed
 from stream_app.cli.project_settings import project_settings
+from stream_app.cli.stderr import doing
 from stream_app.near_names import near_name
 
 
@@ -83,8 +84,8 @@ class LazyCommands(click.Group):
         name = args[0] if args else ""
         listed = COMMANDS.get(name)
         if listed is not None:
-            if listed.runs_models and "--help" not in args:
-                fix_hash_seed()
+            if not {"--help", "-h"} & {*args}:
+                _prepare(name, listed)
             ctx.default_map = {name: project_settings(Path())}
         elif not name.startswith("-"):
             ctx.fail(f"there is no command {name!r}; {_near(name)}")
@@ -97,6 +98,13 @@ class LazyCommands(click.Group):
             with formatter.section(title):
                 rows = [(name.ljust(width), listed.help) for name, listed in group.items()]
                 formatter.write_dl(rows)
+
+
+def _prepare(name: str, listed: Listed) -> None:
+    if name != "demo":  # which has a screen of its own
+        doing(f"starting {name}")  # the imports take up to a second
+    if listed.runs_models:
+        fix_hash_seed()
 
 
 def _near(name: str) -> str:

@@ -70,13 +70,13 @@ def compare(
     if html is not None:
         from stream_app.cli.comparison_page import write_page
 
-        write_page(html, found, name)
+        write_page(html, found)
     if as_json:
         emit_json(found)
         return
     from stream_app.cli.comparison_lines import comparison_lines
 
-    for line in comparison_lines(found, name, terminal_width()):
+    for line in comparison_lines(found, terminal_width()):
         emit(line)
     if html is not None:
         emit(f"\n{html} has the same with pictures.")

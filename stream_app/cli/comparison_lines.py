@@ -6,19 +6,20 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from stream_app.cli.sparkline import sparkline
-from stream_app.cli.stdout import styled
+from stream_app.cli.stdout import note_lines, text_lines
 from stream_app.cli.table import count, table_lines
+from stream_app.cli.typed_pipeline import pasteable
+from stream_app.counted import counted
 from stream_app.hosts.comparison import Comparison, better_version, shown
-from stream_app.hosts.pipeline_names import is_spec
 from stream_app.learning.paired import MetricFigures
 
 SLICES_SHOWN = 20
 DISAGREEMENTS_SHOWN = 5
 
 
-def comparison_lines(found: Comparison, name: str, width: int | None) -> Iterator[str]:
+def comparison_lines(found: Comparison, width: int | None) -> Iterator[str]:
     """Yield the verdict first, then what it rests on."""
-    yield styled(_sentence(found.verdict), bold=True)
+    yield from text_lines(_sentence(found.verdict), bold=True)
     yield ""
     yield from _metrics(found, width)
     yield ""
@@ -27,7 +28,7 @@ def comparison_lines(found: Comparison, name: str, width: int | None) -> Iterato
         yield ""
         yield from _slices(found, width)
     yield ""
-    yield from _disagreements(found, name, width)
+    yield from _disagreements(found, width)
     yield ""
     yield from _counted(found)
 
@@ -43,7 +44,7 @@ def _metrics(found: Comparison, width: int | None) -> Iterator[str]:
     yield from table_lines(head, rows, right=(1, 2, 3), width=width)
     for row in found.metrics:
         if row.why_no_interval is not None:
-            yield f"  {row.name} has no interval: {row.why_no_interval}"
+            yield from text_lines(f"{row.name} has no interval: {row.why_no_interval}", indent="  ")
 
 
 def _figures(row: MetricFigures) -> tuple[str, ...]:
@@ -113,14 +114,16 @@ def _slices(found: Comparison, width: int | None) -> Iterator[str]:
         if figures.name == name
     ]
     if not rows:
-        yield f"  {name} is not made of sums, so there is none of a part of the events"
+        yield from text_lines(
+            f"{name} is not made of sums, so there is none of a part of the events", indent="  "
+        )
         return
     yield from table_lines(head, rows, right=(1, 2, 3, 4), width=width)
     if len(found.slices) > SLICES_SHOWN:
         yield f"  and {len(found.slices) - SLICES_SHOWN} more, see --json or --html"
 
 
-def _disagreements(found: Comparison, name: str, width: int | None) -> Iterator[str]:
+def _disagreements(found: Comparison, width: int | None) -> Iterator[str]:
     rows = found.disagreements[:DISAGREEMENTS_SHOWN]
     if not rows:
         yield f"  {found.a} and {found.b} never differ in {found.loss}."
@@ -128,7 +131,7 @@ def _disagreements(found: Comparison, name: str, width: int | None) -> Iterator[
     head = ("  LARGEST DIFFERENCES", "ID", "KEY", "LABEL", found.a, found.b)
     cells = [
         (
-            f"  {row.position}",
+            f"  {short_position(row.position)}",
             row.observation_id,
             row.key,
             word(row.label),
@@ -138,14 +141,18 @@ def _disagreements(found: Comparison, name: str, width: int | None) -> Iterator[
         for row in rows
     ]
     yield from table_lines(head, cells, width=width)
-    yield f"  Try: {explain(found, name)}"
+    yield f"  Try: {explain(found)}"
 
 
-def explain(found: Comparison, name: str) -> str:
+def explain(found: Comparison) -> str:
     """Return the command that shows what both knew at the first event; it takes the file."""
-    file = name if is_spec(name) else "FILE"
-    place = found.disagreements[0].position
-    return f"stream-app explain {file} {place} --version {found.b}"
+    place = short_position(found.disagreements[0].position)
+    return pasteable(f"stream-app explain FILE {place} --version {found.b}")
+
+
+def short_position(position: str) -> str:
+    """Return a position without its topic, which every command of a pipeline takes as well."""
+    return position.rpartition("/")[2]
 
 
 def word(value: object) -> str:
@@ -162,18 +169,19 @@ def said(prediction: object, probability: float | None) -> str:
 
 
 def _counted(found: Comparison) -> Iterator[str]:
-    counted = found.counted
+    left_out = found.counted
     places = ", ".join(f"{p.partition}@{p.begin} to {p.end}" for p in found.partitions)
-    yield f"  Compared {count(counted.compared)} events of {found.pipeline}.events, {places}."
+    what = f"{counted(left_out.compared, 'event')} of {found.pipeline}.events"
+    yield from text_lines(f"Compared {what}, {places}.", indent="  ")
     left = [
-        (counted.unlabelled, "with no label by now"),
-        (counted.only_a, f"predicted by {found.a} alone"),
-        (counted.only_b, f"predicted by {found.b} alone"),
-        (counted.unscored_a, f"for which {found.a} said null"),
-        (counted.unscored_b, f"for which {found.b} said null"),
+        (left_out.unlabelled, "with no label by now"),
+        (left_out.only_a, f"predicted by {found.a} alone"),
+        (left_out.only_b, f"predicted by {found.b} alone"),
+        (left_out.unscored_a, f"for which {found.a} said null"),
+        (left_out.unscored_b, f"for which {found.b} said null"),
     ]
     told = [f"{count(n)} {why}" for n, why in left if n]
     if told:
-        yield f"  Left out: {'; '.join(told)}."
+        yield from text_lines(f"Left out: {'; '.join(told)}.", indent="  ")
     for note in found.notes:
-        yield f"{styled('Note:', fg='yellow')} {note}"
+        yield from note_lines(note)

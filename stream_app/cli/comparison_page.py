@@ -9,6 +9,7 @@ from pathlib import Path
 from stream_app.cli.comparison_lines import explain, interval, moment, said, word
 from stream_app.cli.svg_charts import Bar, Point, differences_over_time, intervals
 from stream_app.cli.table import count
+from stream_app.counted import counted
 from stream_app.errors import SurroundingsError
 from stream_app.hosts.comparison import Comparison, better_version, shown
 from stream_app.learning.paired import MetricFigures
@@ -34,17 +35,17 @@ svg { width: 100%; height: auto; display: block; } svg text { fill: var(--dim); 
 """
 
 
-def write_page(path: Path, found: Comparison, name: str) -> None:
+def write_page(path: Path, found: Comparison) -> None:
     """Write the page; raises `SurroundingsError` where that cannot be done."""
     try:
-        path.write_text("\n".join(_page(found, name)) + "\n", encoding="utf-8", errors="replace")
+        path.write_text("\n".join(_page(found)) + "\n", encoding="utf-8", errors="replace")
     except OSError as error:
         raise SurroundingsError(
             f"{path} cannot be written: {error.strerror or error}.", attempt="--html another file"
         ) from error
 
 
-def _page(found: Comparison, name: str) -> Iterator[str]:
+def _page(found: Comparison) -> Iterator[str]:
     title = escape(f"{found.pipeline}: {found.a} and {found.b}")
     yield '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -53,7 +54,7 @@ def _page(found: Comparison, name: str) -> Iterator[str]:
     yield from _metrics(found)
     yield from _over_time(found)
     yield from _slices(found)
-    yield from _disagreements(found, name)
+    yield from _disagreements(found)
     yield from _rests_on(found)
     yield "</body>\n</html>"
 
@@ -93,7 +94,7 @@ def _metrics(found: Comparison) -> Iterator[str]:
 def _over_time(found: Comparison) -> Iterator[str]:
     for row in found.metrics:
         points = [
-            Point(moment(span.since_ms), b - a, f"{count(span.examples)} events")
+            Point(moment(span.since_ms), b - a, counted(span.examples, "event"))
             for span in found.spans
             for a, b in [span.metrics.get(row.name, (None, None))]
             if a is not None and b is not None
@@ -128,7 +129,7 @@ def _slices(found: Comparison) -> Iterator[str]:
         yield _table(head, cells, (1, 2, 3, 4))
 
 
-def _disagreements(found: Comparison, name: str) -> Iterator[str]:
+def _disagreements(found: Comparison) -> Iterator[str]:
     if not found.disagreements:
         return
     yield f"<h2>Largest differences in {escape(found.loss)}</h2>"
@@ -146,7 +147,7 @@ def _disagreements(found: Comparison, name: str) -> Iterator[str]:
         for row in found.disagreements
     ]
     yield _table(head, rows, ())
-    what = escape(explain(found, name))
+    what = escape(explain(found))
     yield f"<p>What a model knew then: <code>{what}</code></p>"
 
 

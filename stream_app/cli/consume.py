@@ -11,9 +11,11 @@ import click
 import msgspec
 
 from stream_app.cli import options
+from stream_app.cli.stderr import doing, say
 from stream_app.cli.stdout import emit, flush
 from stream_app.core.log import Log
 from stream_app.core.log_rules import unknown_topic
+from stream_app.counted import any_partition
 from stream_app.errors import UsageError
 from stream_app.hosts.bounds import offsets_of, parse_bound
 from stream_app.hosts.client import read_records
@@ -35,7 +37,7 @@ LOOK_AGAIN_S = 0.3
     help="earliest, latest, an offset, a position (flights.events/0@1234), or a time of append "
     "(2013-02-01T12:00, -2d).",
 )
-@click.option("--partition", type=click.IntRange(0), help="Of this partition only.")
+@click.option("--partition", type=click.IntRange(0), metavar="N", help="Of this partition only.")
 @click.option("--limit", "-n", type=click.IntRange(0), metavar="N", help="At most N records.")
 @click.option("--with-metadata", is_flag=True, help="Wrap each with position, time, key, headers.")
 @options.broker
@@ -62,11 +64,18 @@ def consume(
     try:
         offsets = _offsets(log, topic, begin, partition)
         records = read_records(log, topic, offsets, follow=follow)
+        if follow:
+            doing(f"waiting for records of {topic}, Ctrl-C ends it")
+        found = False
         for record in islice(records, limit):
+            found = True
             value = _line(record)
             emit(_wrapped(record, value) if with_metadata else value)
             if follow:
                 flush()
+        if not found and limit != 0:
+            where = topic if partition is None else f"{topic}/{partition}"
+            say(f"{where} has no records{'' if begin == 'earliest' else f' from {begin} on'}.")
     finally:
         log.close()
 
@@ -76,7 +85,7 @@ def _wait_for(broker: str, topic: str) -> None:
     told = False
     while not _has(broker, topic):
         if not told:
-            click.echo(f"Waiting for {topic} in {broker}; Ctrl-C ends it.", err=True)
+            say(f"Waiting for {topic} in {broker}; Ctrl-C ends it.")
             told = True
         time.sleep(LOOK_AGAIN_S)
 
@@ -98,9 +107,7 @@ def _offsets(log: Log, topic: str, begin: str, partition: int | None) -> dict[in
         log.bounds(topic, 0)
         raise unknown_topic(log.url, topic, log.topics())
     if partition is not None and partition >= count:
-        raise UsageError(
-            f"{topic} has no partition {partition}", attempt=f"a partition from 0 to {count - 1}"
-        )
+        raise UsageError(f"{topic} has no partition {partition}", attempt=any_partition(count))
     bound = parse_bound(begin, "--from", time.time_ns() // 1_000_000)
     offsets = offsets_of(log, topic, bound, option="--from", text=begin)
     chosen = {p: at for p, at in offsets.items() if partition in (None, p)}

@@ -10,6 +10,7 @@ import msgspec
 
 from stream_app.cli import options
 from stream_app.cli.pipeline_argument import declared, named, pipeline_name
+from stream_app.cli.stderr import say
 from stream_app.cli.stdout import emit, flush, terminal_width
 from stream_app.cli.table import table_lines
 from stream_app.codec.feature_hints import refusal_hint
@@ -27,6 +28,7 @@ from stream_app.records import Record, format_position
 
 ORIGINAL_CHARS_MAX = 100
 _decode = msgspec.json.Decoder(AnyOutput).decode
+WIDE_CHARS = 120
 _HEAD = ("POSITION", "REASON", "FIELD", "DETAIL", "ORIGINAL")
 
 
@@ -81,7 +83,7 @@ def dead_letters(
             there = f"; there are {', '.join(sorted(seen))}" if seen else ""
             which = f" with the reason {reason!r}" if reason else ""
             what = "dead letters" if version is None else f"failed calls of {version}"
-            click.echo(f"{manifest.pipeline} has no {what}{which}{there}.", err=True)
+            say(f"{manifest.pipeline} has no {what}{which}{there}.")
     finally:
         log.close()
 
@@ -110,7 +112,7 @@ def _print_tests(
         text, errors = refusal_test(log, declared(spec), spec, letters)
         emit(text)
         for error in errors:
-            click.echo(f"Left out: {error.problem}.", err=True)
+            say(f"Left out: {error.problem}.")
 
 
 def _topic(log: Log, manifest: Manifest, version: str | None) -> str:
@@ -153,14 +155,16 @@ def _print_table(
     follow: bool,
     known: Mapping[str, object] | None,
 ) -> None:
-    rows = (_row(letter, known) for _, letter in found)
+    width = terminal_width()
+    # Where there is room for a few characters only, what was wrong says more than the original.
+    columns = len(_HEAD) if width is None or width >= WIDE_CHARS else len(_HEAD) - 1
+    rows = (_row(letter, known)[:columns] for _, letter in found)
     if follow:  # a table's widths would have to wait for rows that may never come
-        width = terminal_width()
         for row in rows:
             emit("  ".join(row)[:width])
             flush()
         return
-    lines = table_lines(_HEAD, rows, width=terminal_width())
+    lines = table_lines(_HEAD[:columns], rows, width=width)
     head = next(lines)
     for i, line in enumerate(lines):
         if i == 0:

@@ -30,6 +30,7 @@ INTERRUPTED = 130
 @click.option(
     "--days",
     type=click.IntRange(1, 365),
+    metavar="N",
     help=f"Flights of the first so many days of 2013.  [default: {DAYS}]",
 )
 @click.option("--all", "whole_year", is_flag=True, help="All flights of the year.")

@@ -145,7 +145,7 @@ def _places(plan: DemoPlan) -> list[Text | str]:
 def next_commands(plan: DemoPlan, pipeline: str) -> list[tuple[list[str], str]]:
     """Return (words of a command, what it does) of three commands to try on the demo's log."""
     start = program()
-    broker = ["--broker", plan.broker]
+    broker = ["--broker", plan.broker.removeprefix("sqlite:///")]  # a path does, and fits a line
     alerts = Topics(pipeline).drift_alerts
     return [
         (

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 import click
 
 from stream_app.cli import options
-from stream_app.cli.pipeline_argument import declared
-from stream_app.cli.stdout import emit, emit_rows, styled
+from stream_app.cli.pipeline_argument import declared, pipeline_file
+from stream_app.cli.stdout import emit, emit_rows, labelled_lines, styled
+from stream_app.cli.typed_pipeline import pasteable
 from stream_app.core.upkeep import Finding
+from stream_app.counted import counted
 from stream_app.hosts.doctor import Diagnosis
 from stream_app.hosts.doctor import doctor as look_over
 from stream_app.hosts.keepers import keeper_of
@@ -20,7 +22,7 @@ _ROLES = ("producer", "worker", "reader")
 
 
 @click.command()
-@click.argument("pipeline", metavar="PIPELINE")
+@pipeline_file
 @click.option(
     "--role",
     type=click.Choice(_ROLES),
@@ -69,16 +71,13 @@ def _lines(found: Diagnosis) -> Iterator[str]:
     for finding in found.findings:
         yield from _finding(finding)
     notes = len(found.findings) - found.problems
-    summary = f"{_many(found.problems, 'problem')}, {_many(notes, 'note')}"
+    summary = f"{counted(found.problems, 'problem')}, {counted(notes, 'note')}"
     yield f"{styled(found.pipeline, bold=True)} in {found.broker}: {summary}"
 
 
 def _finding(finding: Finding) -> Iterator[str]:
     problem = finding.level == "problem"
-    word = styled("Problem", fg="red", bold=True) if problem else styled("Note", fg="yellow")
-    yield f"{word} {finding.check}: {finding.where}: {finding.what}."
-    yield f"  {styled('Try:', fg='green')} {finding.attempt}"
-
-
-def _many(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
+    label = "Problem" if problem else "Note"
+    told = f"{finding.check}: {finding.where}: {finding.what}."
+    yield from labelled_lines(label, told, fg="red" if problem else "yellow", bold=problem)
+    yield from labelled_lines("  Try:", pasteable(finding.attempt), fg="green")

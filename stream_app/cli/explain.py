@@ -9,7 +9,7 @@ import click
 
 from stream_app.cli import options
 from stream_app.cli.pipeline_argument import declared, pipeline_file
-from stream_app.cli.progress_bar import progress_bar
+from stream_app.cli.progress_bar import progress_in_steps
 from stream_app.cli.stdout import emit, emit_json, flush
 from stream_app.errors import DifferenceFound, UsageError
 from stream_app.hosts.log_url import open_broker
@@ -78,8 +78,7 @@ def _found(
 
     manifest = read_manifest(log, plan.name)
     require_same_events(log, manifest)
-    with progress_bar("searching", None) as searched, progress_bar("learning", None) as learned:
-        bars = {"searching": searched, "learning again": learned}
+    with progress_in_steps() as progress:
         return explain_one(
             log,
             plan,
@@ -87,7 +86,7 @@ def _found(
             StateDirectory(Path(state)),
             which,
             version=version,
-            progress=lambda what, done, _total: bars[what](done),
+            progress=progress,
         )
 
 

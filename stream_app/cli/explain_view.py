@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from stream_app.cli.stdout import styled
-from stream_app.cli.table import clock_time, count, duration, table_lines
+from stream_app.cli.stdout import fitted_table, note_lines, styled, text_lines
+from stream_app.cli.table import clock_time, count, duration
 from stream_app.core.environment import Environment
+from stream_app.counted import counted
 from stream_app.hosts.explaining import Explanation, RefusedRecord
 from stream_app.hosts.labels_found import LabelFound
 from stream_app.learning.model_looks import Linear, Look, TreePath
 from stream_app.outputs import Prediction
 
 TREES_SHOWN_MAX = 10
+_CLASSES = {"True": "true", "False": "false"}  # as predictions and labels are written
 
 
 def explained_lines(found: Explanation | RefusedRecord) -> Iterator[str]:
@@ -24,7 +26,7 @@ def explained_lines(found: Explanation | RefusedRecord) -> Iterator[str]:
     yield styled(f"{found.position}  observation {found.observation_id}", bold=True)
     yield f"  key {found.key}, {clock_time(found.ts_ms)}"
     yield f"  {found.version} says: {_answer(found.recomputed)}"
-    yield f"  learned from {count(found.recomputed.learned)} examples by then"
+    yield f"  learned from {counted(found.recomputed.learned, 'example')} by then"
     yield f"  {_same(found)}"
     if found.failure is not None:
         yield f"  its call raised {found.failure}"
@@ -32,12 +34,12 @@ def explained_lines(found: Explanation | RefusedRecord) -> Iterator[str]:
     yield from _features(found)
     if found.look is not None:
         yield from _model(found.look)
-    yield f"label: {_label(found.label)}"
+    yield from text_lines(f"label: {_label(found.label)}")
     yield ""
     yield from _monitors(found)
     yield from _versions(found)
     for note in [*found.notes, *(found.look.notes if found.look else ())]:
-        yield f"{styled('Note:', fg='yellow')} {note}"
+        yield from note_lines(note)
 
 
 def _refused(found: RefusedRecord) -> Iterator[str]:
@@ -73,7 +75,7 @@ def _features(found: Explanation) -> Iterator[str]:
     linear = found.look.linear if found.look is not None else []
     one = linear[0] if len(linear) == 1 else None
     columns: list[Mapping[str, Any]] = [found.raw, found.seen, *(step.features for step in steps)]
-    head = ["FEATURE", "IN THE EVENT", f"TAKEN BY {found.version}", *(s.step for s in steps)]
+    head = ["FEATURE", "EVENT", f"TAKEN BY {found.version}", *(s.step for s in steps)]
     if one is not None:
         columns.append({term.feature: term.weight for term in one.terms})
         columns.append({term.feature: term.contribution for term in one.terms})
@@ -84,7 +86,7 @@ def _features(found: Explanation) -> Iterator[str]:
         blank = [""] * (len(head) - 2)
         rows.append(("(intercept)", *blank, f"{one.intercept:+.6g}"))
         rows.append((f"= {one.unit}", *blank, f"{one.total:+.6g}"))
-    yield from table_lines(head, rows, right=range(1, len(head)))
+    yield from fitted_table(head, rows, right=range(1, len(head)))
     yield ""
 
 
@@ -108,7 +110,7 @@ def _model(seen: Look) -> Iterator[str]:
             for each in seen.linear
             for term in each.terms
         ]
-        yield from table_lines(("CLASS", "FEATURE", "WEIGHT", "CONTRIBUTION"), rows, right=(2, 3))
+        yield from fitted_table(("CLASS", "FEATURE", "WEIGHT", "CONTRIBUTION"), rows, right=(2, 3))
         yield ""
     for number, path in enumerate(seen.trees[:TREES_SHOWN_MAX]):
         yield from _tree(path, f"tree {number}" if len(seen.trees) > 1 else "tree")
@@ -119,7 +121,7 @@ def _model(seen: Look) -> Iterator[str]:
             (row.feature, _one_value(row.prediction), _one_value(row.probability))
             for row in seen.without
         ]
-        yield from table_lines(("WITHOUT", "IT WOULD SAY", "PROBABILITY"), rows2)
+        yield from fitted_table(("WITHOUT", "IT WOULD SAY", "PROBABILITY"), rows2)
         yield ""
 
 
@@ -134,7 +136,9 @@ def _tree(path: TreePath, name: str) -> Iterator[str]:
 
 def _one_value(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_one_value(inner)}" for name, inner in value.items())
+        return ", ".join(
+            f"{_CLASSES.get(name, name)} {_one_value(inner)}" for name, inner in value.items()
+        )
     if type(value) is bool:
         return str(value).lower()
     if value is None:
@@ -172,7 +176,7 @@ def _monitors(found: Explanation) -> Iterator[str]:
         for row in found.monitors
     ]
     head = ("DRIFT MONITOR", "DETECTOR", "VALUES SINCE IT FIRED", "MEAN BEFORE", "MEAN NEWEST")
-    yield from table_lines(head, rows, right=(2, 3, 4))
+    yield from fitted_table(head, rows, right=(2, 3, 4))
     yield ""
 
 
@@ -184,7 +188,9 @@ def _versions(found: Explanation) -> Iterator[str]:
     if found.environment_committed != now:
         yield f"live: {_environment(found.environment_committed)}"
     place = "the first record" if found.checkpoint is None else f"checkpoint {found.checkpoint}"
-    yield f"folded {count(found.folded)} records from {count(found.began)}, {place}"
+    yield from text_lines(
+        f"folded {counted(found.folded, 'record')} from {count(found.began)}, {place}"
+    )
 
 
 def _environment(it: Environment) -> str:

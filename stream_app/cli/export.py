@@ -10,8 +10,8 @@ from stream_app.cli import options
 from stream_app.cli.model_file_view import header_lines
 from stream_app.cli.pipeline_argument import declared, pipeline_file
 from stream_app.cli.progress_bar import progress_bar
-from stream_app.cli.stdout import emit, emit_json
-from stream_app.cli.table import count
+from stream_app.cli.stdout import emit, emit_json, note_lines
+from stream_app.counted import counted
 from stream_app.hosts.log_url import open_broker
 
 
@@ -78,9 +78,10 @@ def export(
     for line in header_lines(file, done.header):
         emit(line)
     source = "the first record" if done.checkpoint is None else str(done.checkpoint)
-    emit(f"made from {source}" + (f" and {count(done.folded)} records" if done.folded else ""))
+    emit(f"made from {source}" + (f" and {counted(done.folded, 'record')}" if done.folded else ""))
     for note in done.notes:
-        emit(f"note: {note}")
+        for line in note_lines(note):
+            emit(line)
 
 
 def _plain(header: object) -> dict[str, object]:

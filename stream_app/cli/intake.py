@@ -22,6 +22,7 @@ INTERRUPTED = 130
 @click.option(
     "--workers",
     type=click.IntRange(1),
+    metavar="N",
     default=1,
     envvar="STREAM_APP_WORKERS",
     show_default=True,
@@ -70,8 +71,8 @@ def intake(
     flag = StopFlag()
     flag.install()
     began = time.monotonic()
+    name = declared(pipeline).name  # mistakes are told before anything is said to have started
     with intake_view() as view, heard(view.say, http, intake_registry_of) as say:
-        name = declared(pipeline).name  # mistakes are told before anything is said to have started
         fact("intake_started", pipeline=name, declared_in=pipeline, broker=broker)
         copy(plan, say, flag)
     fact(

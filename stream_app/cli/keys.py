@@ -7,9 +7,8 @@ from pathlib import Path
 import click
 
 from stream_app.cli import options
-from stream_app.cli.pipeline_argument import named
-from stream_app.cli.stdout import emit_rows
-from stream_app.cli.table import table_lines
+from stream_app.cli.pipeline_argument import named, pipeline_file
+from stream_app.cli.stdout import emit_rows, fitted_table
 from stream_app.errors import UsageError
 from stream_app.hosts.signing_keys import KeyRow
 
@@ -17,7 +16,7 @@ _HEAD = ("KEY", "STATE", "PUBLIC KEY", "REACHED BY", "PRIVATE KEY")
 
 
 @click.command()
-@click.argument("pipeline", metavar="PIPELINE")
+@pipeline_file
 @click.option("--rotate", is_flag=True, help="A new key in place of the one that is here.")
 @click.option("--revoke", metavar="KEY", help="Let a key sign no more.")
 @options.by
@@ -59,7 +58,7 @@ def keys(
         rows = signing_keys.key_rows(log, name, directory)
     finally:
         log.close()
-    emit_rows(rows, table_lines(_HEAD, map(_cells, rows)), as_json=as_json)
+    emit_rows(rows, fitted_table(_HEAD, map(_cells, rows)), as_json=as_json)
 
 
 def _cells(row: KeyRow) -> tuple[str, ...]:

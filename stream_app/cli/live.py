@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from stream_app.cli.stderr import done
 from stream_app.cli.table import duration
 
 if TYPE_CHECKING:
@@ -87,8 +88,10 @@ class Display:
         rows: Callable[[], Sequence[Sequence[str]]],
         log: Callable[[], None],
         screen: Live | None,
+        before: str,
     ) -> None:
         self._rows = rows
+        self._before = before
         self._log = log
         self._screen = screen
         self._logged_s = time.monotonic()
@@ -99,7 +102,7 @@ class Display:
             from rich.table import Table
 
             table = Table.grid(padding=(0, 2), pad_edge=False)
-            for row in self._rows() or [["starting ..."]]:
+            for row in self._rows() or [[self._before]]:
                 table.add_row(*row)
             self._screen.update(table, refresh=True)
         elif time.monotonic() - self._logged_s >= LOG_EVERY_S:
@@ -112,10 +115,15 @@ def shown(
     rows: Callable[[], Sequence[Sequence[str]]],
     log: Callable[[], None],
     at_tick: Callable[[], None] = lambda: None,
+    *,
+    before: str = "starting ...",
 ) -> Iterator[None]:
-    """Show `rows` until the block ends: four times a second on a terminal, else by `log`."""
+    """Show `rows` until the block ends: four times a second on a terminal, else by `log`.
+
+    As long as there are none, a terminal shows `before`.
+    """
     screen = _screen()
-    display = Display(rows, log, screen)
+    display = Display(rows, log, screen, before)
     ended = threading.Event()
 
     def watch() -> None:
@@ -125,7 +133,9 @@ def shown(
 
     watcher = threading.Thread(target=watch, name="live", daemon=True)
     if screen is not None:
+        done()
         screen.start()
+        display.tick()
     watcher.start()
     try:
         yield

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
 
+from stream_app.cli.stderr import done
+from stream_app.cli.wrapping import terminal_width, wrapped
 from stream_app.hosts.log_repeats import SpareRepeats
 
 LEVELS = ("debug", "info", "warning", "error")
@@ -49,6 +50,7 @@ class _ToStandardError(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
+            done()
             sys.stderr.write(self.format(record) + "\n")
             sys.stderr.flush()
         except Exception:
@@ -104,26 +106,20 @@ class _Text(_Formatter):
         event = event.replace("_", " ") if _is_ours(record) else f"{_library(record)}: {event}"
         head = f"{at} {self._level(record):<7} {event}"
         fields = [f"{name}={value}" for name, value in _fields(record).items()]
-        line = "\n".join(_broken(head, fields, _width()))
+        line = "\n".join(_broken(head, fields, terminal_width(sys.__stderr__)))
         if trace := self._trace(record):
             line += "\n" + trace
         return line
 
 
-def _width() -> int | None:
-    """Return how many characters a line of standard error has; None where it is no terminal."""
-    try:
-        return os.get_terminal_size(sys.__stderr__.fileno()).columns if sys.__stderr__ else None
-    except (OSError, ValueError):
-        return None
-
-
 def _broken(head: str, fields: Sequence[str], width: int | None) -> Iterator[str]:
-    """Yield lines of whole fields that are no longer than `width`, where a field allows that."""
+    """Yield lines of whole fields no longer than `width`; a longer field's words are wrapped."""
     line = head
     for field in fields:
         if width is not None and len(line) + 2 + len(field) > width and line.strip():
             yield line
             line = " " * (_INDENT - 2)
-        line += f"  {field}"
+        first, *rest = wrapped(field, width, first=len(line) + 2, indent=" " * _INDENT)
+        yield from [f"{line}  {first}", *rest][:-1]
+        line = rest[-1] if rest else f"{line}  {first}"
     yield line

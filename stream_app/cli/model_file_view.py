@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stream_app.cli.stdout import labelled_lines
 from stream_app.cli.table import count, size
+from stream_app.counted import counted
 from stream_app.records import format_position
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 def header_lines(path: Path, header: ModelHeader) -> Iterator[str]:
     """Yield what is in a file, a fact a line."""
     for name, value in _facts(path, header):
-        yield f"{name:<13}{value}"
+        yield from labelled_lines(f"{name:<12}", value, indent=" " * 13)
 
 
 def _facts(path: Path, header: ModelHeader) -> Iterator[tuple[str, str]]:
@@ -32,7 +34,7 @@ def _facts(path: Path, header: ModelHeader) -> Iterator[tuple[str, str]]:
     else:
         yield "version", "none: it was trained elsewhere"
     models = f"{count(header.models)} by key" if header.keyed else "1"
-    yield "models", f"{models}, {count(header.learned)} examples learned"
+    yield "models", f"{models}, {counted(header.learned, 'example')} learned"
     if header.failed is not None:
         yield "failed", header.failed
     rest = [f", {name} {value}" for name, value in header.task.items() if name != "task"]

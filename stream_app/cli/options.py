@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from stream_app.cli.logs import FORMATS, LEVELS, set_format, set_level
+from stream_app.cli.typed_pipeline import remember_option
 from stream_app.hosts.log_url import DEFAULT_BROKER, DEFAULT_STATE, without_credentials
 from stream_app.web.address import parse_address
 
@@ -24,7 +25,9 @@ def broker(command: Command) -> Command:
         envvar="STREAM_APP_BROKER",
         show_default=True,
         show_envvar=True,
-        callback=lambda _context, _option, value: without_credentials(value),
+        callback=lambda context, option, value: remember_option(
+            context, option, without_credentials(value)
+        ),
         help="The event log: sqlite:///path, a path, or kafka://host:port[,host:port].",
     )(command)
 
@@ -38,6 +41,7 @@ def state(command: Command) -> Command:
         envvar="STREAM_APP_STATE",
         show_default=True,
         show_envvar=True,
+        callback=remember_option,
         help="Directory of checkpoints and keys.",
     )(command)
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from stream_app.cli.stderr import doing
+from stream_app.cli.typed_pipeline import remember
 from stream_app.core.log import Log
 from stream_app.errors import UsageError
 from stream_app.hosts.manifests import read_manifest
@@ -22,16 +24,17 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 def pipeline_file(command: Command) -> Command:
     """Take PIPELINE, which must be a declaration."""
-    return click.argument("pipeline", metavar="PIPELINE")(command)
+    return click.argument("pipeline", metavar="PIPELINE", callback=remember)(command)
 
 
 def pipeline_name(command: Command) -> Command:
     """Take the name of a pipeline in the log; a declaration's file will do as well."""
-    return click.argument("name", metavar="PIPELINE")(command)
+    return click.argument("name", metavar="PIPELINE", callback=remember)(command)
 
 
 def declared(spec: str) -> Pipeline:
     """Return the pipeline that a file declares; takes seconds, for River is imported."""
+    doing(f"reading {spec}")
     from stream_app.hosts.pipeline_file import load_pipeline
 
     if not is_spec(spec) and Path(f"{spec}.py").is_file():

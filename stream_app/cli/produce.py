@@ -14,11 +14,13 @@ import click
 
 from stream_app.cli import options
 from stream_app.cli.csv_options import CsvChoice, csv_options
-from stream_app.cli.pipeline_argument import declared, named
+from stream_app.cli.pipeline_argument import declared, named, pipeline_file
 from stream_app.cli.progress_bar import progress_bar
 from stream_app.cli.signals import Terminated, held
+from stream_app.cli.stderr import say
 from stream_app.cli.stdout import emit, emit_json
 from stream_app.cli.table import count
+from stream_app.counted import counted
 from stream_app.errors import SurroundingsError, UsageError
 from stream_app.hosts.log_url import open_broker
 from stream_app.hosts.pipeline_names import is_spec
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("pipeline", metavar="PIPELINE")
+@pipeline_file
 @click.argument("file", metavar="[FILE]", default="-")
 @csv_options
 @click.option(
@@ -41,7 +43,9 @@ if TYPE_CHECKING:
 @click.option("--strict", is_flag=True, help="Stop at the first line that is refused.")
 @click.option("--send-bad", is_flag=True, help="Send refused lines too: they become dead letters.")
 @click.option("--dry-run", is_flag=True, help="Check every line, append nothing.")
-@click.option("--partitions", type=click.IntRange(1), help="At the first start: how many.")
+@click.option(
+    "--partitions", type=click.IntRange(1), metavar="N", help="At the first start: how many."
+)
 @click.option(
     "--topic",
     metavar="T",
@@ -104,10 +108,9 @@ def _reporting(producer: Producer, *, as_json: bool, dry_run: bool) -> Iterator[
         yield
     except (KeyboardInterrupt, Terminated):
         last = count(producer.produced.last_line)
-        click.echo(
+        say(
             f"Stopped; lines up to {last} are acknowledged with their labels. Going on behind "
-            "them loses nothing: what was sent twice is refused as a duplicate.",
-            err=True,
+            "them loses nothing: what was sent twice is refused as a duplicate."
         )
         raise
     finally:
@@ -238,8 +241,7 @@ def _send(
 ) -> None:
     from stream_app.hosts.line_source import read_lines
 
-    total = os.fstat(descriptor).st_size or None
-    with progress_bar(f"producing {name}", total, of_bytes=True) as advance:
+    with _progress(descriptor, name) as advance:
         lines = read_lines(descriptor, name, idle=lambda: _flush(producer), moved=_sum(advance))
         try:
             for draft in drafts_of(lines):
@@ -252,13 +254,23 @@ def _send(
         _flush(producer)
 
 
+@contextmanager
+def _progress(descriptor: int, name: str) -> Iterator[Callable[[int], None]]:
+    if os.isatty(descriptor):
+        say("Reading what you type, a line for each event; Ctrl-D ends it. A FILE is named last.")
+        yield lambda _done: None  # a bar would write over it
+        return
+    total = os.fstat(descriptor).st_size or None
+    with progress_bar(f"producing {name}", total, of_bytes=True) as advance:
+        yield advance
+
+
 def _say_mistyped(names: list[tuple[str, str]], line: int) -> None:
     """Say once of a feature that nobody declared what it was meant to be: it is sent as it is."""
     for name, meant in names:
-        click.echo(
+        say(
             f"line {line}: feature {name} is not declared, and {meant} is absent: did you mean "
-            f"{meant}? Such lines are sent, and said once.",
-            err=True,
+            f"{meant}? Such lines are sent, and said once."
         )
 
 
@@ -281,12 +293,12 @@ def _sum(advance: Callable[[int], None]) -> Callable[[int], None]:
 def _report(produced: Produced, *, as_json: bool, dry_run: bool) -> None:
     for bad in produced.bad:
         field = f"{bad.field}: " if bad.field else ""
-        click.echo(f"line {bad.line}: {bad.reason}: {field}{bad.detail}", err=True)
+        say(f"line {bad.line}: {bad.reason}: {field}{bad.detail}")
     if produced.refused > len(produced.bad):
-        click.echo(f"... and {count(produced.refused - len(produced.bad))} more", err=True)
+        say(f"... and {count(produced.refused - len(produced.bad))} more")
     if as_json:
         emit_json(produced)
     elif dry_run:
-        emit(f"{count(produced.last_line)} lines read, {count(produced.refused)} refused")
+        emit(f"{counted(produced.last_line, 'line')} read, {count(produced.refused)} refused")
     else:
-        emit(f"{count(produced.acknowledged)} events acknowledged in {produced.topic}")
+        emit(f"{counted(produced.acknowledged, 'event')} acknowledged in {produced.topic}")

@@ -8,8 +8,11 @@ from typing import NoReturn
 
 import click
 
-from stream_app.cli import signals, stdout
+from stream_app.cli import signals, stderr, stdout
+from stream_app.cli.typed_pipeline import pasteable
+from stream_app.cli.whole_command import whole_command
 from stream_app.errors import StreamAppError, lacking
+from stream_app.near_names import did_you_mean
 
 DONE, UNEXPECTED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -33,14 +36,16 @@ def exit_code(arguments: list[str]) -> int:
     except SystemExit:
         raise
     except BaseException as error:  # users' models may raise GeneratorExit and worse
-        return _failed(error)
+        return _failed(error, arguments)
+    finally:
+        stderr.done()
     return code
 
 
-def _failed(error: BaseException) -> int:
+def _failed(error: BaseException, arguments: list[str]) -> int:
     error = lacking(error) or error
     if isinstance(error, click.ClickException):
-        return _say(_sentence(error.format_message()), _usage_attempt(error), USAGE)
+        return _say(_usage_problem(error), _usage_attempt(error, arguments), USAGE)
     if isinstance(error, StreamAppError):
         _show_traceback()
         return _say(error.problem, error.attempt, error.exit_code)
@@ -67,12 +72,24 @@ def _ended(code: int) -> int:
     return code
 
 
-def _usage_attempt(error: click.ClickException) -> str:
+def _usage_attempt(error: click.ClickException, arguments: list[str]) -> str:
     context = error.ctx if isinstance(error, click.UsageError) else None
-    return f"{context.command_path if context else 'stream-app'} --help"
+    if isinstance(error, click.MissingParameter) and context is not None:
+        return whole_command(context)
+    if context is not None:
+        return f"{context.command_path} --help"
+    from stream_app.cli.commands import COMMANDS
+
+    # An option that lacks its value is found before its command has a context.
+    return " ".join(["stream-app", *(word for word in arguments[:1] if word in COMMANDS), "--help"])
 
 
-def _sentence(text: str) -> str:
+def _usage_problem(error: click.ClickException) -> str:
+    if isinstance(error, click.NoSuchOption):
+        return f"no such option: {error.option_name}" + did_you_mean(
+            error.option_name, error.possibilities or ()
+        )
+    text = error.format_message()
     return text[:1].lower() + text[1:]
 
 
@@ -100,8 +117,6 @@ def _say(problem: str, attempt: str, code: int) -> int:
         stdout.flush()
     except (BrokenPipeError, StreamAppError):
         stdout.discard()
-    click.secho("Error: ", fg="red", bold=True, nl=False, err=True)
-    click.echo(problem, err=True)
-    click.secho("Try: ", fg="green", bold=True, nl=False, err=True)
-    click.echo(attempt, err=True)
+    stderr.say(problem, "Error:", fg="red", bold=True)
+    stderr.say(pasteable(attempt), "Try:", fg="green", bold=True)
     return code

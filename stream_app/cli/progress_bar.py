@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from stream_app.cli.stderr import done
 from stream_app.cli.table import count, size
 
 if TYPE_CHECKING:
@@ -24,13 +25,14 @@ def progress_bar(title: str, total: int | None, *, of_bytes: bool = False) -> It
     if sys.stderr is None or not sys.stderr.isatty():
         yield _ignore
         return
+    done()
     write = size if of_bytes else count
     progress = _bar(total is not None)
     with progress:
         task = progress.add_task(title, total=total, done=write(0), rate="")
 
-        def advance(done: int) -> None:
-            progress.update(task, completed=done, done=write(done))
+        def advance(amount: int) -> None:
+            progress.update(task, completed=amount, done=write(amount))
             speed = progress.tasks[0].speed
             if speed:
                 progress.update(task, rate=f"{write(round(speed))}/s")

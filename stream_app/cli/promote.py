@@ -11,9 +11,11 @@ import click
 from stream_app.cli import options
 from stream_app.cli.pipeline_argument import declared, named, pipeline_name
 from stream_app.cli.progress_bar import progress_in_steps
-from stream_app.cli.stdout import emit, emit_json
-from stream_app.cli.table import count, table_lines
+from stream_app.cli.stdout import emit, emit_json, emit_text, fitted_table
+from stream_app.cli.table import count
+from stream_app.cli.typed_pipeline import pasteable
 from stream_app.core.topics import Topics
+from stream_app.counted import counted
 from stream_app.hosts.pipeline_names import is_spec
 from stream_app.records import format_position
 
@@ -28,7 +30,7 @@ _HEAD = ("PARTITION", "CHAMPION", "FROM", "STATE")
 @click.command()
 @pipeline_name
 @click.argument("version")
-@click.option("--reason", required=True, help="Why; the seat's history keeps it.")
+@click.option("--reason", metavar="WHY", required=True, help="For the history of the seat.")
 @click.option(
     "--from-committed",
     is_flag=True,
@@ -38,6 +40,7 @@ _HEAD = ("PARTITION", "CHAMPION", "FROM", "STATE")
     "--wait",
     "wait_s",
     type=click.FloatRange(0),
+    metavar="N",
     default=10.0,
     show_default=True,
     help="Seconds to wait for those who are at work.",
@@ -133,25 +136,29 @@ def _print(
         champion = manifest.initial_champion if row.state == NOT_BEGUN else version
         place = format_position(events, row.partition, row.since)
         cells.append((str(row.partition), champion, place, row.state))
-    for line in table_lines(_HEAD, cells, right=(0,)):
+    for line in fitted_table(_HEAD, cells, right=(0,)):
         emit(line)
     not_begun = sum(row.state == NOT_BEGUN for row in rows)
     if not_begun and version != manifest.initial_champion:
-        emit(
-            f"{count(not_begun)} of {count(len(rows))} partitions have processed nothing yet and "
-            f"begin with {manifest.initial_champion}."
+        emit_text(
+            f"{_of(not_begun, len(rows))} processed nothing yet and will begin with "
+            f"{manifest.initial_champion}."
         )
-        emit(
+        emit_text(
             f"Next: stream-app promote {pipeline} {version} --reason ... is a record there, from "
             f"which on {version} is champion of them, too."
         )
     waiting = sum(row.state not in ("champion", NOT_BEGUN) for row in rows)
     if waiting:
-        emit(
-            f"The order is in the log; {count(waiting)} of {count(len(rows))} partitions have not "
-            "read it yet."
-        )
+        emit_text(f"The order is in the log; {_of(waiting, len(rows))} not read it yet.")
         if at_work:
-            emit(f"Next: stream-app status {pipeline} shows when they have.")
+            emit_text(f"Next: stream-app status {pipeline} shows when they have.")
         else:
-            emit("Nobody is at work on them. Next: the next start of stream-app run reads it.")
+            emit_text(
+                pasteable("Nobody is at work there. Next: stream-app run FILE, which reads it.")
+            )
+
+
+def _of(some: int, partitions: int) -> str:
+    has = "has" if some == 1 else "have"
+    return f"{count(some)} of {counted(partitions, 'partition')} {has}"

@@ -15,8 +15,9 @@ import msgspec
 from stream_app.cli import options
 from stream_app.cli.pipeline_argument import declared, pipeline_file
 from stream_app.cli.progress_bar import progress_bar
-from stream_app.cli.stdout import emit, emit_json
+from stream_app.cli.stdout import emit, emit_json, emit_text
 from stream_app.cli.table import count, table_lines
+from stream_app.counted import counted
 from stream_app.errors import DifferenceFound
 from stream_app.hosts.log_url import open_broker
 
@@ -35,6 +36,7 @@ SHOWN_CHARS_MAX = 300
 @click.option(
     "--workers",
     type=click.IntRange(1),
+    metavar="N",
     default=1,
     show_default=True,
     help="Processes. With several the fold is cut at kept checkpoints, each of which is compared.",
@@ -148,19 +150,22 @@ def _print(report: ReplayReport, name: str, *, as_json: bool) -> None:
     if report.difference is not None:
         return
     since = f", compared from offset {count(report.start)}" if report.start else ""
-    digests = f"{report.digests} state digests equal" if report.digests else "no state digest there"
+    digests = "no state digest there"
+    if report.digests:
+        digests = f"{counted(report.digests, 'state digest')} equal"
     cut = "" if report.pieces == 1 else f" in {report.pieces} pieces, their ends compared,"
-    emit(
-        f"{name}/{report.partition}: no difference in {count(report.records)} records folded "
+    emit_text(
+        f"{name}/{report.partition}: no difference in {counted(report.records, 'record')} folded "
         f"again,{cut} up to offset {count(report.next_offset)}{since}; {digests}"
     )
     rows = [(f"  {topic}", count(number)) for topic, number in report.outputs.items()]
     for line in table_lines(("  TOPIC", "COMPARED"), rows, right=[1]) if rows else ():
         emit(line)
     if report.skipped:
-        emit(f"  {count(report.skipped)} outputs are gone by retention and were not compared")
+        gone = f"{counted(report.skipped, 'output')} gone by retention and not compared"
+        emit_text(gone, indent="  ")
     if report.not_compared:
-        emit(f"  not compared: {', '.join(report.not_compared)}")
+        emit_text(f"not compared: {', '.join(report.not_compared)}", indent="  ")
 
 
 def _raise_difference(broker: str, name: str, reports: list[ReplayReport]) -> None:

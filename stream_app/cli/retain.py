@@ -8,8 +8,8 @@ import click
 
 from stream_app.cli import options
 from stream_app.cli.pipeline_argument import named, pipeline_name
-from stream_app.cli.stdout import emit_rows
-from stream_app.cli.table import count, table_lines
+from stream_app.cli.stdout import emit_rows, fitted_table
+from stream_app.cli.table import count
 from stream_app.hosts.log_url import open_broker
 from stream_app.hosts.retention import delete_outputs
 
@@ -18,6 +18,7 @@ from stream_app.hosts.retention import delete_outputs
 @pipeline_name
 @click.option(
     "--days",
+    metavar="N",
     type=click.FloatRange(0),
     required=True,
     help="Keep what was put out in so many last days; delete what is older, for good.",
@@ -39,5 +40,5 @@ def retain(name: str, days: float, as_json: bool, broker: str) -> None:
     finally:
         log.close()
     cells = [(row.topic, count(row.deleted), count(row.kept)) for row in rows]
-    lines = table_lines(("TOPIC", "DELETED", "KEPT"), cells, right=(1, 2))
+    lines = fitted_table(("TOPIC", "DELETED", "KEPT"), cells, right=(1, 2))
     emit_rows(rows, lines, as_json=as_json)

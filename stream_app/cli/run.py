@@ -35,6 +35,7 @@ INTERRUPTED = 130
 @click.option(
     "--workers",
     type=click.IntRange(1),
+    metavar="N",
     default=1,
     envvar="STREAM_APP_WORKERS",
     show_default=True,
@@ -44,6 +45,7 @@ INTERRUPTED = 130
 @click.option(
     "--partitions",
     type=click.IntRange(1),
+    metavar="N",
     help="At the first start: how many. Later it is fixed.  [default: 1]",
 )
 @click.option("--until-end", is_flag=True, help="Stop at the end that the log has now.")
@@ -92,8 +94,8 @@ def run(
     flag = StopFlag()
     flag.install()
     began = time.monotonic()
-    with run_view(flag) as view, heard(view.say, http) as say:
-        name = declared(pipeline).name  # mistakes are told before anything is said to have started
+    name = declared(pipeline).name  # mistakes are told before anything is said to have started
+    with run_view(flag, broker) as view, heard(view.say, http) as say:
         fact("run_started", pipeline=name, declared_in=pipeline, broker=broker, state=state)
         run_pipeline(plan, say, flag)
     seconds = time.monotonic() - began

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from stream_app.cli.live import Moving, shown
 from stream_app.cli.logs import fact
 from stream_app.cli.table import count
+from stream_app.cli.typed_pipeline import pasteable
 from stream_app.core.seats import Seat
 from stream_app.hosts.embedded import Notice, Owned, Progress, Word
 from stream_app.hosts.stop_flag import StopFlag
@@ -77,7 +78,7 @@ class RunView:
         """Take in what a worker says."""
         if isinstance(item, Notice):
             where = {} if item.partition is None else {"partition": item.partition}
-            fact("notice", **where, text=item.text)
+            fact("notice", **where, text=pasteable(item.text))
             return
         if isinstance(item, Owned):
             self._owned = frozenset(item.partitions)
@@ -138,11 +139,11 @@ class RunView:
 
 
 @contextmanager
-def run_view(flag: StopFlag) -> Iterator[RunView]:
+def run_view(flag: StopFlag, broker: str) -> Iterator[RunView]:
     """Show a run until the block ends, and how it stood then."""
     view = RunView(flag)
     try:
-        with shown(view.rows, view.log, view.say_stopping):
+        with shown(view.rows, view.log, view.say_stopping, before=f"opening {broker} ..."):
             yield view
     finally:
         view.log()

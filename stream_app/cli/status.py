@@ -12,9 +12,9 @@ import msgspec
 
 from stream_app.cli import options
 from stream_app.cli.pipeline_argument import declared
-from stream_app.cli.stdout import emit, emit_json, styled
-from stream_app.cli.table import clock_time, count, duration, size, table_lines
-from stream_app.hosts.declared_versions import version_notes
+from stream_app.cli.stdout import emit, emit_json, fitted_table, note_lines, styled
+from stream_app.cli.table import clock_time, count, duration, size
+from stream_app.cli.typed_pipeline import pasteable, remember
 from stream_app.hosts.joining import JOIN_RECORDS_MAX
 from stream_app.hosts.log_url import open_broker
 from stream_app.hosts.manifests import pipelines
@@ -23,12 +23,13 @@ from stream_app.hosts.source_status import SourceStatus
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.hosts.status import SEATS_SHOWN_MAX, PartitionStatus, Status
 from stream_app.hosts.status import status as status_of
+from stream_app.hosts.version_notes import with_declared
 
 if TYPE_CHECKING:
     from stream_app.core.pipeline import Pipeline
     from stream_app.core.seats import SeatChange
 
-_STANDS = ("PARTITION", "AT", "LAG", "EVENT TIME", "CHECKPOINT", "OWNER")
+_STANDS = ("PARTITION", "AT", "LAG", "EVENT TIME (UTC)", "CHECKPOINT", "OWNER")
 _LABELS = ("PARTITION", "OBSERVED", "JOINED", "WAITING", "TIMED OUT", "LATE", "UNKNOWN", "REFUSED")
 _INTAKE = ("INTAKE FROM", "AT", "LAG", "COPIED", "REFUSED", "SKIPPED")
 _SEATS = ("PROMOTED", "FROM", "WHEN", "BY", "REASON")
@@ -36,7 +37,7 @@ _VERSIONS = ("VERSION", "ROLE", "LEARNED", "STATE")
 
 
 @click.command()
-@click.argument("pipeline", metavar="[PIPELINE]", required=False)
+@click.argument("pipeline", metavar="[PIPELINE]", required=False, callback=remember)
 @options.as_json
 @options.broker
 @options.state
@@ -56,8 +57,9 @@ def status(pipeline: str | None, as_json: bool, broker: str, state: str) -> None
         for i, name in enumerate(chosen):
             found = status_of(log, name, StateDirectory(Path(state)))
             if plan is not None:
-                notes = [*found.notes, *version_notes(log, plan), *plan.notes()]
-                found = msgspec.structs.replace(found, notes=notes)
+                found = with_declared(found, log, plan)
+            notes = [pasteable(note) for note in found.notes]
+            found = msgspec.structs.replace(found, notes=notes)
             if as_json:
                 seeds = {} if plan is None else {"seeds": plan.seeds()}
                 emit_json({**msgspec.to_builtins(found), **seeds})
@@ -72,7 +74,8 @@ def _lines(found: Status, plan: Pipeline | None) -> Iterator[str]:
     log = "" if found.log_bytes is None else f", {size(found.log_bytes)}"
     if found.log_free_bytes:
         log += f", {size(found.log_free_bytes)} of it free"
-    yield f"{styled(found.pipeline, bold=True)} in {found.broker} (log {found.log_id}{log})"
+    yield f"{styled(found.pipeline, bold=True)} in {found.broker}"
+    yield f"  log {found.log_id}{log}"
     yield ""
     yield from _table(_STANDS, [_stands(row) for row in found.partitions], right=(0, 1, 2))
     yield ""
@@ -89,18 +92,19 @@ def _lines(found: Status, plan: Pipeline | None) -> Iterator[str]:
     rows = [(topic.topic, count(topic.offsets), _removed(topic.removed)) for topic in found.topics]
     counted = all(topic.records is not None for topic in found.topics)
     yield from _table(("TOPIC", "RECORDS" if counted else "OFFSETS", ""), rows, right=(1,))
-    if plan is not None:
+    if plan is not None and (seeds := _seeds(plan)):
         yield ""
-        yield from _seeds(plan)
+        yield from _table(("VERSION", "SEEDED PARAMETER", "SEED"), seeds, right=(2,))
+    if found.notes:
+        yield ""
     for note in found.notes:
-        yield f"{styled('Note:', fg='yellow')} {note}"
+        yield from note_lines(note)
 
 
 def _table(
     head: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: Iterable[int]
 ) -> Iterator[str]:
-    for line in table_lines(head, rows, right=tuple(right)):
-        yield f"  {line}"
+    yield from fitted_table(head, rows, right=right, indent="  ")
 
 
 def _stands(row: PartitionStatus) -> tuple[str, ...]:
@@ -113,9 +117,9 @@ def _stands(row: PartitionStatus) -> tuple[str, ...]:
         str(row.partition),
         count(row.next_offset),
         count(row.lag),
-        "-" if row.watermark_ms is None else clock_time(row.watermark_ms),
+        "-" if row.watermark_ms is None else clock_time(row.watermark_ms).removesuffix(" UTC"),
         checkpoint,
-        "nobody runs it" if row.owner is None else row.owner.described,
+        "nobody" if row.owner is None else row.owner.described,
     )
 
 
@@ -145,7 +149,7 @@ def _versions(found: Status) -> Sequence[tuple[str, ...]]:
     seats = [row.champion for row in found.partitions]
     rows = []
     for version, examples in (learned or dict.fromkeys(seats, 0)).items():
-        state = "failed" if version in failed else "ok"
+        state = "failed" if version in failed else "ok" if learned else "not begun"
         if version in waiting:
             state = "waits for its file"
         rows.append((version, _role(version, seats), count(examples), state))
@@ -212,11 +216,9 @@ def _removed(offsets: int) -> str:
     return f"and {count(offsets)} removed by retention" if offsets else ""
 
 
-def _seeds(plan: Pipeline) -> Iterator[str]:
-    rows = [
+def _seeds(plan: Pipeline) -> list[tuple[str, ...]]:
+    return [
         (version, path, str(seed))
         for version, seeds in plan.seeds().items()
         for path, seed in seeds.items()
     ]
-    if rows:
-        yield from _table(("VERSION", "SEEDED PARAMETER", "SEED"), rows, right=(2,))

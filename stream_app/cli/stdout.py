@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from stream_app.cli import wrapping
+from stream_app.cli.stderr import done
+from stream_app.cli.table import folded_lines
+from stream_app.cli.wrapping import wrapped
 from stream_app.errors import SurroundingsError
 
 
 def emit(line: str | bytes) -> None:
     """Write one line; raises BrokenPipeError once nobody reads any more."""
+    done()
     data = line if isinstance(line, bytes) else line.encode("utf-8", "backslashreplace")
     try:
         sys.stdout.buffer.write(data + b"\n")
@@ -47,9 +52,44 @@ def styled(text: str, **style: Any) -> str:
 
 def terminal_width() -> int | None:
     """Return how many characters a line of standard output has; None where it is no terminal."""
-    import shutil
+    return wrapping.terminal_width(sys.stdout)
 
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+def emit_text(text: str, *, indent: str = "", **style: Any) -> None:
+    """Write sentences, on a terminal in lines of whole words that begin with `indent`."""
+    for line in text_lines(text, indent=indent, **style):
+        emit(line)
+
+
+def fitted_table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    right: Iterable[int] = (),
+    indent: str = "",
+) -> Iterator[str]:
+    """Yield a table of few rows, of which nothing is cut, however narrow the terminal is."""
+    whole = terminal_width()
+    width = None if whole is None else whole - len(indent)
+    for line in folded_lines(head, rows, right=right, width=width):
+        yield f"{indent}{line}" if line else line
+
+
+def text_lines(text: str, *, indent: str = "", **style: Any) -> list[str]:
+    """Return sentences in lines of whole words, as wide as the terminal, with click's style."""
+    lines = wrapped(f"{indent}{text}", terminal_width(), indent=indent or "  ")
+    return [styled(line, **style) if style else line for line in lines]
+
+
+def labelled_lines(label: str, text: str, *, indent: str = "  ", **style: Any) -> list[str]:
+    """Return sentences as `text_lines` does, behind a label that has click's style."""
+    first, *rest = wrapped(text, terminal_width(), first=len(label) + 1, indent=indent)
+    return [f"{styled(label, **style)} {first}", *rest]
+
+
+def note_lines(note: str) -> list[str]:
+    """Return the lines of what a person should know beside the rest."""
+    return labelled_lines("Note:", note, fg="yellow")
 
 
 def flush() -> None:

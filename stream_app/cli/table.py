@@ -36,6 +36,42 @@ def table_lines(
         yield "  ".join(aligned).rstrip()
 
 
+def folded_lines(
+    head: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    right: Iterable[int] = (),
+    width: int | None = None,
+) -> Iterator[str]:
+    """Yield a table of few rows, of which nothing is cut.
+
+    Columns for which a line of `width` has no room follow in a table below, behind the first one.
+    """
+    rows, right = list(rows), set(right)
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    for number, columns in enumerate(_folds(widths, width)):
+        if number:
+            yield ""
+        yield from table_lines(
+            [head[i] for i in columns],
+            [[row[i] for i in columns] for row in rows],
+            right=[place for place, i in enumerate(columns) if i in right],
+        )
+
+
+def _folds(widths: Sequence[int], whole: int | None) -> list[list[int]]:
+    """Return which columns stand side by side: at least the first and one more."""
+    folds: list[list[int]] = [[0]]
+    taken = widths[0]
+    for i, wide in enumerate(widths[1:], start=1):
+        if whole is not None and taken + 2 + wide > whole and len(folds[-1]) > 1:
+            folds.append([0])
+            taken = widths[0]
+        folds[-1].append(i)
+        taken += 2 + wide
+    return folds
+
+
 def _narrow(widths: list[int], whole: int) -> None:
     """Take from the last columns what is too much for a line, and leave each a few characters."""
     excess = sum(widths) + 2 * (len(widths) - 1) - whole

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import click
 
 from stream_app.cli import options
-from stream_app.cli.pipeline_argument import declared
-from stream_app.cli.stdout import emit_rows, styled
-from stream_app.cli.table import table_lines
+from stream_app.cli.pipeline_argument import declared, pipeline_file
+from stream_app.cli.stdout import emit_rows, fitted_table, styled
+from stream_app.cli.typed_pipeline import pasteable
 from stream_app.hosts.pipeline_names import is_spec
 from stream_app.hosts.topic_report import TopicReport, TopicRow, topics_made, topics_of
 
@@ -18,11 +18,16 @@ _HEAD = ("TOPIC", "PARTITIONS", "REPLICAS", "SETTINGS", "STATE")
 
 
 @click.command()
-@click.argument("pipeline", metavar="PIPELINE")
+@pipeline_file
 @click.option("--create", is_flag=True, help="Make what is missing; what is there stays as it is.")
-@click.option("--partitions", type=click.IntRange(1), help="Of new topics.  [default: 1]")
 @click.option(
-    "--replication", type=click.IntRange(1), help="Of new topics.  [default: 3, or every broker]"
+    "--partitions", type=click.IntRange(1), metavar="N", help="Of new topics.  [default: 1]"
+)
+@click.option(
+    "--replication",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Of new topics.  [default: 3, or every broker]",
 )
 @options.as_json
 @options.broker
@@ -60,15 +65,14 @@ def _lines(report: TopicReport) -> Iterator[str]:
     yield f"{styled(report.pipeline, bold=True)} in {report.broker}"
     yield ""
     rows = [_cells(row) for row in report.rows]
-    for line in table_lines(_HEAD, rows, right=(1, 2)):
-        yield f"  {line}"
+    yield from fitted_table(_HEAD, rows, right=(1, 2), indent="  ")
     yield ""
     for remedy in report.remedies:
         yield f"{styled('Differs:', fg='yellow')} {remedy}"
     if report.by_themselves:
         yield "This log makes its topics by itself, at the pipeline's first start."
     for command in report.next_commands:
-        yield f"{styled('Next:', fg='green')} {command}"
+        yield f"{styled('Next:', fg='green')} {pasteable(command)}"
 
 
 def _cells(row: TopicRow) -> tuple[str, ...]:

@@ -55,6 +55,7 @@ class Models:
         pickles: ModelPickles,
         memory: Memory,
         copies: bool = False,
+        lasting: bool = False,
     ) -> None:
         self._reader = reader
         self._family = family
@@ -65,6 +66,7 @@ class Models:
         self._pickles = pickles
         self._live_max = memory.live_max
         self._copies = copies
+        self._lasting = lasting
         self.generation = 0
         self._live: dict[str, UndoableModel] = {}
         self._changed: set[str] = set()
@@ -91,7 +93,12 @@ class Models:
     def _bring(self, key: str) -> UndoableModel:
         learned, image = self._bytes(key)
         model = self._live[key] = UndoableModel(
-            self._task, image, learned, self._pickles, copies=self._copies
+            self._task,
+            image,
+            learned,
+            self._pickles,
+            copies=self._copies,
+            lasting=self._lasting,
         )
         return model
 
@@ -123,10 +130,13 @@ class Models:
                     yield name[len(_PREFIX) :].decode(), learned, image
 
     def trim(self) -> None:
-        """Bound what grew during a batch: journals that are long, and live models."""
+        """End a batch: bound what grew, journals that are long and live models."""
         for key in self._called:
             model = self._live.get(key)
-            if model is not None and model.calls_since_image() > JOURNAL_MIN:
+            if model is None:
+                continue
+            model.settle()
+            if model.calls_since_image() > JOURNAL_MIN:
                 wanted = model.image_bytes() // BYTES_PER_CALL
                 if model.calls_since_image() > min(max(wanted, JOURNAL_MIN), JOURNAL_MAX):
                     model.image()

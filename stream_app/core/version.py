@@ -65,6 +65,7 @@ class VersionFold:
             pickles=plan.pickles,
             memory=memory,
             copies=plan.copies,
+            lasting=not plan.keyed,
         )
         self._digest = SampledDigest(self.models, plan.pickles.extra)
         self._waiting: Table[Any] = Table(

@@ -12,6 +12,7 @@ from stream_app.core.commit import Manifest
 from stream_app.core.joins import joins_from
 from stream_app.core.log import Log
 from stream_app.core.topics import Topics
+from stream_app.counted import any_partition
 from stream_app.errors import UsageError
 from stream_app.hosts.first_where import first_where
 from stream_app.hosts.manifests import committed
@@ -168,7 +169,7 @@ def _require_own(
         if partition >= count:
             raise UsageError(
                 f"{option} {text}: {topic} has no partition {partition}",
-                attempt=f"a partition from 0 to {count - 1}",
+                attempt=any_partition(count),
             )
 
 

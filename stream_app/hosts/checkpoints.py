@@ -11,9 +11,10 @@ from stream_app.codec.blobs import BlobSeal
 from stream_app.core.commit import Manifest
 from stream_app.core.position import Position, read_position
 from stream_app.core.store import StateReader, pages
-from stream_app.errors import StateUntrusted, StreamAppError
+from stream_app.errors import StateUnavailable, StateUntrusted, StreamAppError
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.storage.kept_directory import Kept, KeptDirectory
+from stream_app.storage.private_files import is_there
 from stream_app.storage.rocksdb_store import RocksdbStore
 
 SCAN_MAX = 1000
@@ -57,7 +58,7 @@ def checkpoints(manifest: Manifest, state: StateDirectory, *, verify: bool) -> l
     for partition in range(manifest.partitions):
         path = state.partition(manifest.log_id, manifest.pipeline, partition)
         kept = KeptDirectory(state.kept(manifest.log_id, manifest.pipeline, partition)).entries()
-        seal = state.seal() if verify and (kept or path.exists()) else None
+        seal = state.seal() if verify and (kept or is_there(path)) else None
         rows.append(look_at(path, manifest, partition, seal))
         rows += [look_at_kept(entry, manifest, partition, seal) for entry in kept]
     return rows
@@ -90,7 +91,11 @@ def saved_position(path: Path) -> Position | None:
 
 def look_at(path: Path, manifest: Manifest, partition: int, seal: BlobSeal | None = None) -> Looked:
     """Look at one partition's state; an error that it meets is part of the answer."""
-    seen = Checkpoint(partition, str(path), path.exists())
+    seen = Checkpoint(partition, str(path), exists=True)
+    try:
+        seen = msgspec.structs.replace(seen, exists=is_there(path))
+    except StateUnavailable as error:
+        return Looked(seen, error)
     if not seen.exists:
         return Looked(seen, None)
     seen = msgspec.structs.replace(

@@ -13,6 +13,7 @@ from stream_app.codec.encode import encode_event
 from stream_app.core.log import Log
 from stream_app.core.log_rules import unknown_topic
 from stream_app.core.topics import Topics
+from stream_app.counted import any_partition
 from stream_app.errors import UsageError
 from stream_app.events import Control, Event, Label, Observation, Refusal
 from stream_app.hosts.log_url import DEFAULT_BROKER, open_broker
@@ -80,7 +81,7 @@ class LogClient:
         if partition is not None and partition not in range(count):
             raise UsageError(
                 f"{topic} has no partition {partition!r}",
-                attempt=f"a partition from 0 to {count - 1}",
+                attempt=any_partition(count),
             )
         if offset is not None and (type(offset) is not int or offset < 0):
             raise UsageError(

@@ -23,7 +23,7 @@ from stream_app.hosts.version_rows import VersionRows
 from stream_app.learning import tasks
 from stream_app.learning.definition import OtherCode, build
 from stream_app.learning.metric_checks import require_metric
-from stream_app.near_names import no_version
+from stream_app.near_names import near_name, no_version
 from stream_app.records import format_position
 
 BATCH = 5000
@@ -77,7 +77,9 @@ def _require_versions(
     known = known_versions(log, pipeline, manifest)
     for name in (a, b):
         if name not in known:
-            raise no_version(name, manifest.pipeline, known)
+            attempt = f"declare {name} in its file, then stream-app backfill FILE {name}"
+            attempt = near_name(name, known) or f"one of those; or {attempt}"
+            raise no_version(name, manifest.pipeline, known, attempt=attempt)
 
 
 def known_versions(log: Log, pipeline: Pipeline | None, manifest: Manifest) -> set[str]:

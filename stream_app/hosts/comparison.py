@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from stream_app.counted import counted
 from stream_app.learning.paired import MetricFigures, Span
 
 
@@ -88,7 +89,7 @@ def better_version(figures: MetricFigures, a: str, b: str) -> str | None:
 
 def verdict(figures: MetricFigures, a: str, b: str, examples: int) -> str:
     """Say in one sentence what a metric shows."""
-    on = f"on {examples:,} labelled events"
+    on = f"on {counted(examples, 'labelled event')}"
     found = better_by(figures)
     if found is None:
         why = figures.why_no_interval or "no interval"

@@ -10,6 +10,7 @@ import msgspec
 from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.upkeep import Finding, Keeper, Subject, deviations, leftovers
+from stream_app.counted import counted
 from stream_app.errors import LogUnavailable, StreamAppError
 from stream_app.hosts.event_samples import sample_findings
 from stream_app.hosts.keepers import keeper_of
@@ -149,7 +150,9 @@ def _counted(log: Log, subject: Subject) -> list[Finding]:
         for name, what in _COUNTED.items():
             if count := commit.counters.get(name):
                 attempt = f"stream-app status {subject.pipeline} --broker {log.url}"
-                rows.append(Finding("note", name, where, f"{count} records {what}", attempt))
+                rows.append(
+                    Finding("note", name, where, f"{counted(count, 'record')} {what}", attempt)
+                )
     return rows
 
 

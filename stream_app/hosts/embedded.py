@@ -17,6 +17,7 @@ from stream_app.core.importing import not_begun
 from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.topics import Topics
+from stream_app.counted import counted
 from stream_app.errors import LogUntrusted
 from stream_app.hosts.collector import calm_garbage_collector, collector_at_rest
 from stream_app.hosts.joining import Waits, prepare_joins
@@ -27,6 +28,7 @@ from stream_app.hosts.work import Work
 from stream_app.outputs import Evaluation
 from stream_app.records import Place
 from stream_app.storage.kept_directory import KeptDirectory
+from stream_app.storage.private_files import is_there
 from stream_app.storage.rocksdb_store import RocksdbStore
 from stream_app.web.figures import WorkFigures
 
@@ -222,7 +224,7 @@ def _open_host(
 def _refuse_lost_log(log: Log, manifest: Manifest, partition: int, state: StateDirectory) -> None:
     """Refuse to begin a log where state of another one lies: that one was removed or replaced."""
     name = manifest.pipeline
-    if state.partition(manifest.log_id, name, partition).exists():
+    if is_there(state.partition(manifest.log_id, name, partition)):
         return
     others = [log_id for log_id in state.logs_of(name) if log_id != manifest.log_id]
     if others and log.ledger_get(Topics(name).ledger, partition, "commit") is None:
@@ -241,7 +243,7 @@ def notices(host: PartitionHost) -> list[Notice]:
     rows = []
     if recovery.rebuild is not None:
         span = recovery.start.publish_from - recovery.start.position.next_offset
-        rows.append(f"{recovery.rebuild}: learning {span} records again from the log")
+        rows.append(f"{recovery.rebuild}: learning {counted(span, 'record')} again from the log")
     if host.rolled_back:
         rows.append("the state came back older than it was left; the log makes up for it")
     rows += [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -123,7 +124,7 @@ def explain(
     refused = _refusal(place, record)
     if refused is not None:
         return refused
-    _require_observation(record)
+    _require_observation(record, version)
     place = _with_version(place, offset, version or named)
     with rebuilt(
         place, offset, lambda done, total: progress("learning again", done, total)
@@ -187,7 +188,7 @@ class _Kind(msgspec.Struct):
     action: str | None = None
 
 
-def _require_observation(record: Record) -> None:
+def _require_observation(record: Record, version: str | None) -> None:
     """Refuse what no prediction is made of, in words that say what it is."""
     try:
         event = msgspec.json.decode(record.value, type=_Kind)
@@ -196,7 +197,8 @@ def _require_observation(record: Record) -> None:
     if event.kind == "label":
         raise UsageError(
             f"{record.position} is a label, of the observation {event.id!r}",
-            attempt=f"stream-app explain FILE {event.id}",
+            attempt=f"stream-app explain FILE {shlex.quote(event.id)}"
+            + (f" --version {version}" if version else ""),
         )
     if event.kind == "control":
         raise UsageError(

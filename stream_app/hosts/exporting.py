@@ -17,6 +17,7 @@ from stream_app.core.log import Log
 from stream_app.core.model_file import Entry, ModelHeader, Origin
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.version import VersionFold
+from stream_app.counted import any_partition
 from stream_app.errors import LogUntrusted, StateUnavailable, UsageError
 from stream_app.hosts.manifests import committed
 from stream_app.hosts.model_files import write_model_file
@@ -108,7 +109,7 @@ def _meant(manifest: Manifest, at: str, partition: int | None) -> tuple[int, int
     if number >= manifest.partitions:
         raise UsageError(
             f"{manifest.pipeline} has no partition {number}",
-            attempt=f"a partition from 0 to {manifest.partitions - 1}",
+            attempt=any_partition(manifest.partitions),
         )
     if position is not None:
         return number, position.offset

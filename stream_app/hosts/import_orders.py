@@ -87,10 +87,7 @@ def import_orders(
 
     Raises `LogUntrusted` for a note that cannot be read, or whose order is gone.
     """
-    ledger = Topics(manifest.pipeline).ledger
-    raw = log.ledger_get(ledger, 0, import_note_key(version))
-    what = f"the file from which {version} begins"
-    note = None if raw is None else decode_note(raw, manifest.pipeline, ImportNote, what)
+    raw, note = _note(log, manifest, version)
     begun: dict[int, int] = {}
     unread: dict[int, int] = {}
     refused: dict[int, int] = {}
@@ -103,6 +100,18 @@ def import_orders(
             read = commit is not None and commit.next_offset > at
             (refused if read else unread)[partition] = at
     return ImportOrders(version, note, raw, begun, unread, refused)
+
+
+def noted(log: Log, manifest: Manifest, version: str) -> ImportNote | None:
+    """Return the note of a version's newest order; None where nothing was ordered."""
+    return _note(log, manifest, version)[1]
+
+
+def _note(log: Log, manifest: Manifest, version: str) -> tuple[bytes | None, ImportNote | None]:
+    """Return a note, and its bytes, by which it is set anew."""
+    raw = log.ledger_get(Topics(manifest.pipeline).ledger, 0, import_note_key(version))
+    what = f"the file from which {version} begins"
+    return raw, None if raw is None else decode_note(raw, manifest.pipeline, ImportNote, what)
 
 
 def import_note_key(version: str) -> str:

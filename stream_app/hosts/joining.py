@@ -120,7 +120,7 @@ def _why_not(name: str, definition: str, commit: Commit | None, live: Commit) ->
     behind = live.next_offset - commit.next_offset
     if behind > JOIN_RECORDS_MAX:
         return (
-            f"its backfill is {behind} records behind, too far to be waited for; stream-app "
+            f"its backfill is {behind:,} records behind, too far to be waited for; stream-app "
             f"backfill FILE {name} goes on with it"
         )
     return None

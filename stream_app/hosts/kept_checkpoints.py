@@ -16,6 +16,7 @@ from stream_app.core.log import Log
 from stream_app.core.position import Position
 from stream_app.core.recovery import require_own
 from stream_app.core.topics import Topics
+from stream_app.counted import any_partition
 from stream_app.errors import StateUnavailable, StateUntrusted, UsageError
 from stream_app.hosts.checkpoints import bytes_on_disk, saved_position
 from stream_app.hosts.manifests import committed
@@ -23,7 +24,7 @@ from stream_app.hosts.state_directory import StateDirectory
 from stream_app.near_names import did_you_mean
 from stream_app.records import parse_short_position
 from stream_app.storage.kept_directory import Kept, KeptDirectory, copy_state
-from stream_app.storage.private_files import named_os_errors, sync_directory
+from stream_app.storage.private_files import is_there, named_os_errors, sync_directory
 from stream_app.storage.rocksdb_store import RocksdbStore
 
 _NAME = re.compile(r"(?=.*[a-z-])[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -68,7 +69,7 @@ class KeptCheckpoints:
 
     def _keep(self, partition: int, name: str) -> Change:
         live, kept = self._live(partition), self._kept(partition)
-        if not live.exists():
+        if not is_there(live):
             raise StateUnavailable(
                 f"{self._manifest.pipeline}/{partition} has no checkpoint yet: there is no state "
                 f"in {live}.",
@@ -175,7 +176,7 @@ class KeptCheckpoints:
         with self._owned(partition, live), kept.changing(), kept.draft() as draft:
             copy_state(entry.path, draft / "new")
             with named_os_errors(live):
-                if live.exists():
+                if is_there(live):
                     live.rename(draft / "old")
                 (draft / "new").rename(live)
                 sync_directory(live.parent)
@@ -186,7 +187,7 @@ class KeptCheckpoints:
         """Own the partition, as a worker does; raises `LogBusy` while one has it."""
         claim = self._log.claim(Topics(self._manifest.pipeline).ledger, partition)
         try:
-            if live.exists():
+            if is_there(live):
                 # Whoever writes to it without a claim is found out, too.
                 RocksdbStore.open(live, create=False).close()
             yield
@@ -238,7 +239,7 @@ def _require_name(name: str) -> None:
 def _no_partition(manifest: Manifest, number: int) -> UsageError:
     return UsageError(
         f"{manifest.pipeline} has no partition {number}",
-        attempt=f"a partition from 0 to {manifest.partitions - 1}",
+        attempt=any_partition(manifest.partitions),
     )
 
 

@@ -17,6 +17,7 @@ from stream_app.events import LabelValue, Refusal
 from stream_app.hosts.rebuilding import Place
 from stream_app.hosts.refolding import BATCH
 from stream_app.records import Record
+from stream_app.storage.private_files import is_there
 from stream_app.storage.rocksdb_store import RocksdbStore
 
 LOOKED_AHEAD_MAX = 200_000
@@ -59,9 +60,9 @@ def _live_outcome(place: Place, offset: int, seq: int) -> str | None:
     """Return what the live checkpoint knows of an observation; None when it does not."""
     name, log_id = place.pipeline.name, place.manifest.log_id
     path = place.state.partition(log_id, name, place.partition)
-    if not path.exists():
-        return None
     try:
+        if not is_there(path):
+            return None
         store = RocksdbStore.open(path, read_only=True)
         try:
             position = read_position(store)

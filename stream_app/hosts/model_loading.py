@@ -16,6 +16,7 @@ from stream_app.core.models import Models
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.position import read_position
 from stream_app.core.store import StateReader
+from stream_app.counted import any_partition
 from stream_app.errors import StateUnavailable, StateUntrusted, UsageError
 from stream_app.hosts.log_url import DEFAULT_BROKER, DEFAULT_STATE, open_broker
 from stream_app.hosts.manifests import champion, read_manifest, settings_in_force
@@ -26,6 +27,7 @@ from stream_app.hosts.state_directory import StateDirectory
 from stream_app.learning import tasks
 from stream_app.learning.pickles import ModelPickles
 from stream_app.near_names import no_version
+from stream_app.storage.private_files import is_there
 from stream_app.storage.rocksdb_store import RocksdbStore
 
 
@@ -106,7 +108,7 @@ def _live_model(
         number = place.partition(partition)
         version = version or champion(log, manifest, number)
         path = directory.partition(log.log_id, name, number)
-        if not path.exists():
+        if not is_there(path):
             raise _no_checkpoint(f"{name}/{number}", path)
         store = RocksdbStore.open(path, read_only=True)
         try:
@@ -151,7 +153,7 @@ class _Place:
         if not 0 <= wanted < count:
             raise UsageError(
                 f"{self._manifest.pipeline} has no partition {wanted}",
-                attempt=f"a partition from 0 to {count - 1}",
+                attempt=any_partition(count),
             )
         return wanted
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from types import CodeType, ModuleType
 
 from stream_app.core.pipeline import Pipeline
-from stream_app.errors import StreamAppError, UsageError
+from stream_app.errors import StreamAppError, SurroundingsError, UsageError
 from stream_app.hosts.collector import collector_at_rest
+from stream_app.near_names import near_name
 
 
 def load_pipeline(spec: str) -> Pipeline:
@@ -33,10 +34,7 @@ def load_pipeline(spec: str) -> Pipeline:
 def _import_file(path: Path, spec: str) -> ModuleType:
     path = path.expanduser().resolve()
     if not path.is_file():
-        raise UsageError(
-            f"there is no file {path}",
-            attempt="the path of the Python file that declares the pipeline",
-        )
+        raise _no_file(path, spec)
     name = path.stem
     present = sys.modules.get(name)
     if present is not None:
@@ -61,6 +59,22 @@ def _import_file(path: Path, spec: str) -> ModuleType:
     return module
 
 
+def _no_file(path: Path, spec: str) -> UsageError:
+    """Return the error for what is no file, with the one that may have been meant."""
+    if path.is_dir():
+        return UsageError(
+            f"{spec} is a directory, and a Python file is wanted",
+            attempt="the path of a file in it",
+        )
+    near = near_name(path.name, [each.name for each in path.parent.glob("*.py")])
+    return UsageError(
+        f"there is no file {path}" + (f"; did you mean {near}?" if near else ""),
+        attempt=str(Path(spec).with_name(near))
+        if near
+        else "the path of the Python file that declares the pipeline",
+    )
+
+
 class _FromSource(SourceFileLoader):
     """Compiles a file as it is now.
 
@@ -80,6 +94,8 @@ def _import_module(place: str, spec: str) -> ModuleType:
         attempt="file.py, file.py:attribute or module:attribute; a pipeline's name is not enough "
         "where its models are needed",
     )
+    if not place.isidentifier() and Path(place).is_dir():
+        raise _no_file(Path(place), spec)
     if not all(part.isidentifier() for part in place.split(".")):
         raise nothing  # a path: Python would speak of packages and relative imports
     if "" not in sys.path:
@@ -99,12 +115,17 @@ def _broken(error: BaseException, spec: str) -> BaseException:
     if isinstance(error, StreamAppError) or not isinstance(error, Exception):
         return error
     where = ""
+    file = spec.partition(":")[0]
+    if isinstance(error, OSError) and error.filename == str(Path(file).resolve()):
+        return SurroundingsError(
+            f"{file} cannot be read: {error.strerror}.", attempt=f"look at it: ls -l {file}"
+        )
     if not isinstance(error, SyntaxError):  # which names its own place
         last = traceback.extract_tb(error.__traceback__)[-1]
         where = f" ({Path(last.filename).name}, line {last.lineno})"
     return UsageError(
         f"{spec} cannot be imported: {type(error).__name__}: {error}{where}",
-        attempt=f"python {spec.partition(':')[0]} to see the whole error",
+        attempt=f"python {file} to see the whole error",
     )
 
 
@@ -112,10 +133,11 @@ def _pick(module: ModuleType, attribute: str, spec: str) -> Pipeline:
     if attribute:
         found = getattr(module, attribute, None)
         if found is None:
-            there = ", ".join(_pipelines(module))
+            place = spec.removesuffix(f":{attribute}")
+            there = " or ".join(f"{place}:{name}" for name in _pipelines(module))
             raise UsageError(
                 f"{spec}: there is no {attribute!r} in {module.__name__}",
-                attempt=f"one of {there}" if there else f'{attribute} = Pipeline("name", ...)',
+                attempt=there or f'{attribute} = Pipeline("name", ...)',
             )
         return require_pipeline(found, spec)
     named = _pipelines(module)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from stream_app.core.commit import Manifest
 from stream_app.core.log import Log
 from stream_app.core.topics import Topics
+from stream_app.counted import any_partition
 from stream_app.errors import UsageError
 from stream_app.hosts.first_where import first_where
 from stream_app.hosts.published_rows import source_offset
@@ -48,7 +49,7 @@ def _require_partition(manifest: Manifest, number: int) -> None:
     if number >= manifest.partitions:
         raise UsageError(
             f"{manifest.pipeline} has no partition {number}",
-            attempt=f"a partition from 0 to {manifest.partitions - 1}",
+            attempt=any_partition(manifest.partitions),
         )
 
 

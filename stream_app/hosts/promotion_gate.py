@@ -6,6 +6,7 @@ from stream_app.core.commit import Manifest
 from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.settings import GateSettings
+from stream_app.counted import counted
 from stream_app.errors import GateClosed
 from stream_app.hosts.bounds import Progress
 from stream_app.hosts.comparing import compare
@@ -55,8 +56,8 @@ def _require(gate: GateSettings, found: Comparison, champion: str, version: str)
     )
     if compared < gate.labels_min:
         raise GateClosed(
-            f"{version} was compared with {champion} on {compared:,} labelled events, and the gate "
-            f"of {found.pipeline} wants {gate.labels_min:,}.",
+            f"{version} was compared with {champion} on {counted(compared, 'labelled event')}, and "
+            f"the gate of {found.pipeline} wants {gate.labels_min:,}.",
             attempt=attempt,
         )
     by_name = {figures.name: figures for figures in found.metrics}

@@ -33,6 +33,7 @@ from stream_app.hosts.refolding import Refold, refold, temporary_store
 from stream_app.hosts.state_directory import StateDirectory, backfill_lineage
 from stream_app.near_names import no_version
 from stream_app.storage.kept_directory import KeptDirectory
+from stream_app.storage.private_files import is_there
 from stream_app.storage.rocksdb_store import RocksdbStore
 
 Progress = Callable[[int, int], None]
@@ -228,7 +229,7 @@ def newest_state(place: Place) -> Path | None:
 
 
 def _position(path: Path) -> Position | None:
-    return saved_position(path) if path.exists() else None
+    return saved_position(path) if is_there(path) else None
 
 
 def _opened(opened: ExitStack, place: Place, offset: int, path: Path | None) -> Refold | None:

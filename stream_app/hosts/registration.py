@@ -12,6 +12,7 @@ from stream_app.core.pipeline import Pipeline
 from stream_app.core.recovery import check_settings
 from stream_app.core.settings import Settings
 from stream_app.core.topics import Topics
+from stream_app.counted import counted
 from stream_app.errors import LogUntrusted, PositionMissing, UsageError
 from stream_app.hosts.manifests import (
     commits,
@@ -58,7 +59,8 @@ def register(
     manifest = read_manifest(log, pipeline.name)
     if partitions is not None and partitions != manifest.partitions:
         raise UsageError(
-            f"{pipeline.name} in {log.url} has {manifest.partitions} partitions, not {partitions}",
+            f"{pipeline.name} in {log.url} has {counted(manifest.partitions, 'partition')}, "
+            f"not {partitions}",
             attempt="leave the number out: it is fixed at the first start",
         )
     check_partitions(pipeline, manifest.partitions)

@@ -11,6 +11,7 @@ from stream_app.core.log import Log
 from stream_app.hosts.controls import Signer, append_keys
 from stream_app.hosts.manifests import commits, newest_keys, read_manifest
 from stream_app.hosts.state_directory import StateDirectory
+from stream_app.storage.private_files import is_there
 
 
 class KeyRow(msgspec.Struct, frozen=True):
@@ -49,7 +50,7 @@ def key_rows(log: Log, pipeline: str, state: StateDirectory) -> list[KeyRow]:
     for name, public in sorted((keys.in_force | keys.revoked).items(), key=_by_number):
         file = state.signing_key_file(pipeline, name)
         where = [p for p, known in enumerate(reached) if _said(known, name) == _said(keys, name)]
-        held = str(file) if file.exists() else None
+        held = str(file) if is_there(file) else None
         rows.append(KeyRow(name, public, _said(keys, name), held, where))
     return rows
 

@@ -13,7 +13,7 @@ from stream_app.codec.signatures import public_key
 from stream_app.core.commit import LIVE
 from stream_app.errors import StateUntrusted, UsageError
 from stream_app.storage.key_files import load_or_create_seal_key, load_or_create_signing_key
-from stream_app.storage.private_files import make_private_directory
+from stream_app.storage.private_files import is_there, make_private_directory
 
 KEY_NAME = "k1"
 # What a key file is called that is not the first one's. The log names k1, k2, ...
@@ -86,7 +86,7 @@ class StateDirectory(msgspec.Struct, frozen=True):
         """
         for name, public in reversed(list(in_force.items())):
             path = self.signing_key_file(pipeline, name)
-            if path.exists():
+            if is_there(path):
                 private = load_or_create_signing_key(path)
                 if public_key(private).hex() == public:
                     return name, private

@@ -12,6 +12,7 @@ from stream_app.core.importing import not_begun
 from stream_app.core.log import Log, Owner
 from stream_app.core.seats import SeatChange
 from stream_app.core.topics import Topics
+from stream_app.counted import counted
 from stream_app.events import Control
 from stream_app.hosts.checkpoints import Checkpoint, look_at
 from stream_app.hosts.controls import newest_order
@@ -36,9 +37,9 @@ class PartitionStatus(msgspec.Struct, frozen=True):
     """One partition: where it stands, how far behind the log, and who owns it.
 
     `seats` is how its champion came to be, `backfills` where versions stand that are being built.
-    `versions` are learned counts; `not_run` maps versions that left to the offset where they did.
-    `undeclared` counts features that came and are not declared. `owner` is the process that holds
-    the partition, as the kernel knows it.
+    `versions` are learned counts, empty before the first record; `not_run` maps versions that left
+    to the offset where they did. `undeclared` counts features that came and are not declared.
+    `owner` is the process that holds the partition, as the kernel knows it.
     """
 
     partition: int
@@ -116,7 +117,8 @@ def status(log: Log, pipeline: str, state: StateDirectory) -> Status:
         settings_pending=pending,
         partitions=rows,
         topics=_topics(log, pipeline),
-        notes=_notes(rows, pending, settings.acceptance.features or {})
+        notes=_not_begun(pipeline, rows)
+        + _notes(rows, pending, settings.acceptance.features or {})
         + ([] if order is None else _not_obeyed(order, rows))
         + [f"intake from {row.source}: {row.problem}" for row in sources if row.problem],
         at_ms=time.time_ns() // 1_000_000,
@@ -197,6 +199,13 @@ def _topics(log: Log, pipeline: str) -> list[TopicStatus]:
     return rows
 
 
+def _not_begun(pipeline: str, rows: Sequence[PartitionStatus]) -> list[str]:
+    """Say what begins a pipeline that has processed nothing and that nobody runs."""
+    if any(row.versions or row.owner is not None for row in rows):
+        return []
+    return [f"{pipeline} has processed nothing yet; what begins it: stream-app run FILE"]
+
+
 def _not_obeyed(order: Control, rows: Sequence[PartitionStatus]) -> list[str]:
     """Say which partitions have not obeyed the newest order, or not read it yet."""
     late = [
@@ -228,7 +237,7 @@ def _notes(rows: list[PartitionStatus], pending: bool, declared: Mapping[str, ob
         notes += [f"{where}: {not_begun(v)}" for v in row.waiting_for_file]
         notes += [f"{where}: version {v} is not run since {o}" for v, o in row.not_run.items()]
         notes += [
-            f"{where}: the backfill of {v} is {row.next_offset - b.next_offset} records behind: "
+            f"{where}: the backfill of {v} is {row.next_offset - b.next_offset:,} records behind: "
             "run does not wait for it; stream-app backfill goes on with it"
             for v, b in row.backfills.items()
             if row.next_offset - b.next_offset > JOIN_RECORDS_MAX
@@ -241,20 +250,22 @@ def _notes(rows: list[PartitionStatus], pending: bool, declared: Mapping[str, ob
         ]
         if misplaced := row.counters.get("misplaced"):
             notes.append(
-                f"{where}: {misplaced} records belong into another partition by their key: their "
+                f"{where}: {counted(misplaced, 'record')} in another partition than the key's: the "
                 "producer does not partition by murmur2 (librdkafka clients need "
                 "partitioner=murmur2_random), so labels may miss their observations"
             )
         if differ := row.counters.get("keys_differ"):
             notes.append(
-                f"{where}: {differ} records have another key than their event says (`key`, by "
-                "default the id): their producer must use that as the record's key"
+                f"{where}: {counted(differ, 'record')} with another key than the event says "
+                "(`key`, by default the id): the producer must use that as the record's key"
             )
         if dropped := row.counters.get("features_dropped"):
-            notes.append(f"{where}: {dropped} undeclared features of odd types were left out")
+            notes.append(
+                f"{where}: left out for an odd type: {counted(dropped, 'undeclared feature')}"
+            )
         notes += [
-            f"{where}: feature {name} came with {seen} events and is not declared, so only "
-            f"versions that name it get it{did_you_mean(name, declared)}"
+            f"{where}: feature {name} came with {counted(seen, 'event')} and is not declared, so "
+            f"only versions that name it get it{did_you_mean(name, declared)}"
             for name, seen in row.undeclared.items()
             if name not in declared
         ]

@@ -11,6 +11,7 @@ from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.topics import Topics
 from stream_app.core.upkeep import Subject
+from stream_app.counted import counted
 from stream_app.errors import UsageError
 from stream_app.hosts.log_url import log_exists, open_broker
 from stream_app.hosts.manifests import commits, committed, read_manifest, settings_in_force
@@ -37,7 +38,7 @@ def declared_subject(
     fixed = present.get(Topics(pipeline.name).events) if manifest is None else manifest.partitions
     if partitions is not None and fixed is not None and partitions != fixed:
         raise UsageError(
-            f"{pipeline.name} has {fixed} partitions, not {partitions}, and keeps them",
+            f"{pipeline.name} has {counted(fixed, 'partition')}, not {partitions}, and keeps them",
             attempt="leave the number out, or give the pipeline a new name",
         )
     count = fixed or partitions or 1

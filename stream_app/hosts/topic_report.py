@@ -18,7 +18,6 @@ from stream_app.core.upkeep import (
     leftovers,
 )
 from stream_app.hosts.keepers import keeper_of
-from stream_app.hosts.pipeline_names import is_spec
 from stream_app.hosts.subjects import open_if_there, subject_of
 
 
@@ -135,9 +134,7 @@ def _row(keeper: Keeper, spec: TopicSpec, found: TopicFound | None, made: bool) 
 def _next(keeper: Keeper, subject: Subject, *, missing: bool, differs: bool) -> list[str]:
     if differs:
         return [f"stream-app doctor {subject.spec} --broker {keeper.url}"]
-    # A name is enough to look at a pipeline; what it is stands in its file.
-    file = subject.spec if is_spec(subject.spec) else "FILE"
     if missing:
-        return [f"stream-app topics {file} --create --broker {keeper.url}"]
-    run = f"stream-app run {file} --broker {keeper.url}"
-    return [run, f"stream-app intake {file} --broker {keeper.url}"] if subject.sources else [run]
+        return [f"stream-app topics FILE --create --broker {keeper.url}"]
+    run = f"stream-app run FILE --broker {keeper.url}"
+    return [run, f"stream-app intake FILE --broker {keeper.url}"] if subject.sources else [run]

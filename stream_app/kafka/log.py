@@ -129,7 +129,7 @@ class KafkaLog:
             self._run("looking at topics", require_visible(self._connection, missing))
             raise UsageError(
                 f"{self.url} lacks the topics {', '.join(missing)}.",
-                attempt="stream-app topics PIPELINE --create --broker " + self.url,
+                attempt="stream-app topics FILE --create --broker " + self.url,
             )
 
     def append(self, topic: str, records: Sequence[NewRecord]) -> list[tuple[int, int]]:

@@ -3,8 +3,8 @@
 River decides at every call what cannot change between two of them: which steps a pipeline has and
 of what kind, whether a scaler has a window, which penalties a linear model knows. Here that is
 decided once, when a model is loaded. The arithmetic, its order, and the entries that a call makes
-are River's, on the very objects that River's methods would change; everything that is not known
-here to the letter is called as River calls it.
+are River's, on the very objects that River's methods would change, or on rows that go back there
+by `settle`; everything that is not known here to the letter is called as River calls it.
 """
 
 from __future__ import annotations
@@ -12,38 +12,63 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache
 from math import exp
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from river import base, compose, linear_model, optim, preprocessing
 from river.utils import VectorDict
 from river.utils.math import clamp, sigmoid
 
-from stream_app.learning.scaling import Scaler
+from stream_app.learning.scaling import LastingScaler, PlainScaler
 
 # A transformer may hand on whatever mapping it likes.
 Predict = Callable[[Any], Any]
 Learn = Callable[[Any, Any], object]
 Transform = Callable[[Any], Any]
 
+
 # Beyond these River's logistic loss and its sigmoid take other branches.
 _STEEP: Final = 18.0
 _FLAT: Final = 30.0
 
 
-def quick_calls(model: Any, predict: Callable[[Any], Any]) -> tuple[Predict, Learn]:
-    """Return (`predict`, `learn_one`) of `model`, where `predict` is one of its bound methods."""
+class Step(NamedTuple):
+    """What transforms features, and what learns from them before; see `Calls` for `settle`."""
+
+    transform: Transform
+    advance: Transform
+    settle: Callable[[], None]
+
+
+class Calls(NamedTuple):
+    """A model's calls; what they changed is in the model itself after `settle`."""
+
+    predict: Predict
+    learn: Learn
+    settle: Callable[[], None]
+
+
+def quick_calls(model: Any, predict: Callable[[Any], Any], *, lasting: bool = False) -> Calls:
+    """Return `predict`, which is one of the model's bound methods, and `learn_one` of `model`.
+
+    A `lasting` model makes many calls before it is looked at.
+    """
     own = getattr(predict, "__self__", None) is model
     steps: list[Any] = list(model.steps.values()) if type(model) is compose.Pipeline else []
     *transformers, last = steps or [None]
     if not own or not all(map(_is_plain, transformers)) or not _predicts(last):
-        return predict, model.learn_one
+        return Calls(predict, model.learn_one, _nothing)
     said, learned = _last_calls(last, predict.__name__)
-    steps = [_step_calls(step) for step in transformers]
+    once = len(set(map(id, transformers))) == len(transformers)
+    steps = [_step_calls(step, lasting=lasting and once) for step in transformers]
     if len(steps) == 1:
-        one = _OneStep(steps[0][0], steps[0][1], said, learned)
-        return one.predict, one.learn
+        one = _OneStep(steps[0], said, learned)
+        return Calls(one.predict, one.learn, steps[0].settle)
     many = _ManySteps(steps, said, learned)
-    return many.predict, many.learn
+    return Calls(many.predict, many.learn, many.settle)
+
+
+def _nothing() -> None:
+    """Give nothing back: what was learned is in the model."""
 
 
 def _is_plain(step: Any) -> bool:
@@ -72,11 +97,9 @@ class _OneStep:
 
     __slots__ = ("_advance", "_learned", "_said", "_transform")
 
-    def __init__(
-        self, transform: Transform, advance: Transform, said: Predict, learned: Learn
-    ) -> None:
-        self._transform = transform
-        self._advance = advance
+    def __init__(self, step: Step, said: Predict, learned: Learn) -> None:
+        self._transform = step.transform
+        self._advance = step.advance
         self._said = said
         self._learned = learned
 
@@ -90,13 +113,12 @@ class _OneStep:
 class _ManySteps:
     """A pipeline of any number of transformers and what learns."""
 
-    __slots__ = ("_advances", "_learned", "_said", "_transforms")
+    __slots__ = ("_advances", "_learned", "_said", "_steps", "_transforms")
 
-    def __init__(
-        self, steps: Sequence[tuple[Transform, Transform]], said: Predict, learned: Learn
-    ) -> None:
-        self._transforms = tuple(transform for transform, _ in steps)
-        self._advances = tuple(advance for _, advance in steps)
+    def __init__(self, steps: Sequence[Step], said: Predict, learned: Learn) -> None:
+        self._steps = steps
+        self._transforms = tuple(step.transform for step in steps)
+        self._advances = tuple(step.advance for step in steps)
         self._said = said
         self._learned = learned
 
@@ -110,24 +132,29 @@ class _ManySteps:
             x = advance(x)
         self._learned(x, y)
 
+    def settle(self) -> None:
+        for step in self._steps:
+            step.settle()
+
 
 def _is_plain_scaler(step: Any) -> bool:
     scaler = type(step) is preprocessing.StandardScaler
     return scaler and step.window_size is None and bool(step.with_std)
 
 
-def _step_calls(step: Any) -> tuple[Transform, Transform]:
-    """Return the call that transforms features, and the one that learns from them before."""
+def _step_calls(step: Any, *, lasting: bool) -> Step:
+    """Return the calls of a step that is no last one."""
     if _is_plain_scaler(step):
-        scaler = Scaler(step.counts, step.means, step.vars)
-        return scaler.transform, scaler.advance
+        kind = LastingScaler if lasting else PlainScaler
+        scaler = kind(step.counts, step.means, step.vars)
+        return Step(scaler.transform, scaler.advance, scaler.settle)
     learn_one, transform_one = step.learn_one, step.transform_one
 
     def advance(x: Any) -> Any:
         learn_one(x)
         return transform_one(x)
 
-    return transform_one, advance
+    return Step(transform_one, advance, _nothing)
 
 
 def _last_calls(last: Any, name: str) -> tuple[Predict, Learn]:

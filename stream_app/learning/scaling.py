@@ -1,8 +1,13 @@
-"""A standard scaler's two passes over the features, on River's own counts, means and variances.
+"""A standard scaler's two passes over the features: the bits and the entries of River's own.
 
-Each is here twice. Python does best with the plain one. A compiler does best where it is told
+River's counts, means and variances are three dicts that Python cannot look things up in quickly,
+since they are no plain ones. A scaler that is used for long keeps a feature's figures side by side
+in a row and gives them back, by `settle`, before anyone looks at them; it takes half the time. One
+of a model per key learns little before it is put into bytes, and works on the dicts.
+
+The rows are here twice. Python does best with the plain ones. A compiler does best where it is told
 that numbers are floats, which it may only believe of exact floats: subclasses (NumPy's) stay what
-they are through River's arithmetic. Both make the same bits and the same entries.
+they are through River's arithmetic.
 """
 
 from __future__ import annotations
@@ -16,7 +21,7 @@ Values = dict[Any, Any]
 
 
 class PlainScaler:
-    """The passes over a scaler's own figures. An object with slots: a key's model has few parts."""
+    """The passes over River's own dicts. An object with slots: a key's model has few parts."""
 
     __slots__ = ("_counts", "_means", "_variances")
 
@@ -47,47 +52,98 @@ class PlainScaler:
             scaled[name] = after / variance**0.5 if variance else 0.0
         return scaled
 
+    def settle(self) -> None:
+        """Give back what was learned: it is where it belongs already."""
 
-class FloatScaler:
-    """What `PlainScaler` is, made for a compiler."""
 
-    __slots__ = ("_counts", "_means", "_plain", "_variances")
+class RowScaler:
+    """The passes over rows of [count, mean, variance, its root], for features that were learned.
+
+    What has no row is looked up, and gets its entries, as River does it.
+    """
+
+    __slots__ = ("_counts", "_means", "_rows", "_variances")
 
     def __init__(self, counts: Values, means: Values, variances: Values) -> None:
         self._counts = counts
         self._means = means
         self._variances = variances
-        self._plain = PlainScaler(counts, means, variances)
+        self._rows: dict[Any, list[Any]] = {}
 
     def transform(self, x: Any) -> Any:
         """Return the features, scaled."""
-        if type(x) is not dict:
-            return self._plain.transform(x)
-        means, variances = self._means, self._variances
-        features: Values = x
-        scaled: Values = {}
-        for name, value in features.items():
-            variance = variances[name]
-            if type(value) is float and type(variance) is float and variance > 0.0:
-                mean = means[name]
-                if type(mean) is float:
-                    scaled[name] = (value - mean) / power(variance, 0.5)
-                    continue
-            scaled[name] = (value - means[name]) / variance**0.5 if variance else 0.0
+        rows = self._rows
+        try:
+            return {
+                name: (value - row[1]) / row[3] if (row := rows[name])[2] else 0.0
+                for name, value in x.items()
+            }
+        except KeyError:
+            return {name: self._scaled(name, value) for name, value in x.items()}
+
+    def _scaled(self, name: Any, value: Any) -> Any:
+        row = self._rows.get(name)
+        if row is not None:
+            return (value - row[1]) / row[3] if row[2] else 0.0
+        variance = self._variances[name]
+        return (value - self._means[name]) / variance**0.5 if variance else 0.0
+
+    def advance(self, x: Any) -> Any:
+        """Learn, and return the features, scaled: a feature's figures depend on no other's."""
+        rows = self._rows
+        scaled = {}
+        for name, value in x.items():
+            try:
+                row = rows[name]
+            except KeyError:
+                row = self._begun(name)
+            count, mean, variance, _ = row
+            count = count + 1
+            before = value - mean
+            mean += before / count
+            after = value - mean
+            variance += (before * after - variance) / count
+            root = variance**0.5
+            row[0] = count
+            row[1] = mean
+            row[2] = variance
+            row[3] = root
+            scaled[name] = after / root if variance else 0.0
         return scaled
+
+    def _begun(self, name: Any) -> list[Any]:
+        """Return a new row; the dicts have an entry from here on, so that `settle` adds none."""
+        count, mean, variance = self._counts[name], self._means[name], self._variances[name]
+        self._counts[name] = count
+        row = self._rows[name] = [count, mean, variance, 0.0]
+        return row
+
+    def settle(self) -> None:
+        """Give back what was learned to River's own dicts."""
+        counts, means, variances = self._counts, self._means, self._variances
+        for name, (count, mean, variance, _) in self._rows.items():
+            counts[name], means[name], variances[name] = count, mean, variance
+        self._rows.clear()
+
+
+class FloatRowScaler(RowScaler):
+    """What `RowScaler` is, made for a compiler."""
+
+    __slots__ = ()
 
     def advance(self, x: Any) -> Any:
         """Learn, and return the features, scaled: a feature's figures depend on no other's."""
         if type(x) is not dict:
-            return self._plain.advance(x)
-        counts, means, variances = self._counts, self._means, self._variances
+            return super().advance(x)
+        rows = self._rows
         features: Values = x
         scaled: Values = {}
         for name, value in features.items():
-            count, mean, variance = counts[name], means[name], variances[name]
+            row = rows[name] if name in rows else self._begun(name)
+            count, mean, variance = row[0], row[1], row[2]
             exact = type(value) is float and type(mean) is float and type(variance) is float
             if not exact or type(count) is not int:
-                scaled.update(self._plain.advance({name: value}))
+                scaled.update(super().advance({name: value}))
                 continue
             one: float = value
             old_mean: float = mean
@@ -97,14 +153,17 @@ class FloatScaler:
             new_mean = old_mean + before / n
             after = one - new_mean
             new_variance = old_variance + (before * after - old_variance) / n
-            counts[name] = n
-            means[name] = new_mean
-            variances[name] = new_variance
-            if new_variance > 0.0:
-                scaled[name] = after / power(new_variance, 0.5)
+            row[0] = n
+            row[1] = new_mean
+            row[2] = new_variance
+            if new_variance >= 0.0:
+                root = power(new_variance, 0.5)
+                row[3] = root
+                scaled[name] = after / root if new_variance else 0.0
             else:
-                scaled[name] = after / new_variance**0.5 if new_variance else 0.0
+                row[3] = new_variance**0.5
+                scaled[name] = after / row[3] if new_variance else 0.0
         return scaled
 
 
-Scaler: Final = FloatScaler if COMPILED else PlainScaler
+LastingScaler: Final = FloatRowScaler if COMPILED else RowScaler

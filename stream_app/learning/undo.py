@@ -57,7 +57,8 @@ def _unsteady(error: BaseException) -> SurroundingsError:
 class UndoableModel:
     """One model, the number of examples it has learned, and the way back from a failed call.
 
-    `copies` says that the model may change the features it is given, so each call gets a copy.
+    `copies` says that the model may change the features it is given, so each call gets a copy;
+    `lasting` that it makes many calls before it is looked at.
 
     MemoryError and RecursionError depend on the machine, so they are never undone: they leave
     `predict` and `learn` as they are, and the process must end. A model that calls `exit()` has
@@ -68,13 +69,15 @@ class UndoableModel:
         "_copies",
         "_image",
         "_journal",
+        "_lasting",
         "_learn",
+        "_model",
         "_note",
         "_pickles",
         "_predict",
         "_task",
         "learned",
-        "model",
+        "settle",
     )
 
     def __init__(
@@ -85,9 +88,11 @@ class UndoableModel:
         pickles: ModelPickles,
         *,
         copies: bool = False,
+        lasting: bool = False,
     ) -> None:
         self._task = task
         self._copies = copies
+        self._lasting = lasting
         self._pickles = pickles
         self.learned = learned
         self._load(image)
@@ -101,12 +106,19 @@ class UndoableModel:
 
     def _use(self, image: bytes) -> None:
         model: Any = self._pickles.loads(image)
-        self.model = model
-        predict, learn = quick_calls(model, self._task.predictor(model))
-        self._predict: Callable[[dict[str, Any]], Any] = predict
-        self._learn: Callable[[dict[str, Any], LabelValue], object] = learn
+        self._model = model
+        calls = quick_calls(model, self._task.predictor(model), lasting=self._lasting)
+        self._predict: Callable[[dict[str, Any]], Any] = calls.predict
+        self._learn: Callable[[dict[str, Any], LabelValue], object] = calls.learn
+        self.settle: Callable[[], None] = calls.settle
         if self._copies:
             self._copy_first()
+
+    @property
+    def model(self) -> Any:
+        """River's model, with all that it has learned; for reading, until the next call."""
+        self.settle()
+        return self._model
 
     def _copy_first(self) -> None:
         # Code of users may change what it is given; the journal must hold what was given. It may

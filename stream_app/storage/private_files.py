@@ -30,6 +30,8 @@ def unavailable(error: OSError, path: Path) -> StateUnavailable:
     """Name what the operating system refused, and what to do about it."""
     what = error.strerror or str(error)
     way_out = _WAYS_OUT.get(error.errno or 0, "check the disk and start again")
+    if error.errno == errno.ENOENT and not path.parent.is_dir():
+        way_out = f"mkdir -p {path.parent} first, or another path"
     return StateUnavailable(f"{path}: {what}.", attempt=way_out)
 
 
@@ -40,6 +42,12 @@ def named_os_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise unavailable(error, path) from error
+
+
+def is_there(path: Path) -> bool:
+    """Tell whether there is anything at `path`; `StateUnavailable` where this user may not look."""
+    with named_os_errors(path):
+        return path.exists()
 
 
 def make_private_directory(path: Path) -> None:

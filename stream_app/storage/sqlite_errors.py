@@ -61,12 +61,19 @@ def newer(path: Path, found: int, known: int) -> StreamAppError:
     )
 
 
+def directory(path: Path) -> StreamAppError:
+    """Return the error for a directory in place of a log."""
+    return LogUnavailable(
+        f"{path} is a directory, and the event log is a file.", attempt=f"--broker {path}/log.db"
+    )
+
+
 def missing(path: Path) -> StreamAppError:
     """Return the error for a log that is not there."""
     return LogUnavailable(
         f"There is no event log at {path}.",
-        attempt="check the path; `stream-app run FILE` and `produce FILE` make a new log; FILE is "
-        "what declares a pipeline.",
+        attempt="stream-app run FILE, which makes one, as produce does; or --broker with the path "
+        "of another",
     )
 
 

@@ -57,6 +57,8 @@ class SqliteFile:
                     raise sqlite_errors.missing(place)
                 _refuse_orphans(place)
                 _create(place)
+            elif place.is_dir():
+                raise sqlite_errors.directory(place)
             # The writer comes first: after a crash it is the one who may repair.
             with ExitStack() as on_failure:
                 writer = None if read_only else _connect(place, busy_timeout_ms, read_only=False)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import json
 import os
+import pty
+import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -135,6 +140,49 @@ def real(directory: Path, *arguments: str, **environment: str) -> Ended:
         check=False,
     )
     return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def on_a_terminal(
+    directory: Path, columns: int, *arguments: str, typed: str = "", **environment: str
+) -> Ended:
+    """Run the installed program with a terminal for both of its outputs; `out` is what came.
+
+    That is every byte, what was erased meanwhile too; `shown` tells what stays. What is `typed`
+    comes from the same terminal.
+    """
+    parent, child = pty.openpty()
+    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    hidden = ("COLUMNS", "LINES", "TERM")
+    clean = {k: v for k, v in clean_environment().items() if k not in hidden}
+    with subprocess.Popen(
+        [PROGRAM, *arguments],
+        cwd=directory,
+        env={**clean, "TERM": "xterm", **environment},
+        stdin=child if typed else subprocess.DEVNULL,
+        stdout=child,
+        stderr=child,
+    ) as process:
+        os.close(child)
+        os.write(parent, typed.encode())
+        came = b""
+        while chunk := _read(parent):
+            came += chunk
+        os.close(parent)
+    return Ended(process.returncode, came.decode(), "")
+
+
+def _read(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 4096)
+    except OSError:  # the other side is closed
+        return b""
+
+
+def shown(came: str) -> list[str]:
+    """Return the lines that stay on a terminal, without colours and without what was erased."""
+    came = re.sub(r"[^\n]*\n(?:\x1b\[\?25h)?\r\x1b\[1A\x1b\[2K", "", came)  # a live line's end
+    lines = [line.rpartition("\r")[2] for line in came.replace("\r\n", "\n").split("\n")]
+    return [re.sub(r"\x1b\[[?0-9;]*[A-Za-z]", "", line) for line in lines]
 
 
 def assert_error(ended: Ended, code: int, *words: str) -> None:

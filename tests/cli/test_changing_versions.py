@@ -164,11 +164,11 @@ def from_the_start(terminal: Terminal, prepared: Path, tmp_path: Path) -> Shop:
         ("backfill shop.py v2", ["runs v2 already", "stream-app status shop"]),
         (
             "promote shop v3 --reason x",
-            ["shop/0 has no version 'v3'", "stream-app backfill FILE v3"],
+            ["shop/0 has no version 'v3'", "stream-app backfill shop.py v3"],
         ),
         (
             "replay shop.py --version v3",
-            ["shop/0 has no version 'v3'", "stream-app backfill FILE v3"],
+            ["shop/0 has no version 'v3'", "stream-app backfill shop.py v3"],
         ),
     ],
 )
@@ -185,7 +185,7 @@ def test_a_backfill_before_the_first_run_asks_for_that_run(terminal: Terminal, e
     new = Shop(terminal, empty)
     new.produce()
     for command in ("backfill shop.py v2", "backfill shop.py v2 --dry-run"):
-        assert_error(new.type(command), 2, "no history", "stream-app run FILE")
+        assert_error(new.type(command), 2, "no history", "stream-app run shop.py")
 
 
 def test_a_definition_that_changes_under_a_hosted_name_runs_nothing(our: Shop) -> None:
@@ -209,7 +209,7 @@ def test_status_of_a_file_tells_each_version_of_which_the_log_says_something_els
     assert re.search(
         r"v2 is declared as [0-9a-f]{12}, and the log has it as [0-9a-f]{12}", notes[1]
     )
-    assert "stream-app backfill FILE v3" in notes[2]
+    assert "stream-app backfill shop.py v3" in notes[2]
     [found] = our.type("status shop.py --json").json()
     assert sum(note.startswith("version ") for note in found["notes"]) == 4
 
@@ -312,7 +312,7 @@ def test_an_order_that_takes_one_back_counts_although_nobody_has_read_either(our
     our.done("promote shop v2 --reason hasty")
     said = our.done("promote shop v1 --reason sorry")
     assert "not reached yet" in said
-    assert "Nobody is at work on them" in said
+    assert "Nobody is at work there" in said
     our.produce()
     our.done("run shop.py --until-end")
     assert our.champions() == ["v1"] * (EVENTS + 20)
@@ -447,10 +447,10 @@ def test_a_partition_that_has_not_begun_is_told_when_a_stuck_champion_is_relieve
     table = sick.done(f"{order} --from-committed")
     states = {line.split()[1]: line.split()[3] for line in table.splitlines()[1:3]}
     assert states == {"v2": "champion", "v1": "not"}
-    assert "1 of 2 partitions have processed nothing yet and begin with v1" in table
+    assert "1 of 2 partitions has processed nothing yet and will begin with v1" in table
     again = sick.done(f"{order} --from-committed")
     assert "not begun" in again
-    assert "1 of 2 partitions have not read it yet" not in again
+    assert "1 of 2 partitions has not read it yet" not in again
     sick.done(order, "run shop.py --until-end")
     assert [row["champion"] for row in sick.status()["partitions"]] == ["v2", "v2"]
 

@@ -52,7 +52,7 @@ def test_the_verdict_comes_first_and_what_to_type_next_is_said(
     first, *rest = shown.out.splitlines()
     assert "labelled events" in first
     assert "is better by" in first or first.startswith("No difference")
-    assert any(line.startswith("  Try: stream-app explain FILE flights.events/0@") for line in rest)
+    assert any(line.startswith("  Try: stream-app explain flights.py 0@") for line in rest)
     assert sum(line.lstrip().startswith(("below", "-")) for line in rest) >= 1
     assert "\x1b" not in shown.out
     assert max(map(len, rest)) < 110
@@ -142,7 +142,7 @@ def test_a_backfilled_and_then_promoted_version_is_compared_over_all_events(
     third = '        "v3": Version(linear_model.LogisticRegression(), features=["price"]),\n    },'
     (shop / "shop.py").write_text(text.replace("    },\n    initial", f"{third}\n    initial"))
     lacks = terminal.run(shop, "compare", "shop.py", "v1", "v3")
-    assert_error(lacks, 2, "v3 has no predictions", "stream-app backfill FILE v3")
+    assert_error(lacks, 2, "v3 has no predictions", "stream-app backfill shop.py v3")
     more = [json_lines(observation(i, label=i % 3 == 0)) for i in range(EVENTS, EVENTS + 60)]
     for arguments, stdin in (
         (("backfill", "shop.py", "v3"), ""),

@@ -234,7 +234,7 @@ def test_commands_name_places_with_blanks_safely() -> None:
     plan = DemoPlan(Path("my demo"), 1, DECLARATION)
     (replay, _), (status, _), _ = next_commands(plan, "flights")
     assert "my demo/flights.py" in replay
-    assert status[-4:] == ["--broker", "sqlite:///my demo/log.db", "--state", "my demo/state"]
+    assert status[-4:] == ["--broker", "my demo/log.db", "--state", "my demo/state"]
 
 
 def test_without_the_flights_it_says_what_to_install(tmp_path: Path) -> None:

@@ -121,7 +121,12 @@ def test_what_is_no_prediction_is_told_by_what_it_is(kept: Path, terminal: Termi
         return terminal.run(kept, "explain", "shop.py", *arguments)
 
     end = EVENTS + LABELLED + 1
-    assert_error(refused("0@281"), 2, "is a label, of the observation 'o140'", "explain FILE o140")
+    assert_error(
+        refused("0@281"),
+        2,
+        "is a label, of the observation 'o140'",
+        "stream-app explain shop.py o140",
+    )
     assert_error(refused(f"0@{end}"), 2, "not processed yet", f"before {end}")
     assert_error(refused("0@99999999"), 2, "not processed yet")
     assert_error(refused("1@0"), 2, "no partition 1")

@@ -64,7 +64,7 @@ def test_an_order_that_was_refused_is_given_anew_in_one_sentence(
     [dead] = terminal.run(waiting, "dead-letters", "shop", "--json").json()
     assert dead["reason"] == "time_too_far_ahead"
     status = terminal.run(waiting, "status", "shop").out
-    assert "if there is none yet, or it was refused: stream-app import FILE tuned MODEL" in status
+    assert "or it was refused: stream-app import " in status
     said = terminal.run(waiting, *command).out
     assert f"begins from {path} at shop.events/0@{EVENTS + 2} (one model" in said
     assert f"An earlier order, shop.events/0@{EVENTS}, was refused and began nothing" in said
@@ -103,7 +103,7 @@ def test_a_version_that_waits_for_its_file_cannot_become_champion(
     waiting: Path, terminal: Terminal, how: tuple[str, ...]
 ) -> None:
     promote = ("promote", "shop", "tuned", "--reason", "hope", *how)
-    assert_error(terminal.run(waiting, *promote), 2, "waits for its file", "FILE tuned MODEL")
+    assert_error(terminal.run(waiting, *promote), 2, "waits for its file", "shop.py tuned MODEL")
     terminal.run(waiting, "import", "shop.py", "tuned", "v1.stream-model")
     assert_error(terminal.run(waiting, *promote), 2, "waits for its file")
     terminal.run(waiting, "run", "shop.py", "--until-end")
@@ -114,7 +114,7 @@ def test_a_version_that_waits_for_its_file_is_compared_from_its_file_on(
     waiting: Path, terminal: Terminal
 ) -> None:
     compare = ("compare", "shop.py", "v1", "tuned")
-    words = ("of 60 a prediction was null; tuned waits", "import FILE tuned MODEL")
+    words = ("of 60 a prediction was null; tuned waits", "import shop.py tuned MODEL")
     assert_error(terminal.run(waiting, *compare), 2, *words)
     terminal.run(waiting, "import", "shop.py", "tuned", "v1.stream-model")
     _produced(terminal, waiting, EVENTS)

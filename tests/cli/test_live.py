@@ -230,7 +230,7 @@ def test_lines_that_come_slowly_are_sent_without_waiting_for_more(shop: Path) ->
         assert client.log.wait("shop.events", 0, before, timeout_s=30)
         process.send_signal(signal.SIGTERM)
         out, _ = process.communicate(timeout=30)
-        assert (process.returncode, out) == (0, b"1 events acknowledged in shop.events\n")
+        assert (process.returncode, out) == (0, b"1 event acknowledged in shop.events\n")
 
 
 def _owner(directory: Path, terminal: Terminal) -> int | None:

@@ -87,7 +87,7 @@ def test_status_shows_all_pipelines_and_plain_text_in_a_pipe(
     assert shown.code == 0
     assert "\x1b" not in shown.out
     assert "champion" in shown.out
-    assert "nobody runs it" in shown.out
+    assert "  nobody\n" in shown.out
 
 
 def test_status_of_a_file_shows_the_seeds_and_of_a_wrong_name_the_right_one(
@@ -117,7 +117,7 @@ def test_status_spells_out_what_misplaced_records_come_from(shop: Path, terminal
     sql(shop / LOG, "UPDATE ledger SET value = ? WHERE key = 'commit'", [changed])
     notes = terminal.run(shop, "status", "shop").out
     assert "murmur2_random" in notes
-    assert "3 records have another key" in notes
+    assert "3 records with another key" in notes
 
 
 def test_status_counts_features_that_nobody_declared_and_guesses_which_were_meant(

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import shlex
 from pathlib import Path
 
-from stream_app.cli.table import table_lines
-from tests.cli.terminal import PROGRAM, clean_environment
+from stream_app.cli.table import folded_lines, table_lines
+from tests.cli.terminal import Terminal, on_a_terminal, shown
 
 HEAD = ("POSITION", "DETAIL", "ORIGINAL")
 ROWS = [("flights.events/0@1234", "expected a number, got a string", "x" * 100)]
@@ -27,35 +24,33 @@ def test_a_table_is_cut_to_a_width_from_its_last_column_on() -> None:
     assert max(map(len, table_lines(HEAD, ROWS, width=1000))) == len(whole[1])
 
 
-def test_dead_letters_fit_a_terminal_and_are_whole_in_a_pipe(prepared: Path) -> None:
-    lines = _on_a_terminal(prepared, "stty cols 80; dead-letters shop")
-    assert [line.split()[0] for line in lines] == ["POSITION", "shop.events/0@300"]
-    assert len(lines[1]) == 80
+def test_what_a_line_has_no_room_for_follows_in_a_table_below_and_nothing_is_cut() -> None:
+    rows = [("v1", "champion", "1,234", "x" * 20), ("v2", "shadow", "9", "y")]
+    head = ("VERSION", "ROLE", "LEARNED", "STATE")
+    assert list(folded_lines(head, rows, right=(2,), width=30)) == [
+        "VERSION  ROLE      LEARNED",
+        "v1       champion    1,234",
+        "v2       shadow          9",
+        "",
+        "VERSION  STATE",
+        f"v1       {'x' * 20}",
+        "v2       y",
+    ]
+    whole = list(table_lines(head, rows, right=(2,)))
+    assert list(folded_lines(head, rows, right=(2,))) == whole
+    assert list(folded_lines(head, rows, right=(2,), width=len(whole[1]))) == whole
+    assert len(list(folded_lines(head, rows, width=1))) == 3 * 3 + 2
+
+
+def test_dead_letters_fit_a_terminal_and_are_whole_in_a_pipe(
+    prepared: Path, terminal: Terminal
+) -> None:
+    """A narrow one shows what was wrong, a wide one the beginning of the record, too."""
+    for columns, head in ((80, ["DETAIL"]), (120, ["DETAIL", "ORIGINAL"])):
+        ended = on_a_terminal(prepared, columns, "dead-letters", "shop")
+        lines = [line for line in shown(ended.out) if line]
+        assert lines[0].split() == ["POSITION", "REASON", "FIELD", *head]
+        assert lines[1].startswith("shop.events/0@300  wrong_type  features.price  expected a numb")
+        assert len(lines[1]) <= columns
     assert lines[1].endswith("…")
-
-
-def _on_a_terminal(directory: Path, command: str) -> list[str]:
-    """Run a command with a terminal of its own for standard output; returns what that shows."""
-    parent, child = pty.openpty()
-    size, _, arguments = command.partition("; ")
-    shell = f"{size} <&1; exec {shlex.quote(PROGRAM)} {arguments}"
-    process = os.posix_spawn(
-        "/bin/bash",
-        ["bash", "-c", f"cd {shlex.quote(str(directory))}; {shell}"],
-        {k: v for k, v in clean_environment().items() if k not in ("COLUMNS", "LINES")},
-        file_actions=[(os.POSIX_SPAWN_DUP2, child, 1)],
-    )
-    os.close(child)
-    shown = b""
-    while chunk := _read(parent):
-        shown += chunk
-    os.close(parent)
-    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
-    return shown.decode().splitlines()
-
-
-def _read(descriptor: int) -> bytes:
-    try:
-        return os.read(descriptor, 4096)
-    except OSError:  # the other side is closed
-        return b""
+    assert terminal.run(prepared, "dead-letters", "shop").out.endswith('"}}\n')

@@ -221,6 +221,17 @@ def test_a_version_equals_a_plain_loop_over_the_same_model(model: Any) -> None:
         assert ours == [mine.predict_proba_one(x) for x in asked]
 
 
+def test_a_model_that_somebody_holds_has_learned_all_that_was_sent() -> None:
+    model = preprocessing.StandardScaler() | linear_model.LogisticRegression()
+    with Driver(pipeline({"v1": model})) as driver:
+        driver.send(*delayed(40)[:30])
+        held = driver.model()["StandardScaler"]
+        for _ in range(3):
+            before = dict(held.counts)
+            driver.send(Observation(f"more {sum(before.values())}", 10**6, {"a": 1.0}, label=True))
+            assert held.counts["a"] == before["a"] + 1
+
+
 # --- models that raise --------------------------------------------------------------------------
 
 

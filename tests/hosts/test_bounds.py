@@ -89,7 +89,7 @@ def test_event_time_is_the_folds_own_and_one_wrong_clock_does_not_move_it() -> N
         ("-3x", "latest", "no such place", "-2d"),
         ("0@x", "latest", "'0@x' is no position", "0@1234"),
         ("0@1,0@2", "latest", "a partition that is there twice", "commas"),
-        ("1@5", "latest", "p.events has no partition 1", "from 0 to 0"),
+        ("1@5", "latest", "p.events has no partition 1", "partition 0, the only one"),
         ("q.events/0@5", "latest", "is not in p.events", "p.events/0@0"),
         ("0@400", "latest", "behind the end of p.events/0, which is 310", "up to 310"),
         ("0@9", "0@7", "would begin at 9", "the earlier place"),

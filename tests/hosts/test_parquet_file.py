@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,7 +15,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from stream_app.codec.encode import encode_output
-from stream_app.hosts.parquet_file import BLOCK_ROWS, GROUP_ROWS, parquet_rows
+from stream_app.hosts.parquet_file import BLOCK_ROWS, GROUP_ROWS, parquet_rows, schema_of
 from stream_app.learning.tasks import Binary, Multiclass, Regression, Task
 from stream_app.outputs import (
     AnyOutput,
@@ -130,3 +132,9 @@ def test_a_row_group_is_written_as_soon_as_it_is_full() -> None:
         assert file.tell() > 1000
     groups = parquet.ParquetFile(file).metadata
     assert [groups.row_group(i).num_rows for i in range(groups.num_row_groups)] == [GROUP_ROWS, 1]
+
+
+def test_the_documentation_lists_the_columns_in_the_order_of_the_file() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "versions.md").read_text()
+    listed = page.partition("come in this order: ")[2].partition(". ")[0]
+    assert re.findall(r"`(\w+)`", listed) == schema_of(Binary()).names

@@ -210,7 +210,7 @@ def test_events_that_are_gone_before_a_backfill_has_learned_from_them_are_named(
         hill.forget(kept_from)
         refused = hill.type("backfill hill.py v3")
         gone = f"begins at offset {kept_from} now, but v3 is only built up to 2000"
-        assert_error(refused, 5, gone, "stream-app run FILE", "stream-app doctor FILE")
+        assert_error(refused, 5, gone, "stream-app run hill.py", "stream-app doctor hill.py")
         assert "backfill_started" not in refused.err
     assert hill.type("produce hill.py", events(FEW, FEW + 50)).code == 0
     # Its checkpoint, which a join would go on from, is older than its committed position.
@@ -227,4 +227,4 @@ def test_events_that_go_while_a_backfill_learns_are_named(hill: KafkaHill) -> No
     stands = hill.built_up_to()
     assert FEW // 2 < stands < FEW
     gone = f"begins at offset {FEW} now, but v3 is only built up to {stands}"
-    assert_error(ended, 5, gone, "stream-app run FILE")
+    assert_error(ended, 5, gone, "stream-app run hill.py")

@@ -1,4 +1,4 @@
-"""The pass that a compiler is given makes the bits, entries and errors of the plain one."""
+"""Rows make the bits, entries and errors that River's dicts have, settled whenever it may be."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_app.learning.scaling import FloatScaler, PlainScaler
+from stream_app.learning.scaling import FloatRowScaler, PlainScaler, RowScaler
 
 FLOATS = [0.0, -0.0, 1.5, -3.0, 1e-310, 1e15, 1e308, -1e308, float("inf"), float("nan")]
 ODD = [*FLOATS, 1, 0, 10**400, True, "word", None, np.float64(2.5), Fraction(1, 3), 1j]
@@ -48,26 +48,58 @@ def outcome(call: Any, x: Any) -> Any:
         return type(error), str(error)
 
 
-@settings(max_examples=300, deadline=None)
+ways = st.sampled_from([RowScaler, FloatRowScaler])
+
+
+def scaler(kind: Any, figures: Figures) -> Any:
+    return kind(figures.counts, figures.means, figures.vars)
+
+
+@settings(max_examples=400, deadline=None)
 @given(
+    kind=ways,
     state=st.dictionaries(st.sampled_from("ab"), st.tuples(counts, values, values), max_size=2),
-    stream=st.lists(features, max_size=6),
+    stream=st.lists(st.tuples(features, st.booleans(), st.booleans()), max_size=8),
 )
-def test_both_passes_do_the_same(state: dict[Any, Any], stream: list[dict[Any, Any]]) -> None:
-    plain, typed = Figures(state), Figures(state)
+def test_rows_do_what_the_dicts_do(
+    kind: Any, state: dict[Any, Any], stream: list[tuple[dict[Any, Any], bool, bool]]
+) -> None:
+    """Until a call raises: then nobody uses either again."""
+    plain, own = Figures(state), Figures(state)
+    a, b = scaler(PlainScaler, plain), scaler(kind, own)
     with np.errstate(all="ignore"):
-        for x in stream:
-            a = PlainScaler(plain.counts, plain.means, plain.vars)
-            b = FloatScaler(typed.counts, typed.means, typed.vars)
-            assert outcome(a.transform, x) == outcome(b.transform, x)
-            assert outcome(a.advance, x) == outcome(b.advance, x)
-            assert plain.told() == typed.told()
+        for x, learns, settles in stream:
+            wanted = outcome(a.advance if learns else a.transform, x)
+            assert outcome(b.advance if learns else b.transform, x) == wanted
+            if isinstance(wanted, tuple):
+                return
+            if settles:
+                b.settle()
+                assert own.told() == plain.told()
+        b.settle()
+        assert own.told() == plain.told()
 
 
+@pytest.mark.parametrize("way", [RowScaler, FloatRowScaler])
 @pytest.mark.parametrize("kind", [collections.OrderedDict, collections.ChainMap])
-def test_any_mapping_may_be_handed_on(kind: Any) -> None:
-    plain, typed = Figures({}), Figures({})
+def test_any_mapping_may_be_handed_on(way: Any, kind: Any) -> None:
+    plain, own = Figures({}), Figures({})
     x = kind({"a": 1.0, "b": 2})
-    wanted = PlainScaler(plain.counts, plain.means, plain.vars).advance(x)
-    assert bits(FloatScaler(typed.counts, typed.means, typed.vars).advance(x)) == bits(wanted)
-    assert plain.told() == typed.told()
+    wanted = scaler(PlainScaler, plain).advance(x)
+    rows = scaler(way, own)
+    assert bits(rows.advance(x)) == bits(wanted)
+    rows.settle()
+    assert plain.told() == own.told()
+
+
+@pytest.mark.parametrize("way", [RowScaler, FloatRowScaler])
+def test_what_is_settled_costs_what_was_learned_since(way: Any) -> None:
+    """However many features there are, a batch of one event gives one event's rows back."""
+    figures = Figures({f"f{i}": (1, 0.5, 0.0) for i in range(1000)})
+    rows = scaler(way, figures)
+    rows.advance({"f1": 2.0, "f2": 3.0})
+    assert figures.counts["f1"] == 1
+    assert len(rows._rows) == 2
+    rows.settle()
+    assert figures.counts["f1"] == 2
+    assert not rows._rows

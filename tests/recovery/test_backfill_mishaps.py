@@ -203,8 +203,8 @@ def test_live_goes_on_with_new_events_beside_a_backfill_whose_disk_is_full(
     ("fault", "words"),
     [
         ("memory", ("ran out of memory", "give it more memory")),
-        ("recursion", ("unexpected RecursionError", "stream-app backfill FILE v3")),
-        ("exit", ("unexpected GeneratorExit", "stream-app backfill FILE v3")),
+        ("recursion", ("unexpected RecursionError", "stream-app backfill hill.py v3")),
+        ("exit", ("unexpected GeneratorExit", "stream-app backfill hill.py v3")),
     ],
 )
 def test_live_goes_on_beside_a_backfill_that_nobody_can_bring_to_where_live_stands(

@@ -109,7 +109,7 @@ def test_a_log_is_for_its_user_alone_whatever_the_umask(tmp_path: Path) -> None:
 
 
 def test_a_missing_log_is_not_made_by_mistake(tmp_path: Path) -> None:
-    with pytest.raises(LogUnavailable, match=r"no event log at .*make a new log"):
+    with pytest.raises(LogUnavailable, match=r"no event log at .*stream-app run FILE"):
         SqliteLog.open(tmp_path / "log.db", create=False)
     with pytest.raises(LogUnavailable, match="no event log"):
         SqliteLog.open(tmp_path / "log.db", create=True, read_only=True)
@@ -122,7 +122,7 @@ def test_a_missing_directory_is_named_with_the_command_that_makes_it(tmp_path: P
 
 
 def test_a_directory_is_no_log(tmp_path: Path) -> None:
-    with pytest.raises(LogUnavailable, match="cannot be opened"):
+    with pytest.raises(LogUnavailable, match="is a directory"):
         SqliteLog.open(tmp_path, create=True)
 
 

@@ -32,7 +32,8 @@ _HEAD = ("PARTITION", "NEXT OFFSET", "SAVED", "SIZE", "ALONE", "NAME", "VERSIONS
 @click.option(
     "--restore",
     metavar="POSITION|NAME",
-    help="Put a kept one in the live one's place; only while nobody runs the pipeline.",
+    help="Put a kept one (0@151: of partition 0) in the live one's place; only while nobody runs "
+    "the pipeline.",
 )
 @click.option("--forget", metavar="POSITION|NAME", help="Delete a kept one.")
 @click.option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,7 +99,8 @@ def _print(
     pipeline: str, version: str, file: Path, done: Imported, then: str, *, as_json: bool
 ) -> None:
     topic = Topics(pipeline).events
-    since = [format_position(topic, partition, at + 1) for partition, at in done.places.items()]
+    since = [format_position(topic, *place) for place in _after(done.places)]
+    refused = [format_position(topic, *place) for place in sorted(done.refused.items())]
     if as_json:
         emit_json(
             {
@@ -108,6 +110,7 @@ def _print(
                 "sha256": done.sha256,
                 "learned": done.header.learned,
                 "begins_at": since,
+                "refused_before": refused,
             }
         )
         return
@@ -117,4 +120,13 @@ def _print(
         f"{version} of {pipeline} begins from {file} at {', '.join(since)}{again} "
         f"({models}, {count(done.header.learned)} examples learned, {size(done.size)})."
     )
+    if refused:
+        emit(
+            f"An earlier order, {', '.join(refused)}, was refused and began nothing (stream-app "
+            f"dead-letters {pipeline} says why); this one takes its place."
+        )
     emit(f"Next: {then}.")
+
+
+def _after(places: Mapping[int, int]) -> list[tuple[int, int]]:
+    return [(partition, offset + 1) for partition, offset in sorted(places.items())]

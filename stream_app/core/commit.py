@@ -63,7 +63,8 @@ class Commit(msgspec.Struct, frozen=True):
     a control has changed the manifest's. `seats` is how the seat came to be who it is. `left` names
     versions that the lineage no longer hosts, with the offset where they left, and
     `left_definitions` what they were; `waiting_for_file` are versions that an `import` control is
-    still to begin. The rest is for people to look at.
+    still to begin, and `imports` has the offset of the first one that was obeyed for each version,
+    whoever runs it. The rest is for people to look at.
     """
 
     next_offset: int
@@ -86,6 +87,7 @@ class Commit(msgspec.Struct, frozen=True):
     seats: list[SeatChange] = []
     left_definitions: dict[str, str] = {}
     waiting_for_file: list[str] | UnsetType = UNSET
+    imports: dict[str, int] | UnsetType = UNSET
 
 
 def encode_commit(commit: Commit) -> bytes:

@@ -12,6 +12,7 @@ import msgspec
 
 from stream_app.core.model_file import Entry, ModelHeader, decode_entries, decode_head
 from stream_app.core.version_plan import VersionPlan
+from stream_app.errors import UsageError
 
 # All of a file is in memory when a version begins from it.
 FILE_BYTES_MAX = 256 << 20
@@ -78,7 +79,16 @@ def not_begun(version: str) -> str:
     """Return what a person has to know of a version that waits for its file."""
     return (
         f"version {version} predicts nothing until it comes to the record that imports its file; "
-        f"if there is none yet: stream-app import FILE {version} MODEL"
+        f"if there is none yet, or it was refused: stream-app import FILE {version} MODEL"
+    )
+
+
+def no_model_yet(version: str, where: str) -> UsageError:
+    """Return the error for who wants a model that is still to come in a file."""
+    return UsageError(
+        f"{version} waits for its file at {where}: it has no model there, and predicts nothing",
+        attempt=f"a position behind the record that imports its file (stream-app import FILE "
+        f"{version} MODEL says where that is), or another version",
     )
 
 

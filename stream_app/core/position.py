@@ -19,7 +19,8 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where a state stands; `controls` are the ids that have acted, each once and for ever.
 
     `keys` are those in force there, None for the manifest's: as long as no control changed them.
-    `orders` are the promote controls among them, which the history of the seat has to tell.
+    `orders` are the promote controls among them, which the history of the seat has to tell;
+    `imports` has the offset of the first `import` control among them for each version.
     """
 
     log_id: str
@@ -35,6 +36,7 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
     controls: list[str]
     keys: Keys | None = None
     orders: list[Order] = []
+    imports: dict[str, int] = {}
 
     def encode(self) -> bytes:
         """Return the position's bytes."""

@@ -71,6 +71,7 @@ class PartitionProcessor:
         self._settings = read_settings(start.position.settings)
         self._settings_since = start.position.settings_since
         self._controls = set(start.position.controls)
+        self._imports = dict(start.position.imports)
         self.authority = Authority(
             manifest.pipeline, manifest.log_id, manifest.public_keys, start.position.keys
         )
@@ -271,12 +272,12 @@ class PartitionProcessor:
             self._turns.promote(event, record, self._unfit)
             self._turn = self._turns.next_turn
         elif event.action == "import":
-            self._begin(event)
+            self._begin(event, record)
         # By an accepted environment hosts go before anything is folded.
         self._controls.add(event.id)
         self.acceptance.counters.controls += 1
 
-    def _begin(self, event: IncomingControl) -> None:
+    def _begin(self, event: IncomingControl, record: Record) -> None:
         """Let a version begin from a file; one that is not here, or has begun, makes nothing of it.
 
         So who runs what decides nothing for others, and no second order changes what was learned.
@@ -291,6 +292,7 @@ class PartitionProcessor:
             version.begin(order, header, entries)
             if version.failed is not None and version.name == self._turns.seat.champion:
                 raise _ChampionFailed(version)
+        self._imports.setdefault(event.version or "", record.offset)
 
     def _unfit(self, name: str) -> str:
         """Say why a version cannot be champion here; empty when it can."""
@@ -390,6 +392,7 @@ class PartitionProcessor:
             seats=self._turns.changes(),
             left_definitions=dict(start.left_definitions),
             waiting_for_file=sorted(v.name for v in self.versions if v.waits_for_file) or UNSET,
+            imports=dict(self._imports) or UNSET,
         )
 
     def _image(self) -> Image:
@@ -417,6 +420,7 @@ class PartitionProcessor:
             controls=sorted(self._controls),
             keys=self.authority.changed,
             orders=list(self._turns.orders),
+            imports=dict(self._imports),
         )
 
     def saved(self) -> None:

@@ -33,7 +33,7 @@ from stream_app.hosts.embedded import (
     open_rocksdb,
     progress_of,
 )
-from stream_app.hosts.importing import import_places, require_imported_as
+from stream_app.hosts.import_orders import import_orders, require_imported, require_imported_as
 from stream_app.hosts.joining import built
 from stream_app.hosts.log_url import is_kafka, open_broker
 from stream_app.hosts.manifests import (
@@ -142,9 +142,10 @@ def parts(
         raise hosted_already(pipeline.name, version)
     firsts = list(manifest.origins)
     if pipeline.versions[version].start == "file":
-        require_imported_as(log, pipeline, manifest, version)
-        places = import_places(log, manifest, version)
-        firsts = [places[partition] + 1 for partition in range(manifest.partitions)]
+        orders = import_orders(log, manifest, version, found)
+        require_imported(pipeline.name, orders)
+        require_imported_as(pipeline, orders)
+        firsts = [orders.places[partition] + 1 for partition in range(manifest.partitions)]
     todo = []
     for partition, commit in enumerate(found):
         if commit is None or version in commit.versions:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from stream_app.core.commit import Commit, Manifest
+from stream_app.core.importing import not_begun
 from stream_app.core.joins import Joins, joins_from
 from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
@@ -178,6 +179,9 @@ class _Run:
     def _partition(
         self, partition: int, chosen: Range, start: int, commit: Commit, told: Callable[[int], None]
     ) -> None:
+        for version in self._versions:
+            if version in (commit.waiting_for_file or []):
+                self._note(f"partition {partition}: {not_begun(version)}")
         joins = joins_from(self._manifest, partition, start, commit, self._known)
         a, b = (self._rows(partition, version, chosen) for version in self._versions)
         for removed in sorted({*a.removed, *b.removed}):
@@ -209,6 +213,12 @@ class _Run:
                 attempt="stream-app replay FILE, which names the first difference",
             )
 
+    def _waiting(self, ranges: Mapping[int, Range]) -> list[str]:
+        """Return the versions that predict nothing yet, for they wait for their file."""
+        found = [committed(self._log, self._manifest.pipeline, p) for p in ranges]
+        waiting = {v for commit in found if commit for v in commit.waiting_for_file or []}
+        return [version for version in self._versions if version in waiting]
+
     def _note(self, text: str) -> None:
         self._notes[text] = None
 
@@ -217,7 +227,7 @@ class _Run:
         a, b = self._versions
         pairs, counted = self._pairs, self._pairs.counted
         if not counted.compared:
-            raise _nothing(a, b, self._manifest.pipeline, pairs)
+            raise _nothing(a, b, self._manifest.pipeline, pairs, self._waiting(ranges))
         figures = pairs.scores.figures()
         return Comparison(
             pipeline=self._manifest.pipeline,
@@ -248,12 +258,16 @@ def _slices(pairs: ScoredPairs) -> list[SliceFigures]:
     return rows if pairs.slicing.ordered else sorted(rows, key=lambda row: -row.examples)
 
 
-def _nothing(a: str, b: str, name: str, pairs: ScoredPairs) -> UsageError:
+def _nothing(a: str, b: str, name: str, pairs: ScoredPairs, waiting: Sequence[str]) -> UsageError:
     counted = pairs.counted
     return UsageError(
         f"no event in this range of {name} has a label and a prediction of both {a} and {b}: "
         f"{counted.only_a:,} were predicted by {a} alone, {counted.only_b:,} by {b} alone, "
         f"{counted.unlabelled:,} by both and have no label yet, and of "
-        f"{counted.unscored_a + counted.unscored_b:,} a prediction was null",
-        attempt="a wider range; or stream-app backfill FILE VERSION for what one of them lacks",
+        f"{counted.unscored_a + counted.unscored_b:,} a prediction was null"
+        + "".join(f"; {version} waits for its file" for version in waiting),
+        attempt=" and ".join(f"stream-app import FILE {version} MODEL" for version in waiting)
+        + ", if that was not done: what comes behind its record can be compared"
+        if waiting
+        else "a wider range; or stream-app backfill FILE VERSION for what one of them lacks",
     )

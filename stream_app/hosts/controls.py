@@ -14,7 +14,6 @@ from stream_app.codec.signatures import canonical, key_name_of, sign
 from stream_app.core.authority import Keys
 from stream_app.core.commit import Manifest
 from stream_app.core.environment import Environment
-from stream_app.core.importing import FileOrder
 from stream_app.core.log import LedgerPlace, Log
 from stream_app.core.settings import Settings, canonical_json
 from stream_app.core.topics import Topics
@@ -23,6 +22,9 @@ from stream_app.events import Control, Refusal
 from stream_app.hosts.manifests import ledger_note
 from stream_app.hosts.state_directory import KEY_NAME
 from stream_app.records import NewRecord
+
+Places = list[tuple[int, int]]
+"""The (partition, offset) of every record of a control."""
 
 
 class Signer(msgspec.Struct, frozen=True):
@@ -61,14 +63,14 @@ def append_settings(
     old: Settings,
     new: Settings,
     by: str | None,
-) -> list[tuple[int, int]]:
+) -> Places:
     """Append a settings control, and note in the ledger that these are the newest settings.
 
     `signer` returns a key that is in force whenever it is asked. Returns the control's (partition,
     offset) places. Raises `LogBusy` when somebody else changed the settings at the same time.
     """
     used = signer()
-    control = _control("settings", by, settings=new.plain())
+    control = new_control("settings", by, settings=new.plain())
     topics = Topics(manifest.pipeline)
     expected = log.ledger_get(topics.ledger, 0, "settings")
     before = manifest.first_settings() if expected is None else None
@@ -89,7 +91,11 @@ def append_settings(
             f"somebody else changed the settings of {manifest.pipeline} a moment ago.",
             attempt="stream-app apply --dry-run to see what they are now, then apply again",
         )
-    return append_again(log, manifest, signer, signed_once) or done
+
+    def append(again: Control) -> Places:
+        return log.append(topics.events, to_every_partition(again, manifest))
+
+    return append_again(manifest, signer, signed_once, append) or done
 
 
 def append_keys(
@@ -99,7 +105,7 @@ def append_keys(
     old: Keys,
     changes: dict[str, str | None],
     by: str | None,
-) -> list[tuple[int, int]]:
+) -> Places:
     """Append a key control, and note in the ledger which keys are the newest.
 
     Returns its (partition, offset) places. Raises `UsageError` for a change that the fold would
@@ -115,7 +121,7 @@ def append_keys(
     place = LedgerPlace(Topics(manifest.pipeline).ledger, 0, "keys")
     expected = log.ledger_get(place.ledger, place.partition, place.key)
     before = None if expected is None else msgspec.json.decode(expected, type=Keys)
-    control = signer.signed(_control("key", by, public_keys=changes), manifest)
+    control = signer.signed(new_control("key", by, public_keys=changes), manifest)
     done = None
     if before == old or (before is None and not old.revoked):
         done = log.append_with_ledger(
@@ -135,12 +141,12 @@ def append_keys(
 
 def append_promote(
     log: Log, manifest: Manifest, signer: Signer, version: str, reason: str, by: str | None
-) -> list[tuple[int, int]]:
+) -> Places:
     """Append a promote control to every partition as one step; returns its places.
 
     A note of it in the ledger lets two that are sent at once be told: the second is `LogBusy`.
     """
-    control = signer.signed(_control("promote", by, version=version, reason=reason), manifest)
+    control = signer.signed(new_control("promote", by, version=version, reason=reason), manifest)
     return _append_noted(log, manifest, control, "promotion")
 
 
@@ -151,63 +157,24 @@ def append_environment(
     environment: Environment,
     reason: str | None,
     by: str | None,
-) -> list[tuple[int, int]]:
+) -> Places:
     """Append an order to go on in another environment, and note it in the ledger, as one step.
 
     Returns its places. Raises `LogBusy` when somebody else does the same at the same time.
     """
     plain: dict[str, str] = msgspec.to_builtins(environment)
-    control = signer.signed(_control("environment", by, environment=plain, reason=reason), manifest)
+    control = signer.signed(
+        new_control("environment", by, environment=plain, reason=reason), manifest
+    )
     return _append_noted(log, manifest, control, "environment")
 
 
-class ImportNote(msgspec.Struct, frozen=True):
-    """The ledger's note of an `import` control.
-
-    `ends` is where each partition ended before it was appended, so that it is found again.
-    """
-
-    control: Control
-    ends: list[int]
-
-
-def import_note_key(version: str) -> str:
-    """Return the ledger key of a version's `ImportNote`."""
-    return f"import-{version}"
-
-
-def append_import(
-    log: Log,
+def append_again(
     manifest: Manifest,
     signer: Callable[[], Signer],
-    version: str,
-    file: FileOrder,
-    reason: str | None,
-    by: str | None,
-    ts_ms: int | None,
-) -> None:
-    """Append the order that a version begins from a file, and note it in the ledger, as one step.
-
-    `signer` returns a key that is in force whenever it is asked. Raises `LogBusy` when somebody
-    else has ordered the same version to begin a moment ago.
-    """
-    used = signer()
-    plain: dict[str, object] = msgspec.to_builtins(file)
-    unsigned = _control("import", by, version=version, file=plain, reason=reason)
-    if ts_ms is not None:
-        unsigned = msgspec.structs.replace(unsigned, ts_ms=ts_ms)
-    control = used.signed(unsigned, manifest)
-    events = Topics(manifest.pipeline).events
-    ends = [log.bounds(events, partition)[1] for partition in range(manifest.partitions)]
-    note = msgspec.json.encode(ImportNote(control, ends))
-    key = import_note_key(version)
-    _append_with_note(log, manifest, control, key, note, expected=None)
-    append_again(log, manifest, signer, control)
-
-
-def append_again(
-    log: Log, manifest: Manifest, signer: Callable[[], Signer], ordered: Control
-) -> list[tuple[int, int]] | None:
+    ordered: Control,
+    append: Callable[[Control], Places],
+) -> Places | None:
     """Append an order once more while its key is not the one of now; returns its last places.
 
     Revoked just before the append, the key signed a dead letter. The same order by the key of now
@@ -216,21 +183,18 @@ def append_again(
     name, done = key_name_of(ordered.sig or ""), None
     while (now := signer()).name != name:
         name = now.name
-        again = now.signed(ordered, manifest)
-        done = log.append(Topics(manifest.pipeline).events, to_every_partition(again, manifest))
+        done = append(now.signed(ordered, manifest))
     return done
 
 
-def _append_noted(
-    log: Log, manifest: Manifest, control: Control, key: str
-) -> list[tuple[int, int]]:
+def _append_noted(log: Log, manifest: Manifest, control: Control, key: str) -> Places:
     """Append a control to every partition as one step with a ledger value that holds it."""
     before = log.ledger_get(Topics(manifest.pipeline).ledger, 0, key)
     note = msgspec.json.encode(control)
-    return _append_with_note(log, manifest, control, key, note, expected=before)
+    return append_with_note(log, manifest, control, key, note, expected=before)
 
 
-def _append_with_note(
+def append_with_note(
     log: Log,
     manifest: Manifest,
     control: Control,
@@ -238,7 +202,11 @@ def _append_with_note(
     note: bytes,
     *,
     expected: bytes | None,
-) -> list[tuple[int, int]]:
+) -> Places:
+    """Append a control to every partition and set a ledger value, as one step.
+
+    Raises `LogBusy` where the value is not `expected`: somebody else came between.
+    """
     topics = Topics(manifest.pipeline)
     done = log.append_with_ledger(
         topics.events,
@@ -260,7 +228,7 @@ def newest_order(log: Log, pipeline: str) -> Control | None:
     return ledger_note(log, pipeline, "promotion", Control, "the newest promotion")
 
 
-def _control(action: str, by: str | None, **fields: Any) -> Control:
+def new_control(action: str, by: str | None, **fields: Any) -> Control:
     """Return a control of this moment, with an id that no other one has."""
     control_id = f"{action}-{uuid.uuid4().hex[:12]}"
     return Control(control_id, time.time_ns() // 1_000_000, action, by=by, **fields)

@@ -13,6 +13,7 @@ import msgspec
 from stream_app.codec.incoming import Admitted
 from stream_app.core.commit import Manifest
 from stream_app.core.environment import Environment, this_environment
+from stream_app.core.importing import not_begun
 from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.processor import PartitionProcessor
@@ -226,6 +227,7 @@ def _explained(place: Place, record: Record, found: Rebuilt) -> Explanation:
     looked = _looked(place, fold, admitted, seen)
     label = label_of(place, processor, record, admitted)
     monitors = _monitors(processor, fold)
+    notes = [*found.notes, *([not_begun(chosen)] if fold.waits_for_file else [])]
     settings_since = processor.position().settings_since
     batch = processor.process([record])
     recomputed, failure = _own(batch.outputs, record, chosen)
@@ -256,14 +258,14 @@ def _explained(place: Place, record: Record, found: Rebuilt) -> Explanation:
         checkpoint=None if found.checkpoint is None else str(found.checkpoint),
         began=found.began,
         folded=found.folded,
-        notes=found.notes,
+        notes=notes,
     )
 
 
 def _looked(
     place: Place, fold: VersionFold, admitted: Admitted, seen: dict[str, Any]
 ) -> Look | None:
-    if fold.failed is not None:
+    if fold.failed is not None or fold.waits_for_file:
         return None
     model = fold.models.peek(admitted.key if fold.plan.keyed else "")
     copy = fold.plan.pickles.loads(model.last_image())

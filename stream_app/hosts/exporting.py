@@ -12,6 +12,7 @@ from typing import NamedTuple
 from stream_app.codec.signatures import public_key
 from stream_app.core.commit import LIVE, Manifest
 from stream_app.core.environment import this_environment
+from stream_app.core.importing import no_model_yet
 from stream_app.core.log import Log
 from stream_app.core.model_file import Entry, ModelHeader, Origin
 from stream_app.core.pipeline import Pipeline
@@ -32,7 +33,7 @@ from stream_app.hosts.rebuilding import (
 from stream_app.hosts.signing_keys import signer_here
 from stream_app.hosts.state_directory import StateDirectory, backfill_lineage
 from stream_app.near_names import did_you_mean
-from stream_app.records import parse_short_position
+from stream_app.records import format_position, parse_short_position
 from stream_app.storage.kept_directory import Kept, KeptDirectory
 
 LATEST = "latest"
@@ -77,8 +78,11 @@ def export(
     place = with_version(place, version, 0 if offset is None else offset)
     signer = signer_here(log, manifest, state)
     with _state(place, at, offset, progress) as found:
-        header = _header(place, found, signer.name, signer.private_key)
         [fold] = found.processor.versions
+        if fold.waits_for_file:
+            events, stands = f"{pipeline.name}.events", found.processor.next_offset
+            raise no_model_yet(version, format_position(events, number, stands))
+        header = _header(place, found, signer.name, signer.private_key)
         header = write_model_file(path, header, _entries(fold), signer.private_key)
         return Exported(header, found.checkpoint, found.folded, found.notes)
 

@@ -2,52 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from stream_app.codec.encode import encode_event
-from stream_app.core.commit import Manifest
+from stream_app.core.commit import Commit, Manifest
 from stream_app.core.environment import this_environment
-from stream_app.core.importing import FILE_BYTES_MAX, misfit, opened
+from stream_app.core.importing import FILE_BYTES_MAX, FileOrder, misfit, opened
 from stream_app.core.joining import built_before
 from stream_app.core.log import Log
 from stream_app.core.model_file import Entry, ModelHeader, require_environment
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.recovery import require_definitions
-from stream_app.core.topics import Topics
-from stream_app.errors import DeclarationError, DefinitionDiffers, LogUntrusted, UsageError
+from stream_app.errors import DeclarationError, UsageError
 from stream_app.hosts.blob_topic import BlobTopic, sha256_of
-from stream_app.hosts.controls import (
-    ImportNote,
-    Signer,
-    append_again,
-    append_import,
-    import_note_key,
-)
+from stream_app.hosts.controls import Signer
 from stream_app.hosts.declared_versions import require_declared
-from stream_app.hosts.manifests import commits, ledger_note
+from stream_app.hosts.import_orders import (
+    ImportOrders,
+    append_import,
+    import_orders,
+    require_imported_as,
+)
+from stream_app.hosts.manifests import commits
 from stream_app.hosts.model_files import require_code, require_trusted
 from stream_app.hosts.packing import exact_image
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.learning.definition import describe
 from stream_app.learning.pickles import ModelPickles
 
-BATCH = 1000
-
 
 class Imported(NamedTuple):
-    """A file that a version begins from, and the order's offset by partition.
+    """A file that a version begins from, and the offset of the order that acts by partition.
 
-    `changed` is False where the very same order was in the log already.
+    `refused` are the offsets of an earlier order that began nothing. `changed` is False where
+    nothing was left to order.
     """
 
     header: ModelHeader
     sha256: str
     size: int
     places: dict[int, int]
+    refused: dict[int, int]
     changed: bool
 
 
@@ -70,41 +68,43 @@ def import_file(
     `ts_ms` is the order's time, by default now; `signer` returns a key in force whenever asked.
 
     Everything that the fold would stumble over is looked at before. A version begins once: the same
-    file again changes nothing, another one is a `UsageError`, as are a file that does not fit and a
-    version that begins untrained. Raises `StateUntrusted` for a file that is not to be trusted,
-    `EnvironmentDiffers`, `DefinitionDiffers` for a version that the log knows as another one, and
-    `LogBusy` when somebody else imports at the same time.
+    file again changes nothing, unless its order was refused, which is then given anew; another one
+    is a `UsageError` unless every partition has refused the first, as are a file that does not fit
+    and a version that begins untrained. Raises `StateUntrusted` for a file that is not to be
+    trusted, `EnvironmentDiffers`, `DefinitionDiffers` for a version that the log knows as another
+    one, and `LogBusy` when somebody else imports at the same time.
     """
     require_begins_from_file(pipeline, version)
-    _require_known_as(log, pipeline, manifest, version)
+    found = commits(log, manifest)
+    orders = import_orders(log, manifest, version, found)
+    _require_known_as(pipeline, manifest, found, orders)
     data = _read(path)
     header, entries = opened(data, str(path))
     require_trusted(header, path, public_key, state)
     require_environment(header, this_environment(), str(path))
     require_code(header, path, dict(pipeline.known))
     _require_fit(pipeline, version, header, entries, path)
-    before = noted(log, manifest, version)
-    if before is None:
-        named = BlobTopic(log, pipeline.name).append(data)
-        sha256 = named.sha256
-        named = msgspec.structs.replace(named, definition=pipeline.definitions()[version])
-        append_import(log, manifest, signer, version, named, reason, by, ts_ms)
-    elif (before.control.file or {}).get("sha256") != (sha256 := sha256_of(data)):
-        raise _begun_otherwise(pipeline.name, version, before)
-    elif not _begun(log, manifest, version):
-        append_again(log, manifest, signer, before.control)
-    places = import_places(log, manifest, version)
-    return Imported(header, sha256, len(data), places, changed=before is None)
+    sha256 = sha256_of(data)
+    _require_same_file(pipeline.name, orders, sha256)
+    places = orders.places
+    if changed := orders.wants_another(signer):
+        file = _in_log(log, pipeline, orders, data, sha256)
+        done = append_import(log, manifest, signer, orders, file, reason, by, ts_ms)
+        places = dict(done) | orders.begun
+    return Imported(header, sha256, len(data), places, orders.refused, changed)
 
 
-def _begun(log: Log, manifest: Manifest, version: str) -> bool:
-    """Tell whether every partition has made of a version's order what is to be made."""
-    return all(
-        commit is not None
-        and version in commit.versions
-        and version not in (commit.waiting_for_file or [])
-        for commit in commits(log, manifest)
-    )
+def _in_log(
+    log: Log, pipeline: Pipeline, orders: ImportOrders, data: bytes, sha256: str
+) -> FileOrder:
+    """Return what names a file in the log, which has it from an earlier order or gets it now."""
+    before = {} if orders.note is None else orders.note.control.file or {}
+    if before.get("sha256") == sha256:
+        file = msgspec.convert(before, FileOrder)
+    else:
+        file = BlobTopic(log, pipeline.name).append(data)
+    definition = pipeline.definitions()[orders.version]
+    return msgspec.structs.replace(file, definition=definition)
 
 
 def require_begins_from_file(pipeline: Pipeline, version: str) -> None:
@@ -118,14 +118,38 @@ def require_begins_from_file(pipeline: Pipeline, version: str) -> None:
         )
 
 
-def _require_known_as(log: Log, pipeline: Pipeline, manifest: Manifest, version: str) -> None:
+def _require_known_as(
+    pipeline: Pipeline, manifest: Manifest, found: Sequence[Commit | None], orders: ImportOrders
+) -> None:
     """Raise `DefinitionDiffers` where a version's name means another one in the log."""
-    for commit in commits(log, manifest):
+    version = orders.version
+    for commit in found:
         if commit is not None and version in commit.versions:
             require_definitions(pipeline, commit, [version])
         else:
             built_before(commit, version, manifest, pipeline)
-    require_imported_as(log, pipeline, manifest, version)
+    require_imported_as(pipeline, orders)
+
+
+def _require_same_file(pipeline: str, orders: ImportOrders, sha256: str) -> None:
+    """Raise `UsageError` where a version begins from another file, or is still to."""
+    file = orders.file
+    if file is None and not orders.begun:
+        return
+    theirs = "" if file is None else str(file.get("sha256"))
+    if theirs == sha256:
+        return
+    attempt = 'a new version name with Version(model, start="file")'
+    if not orders.begun:
+        attempt += (
+            "; or this file once stream-app run has read the other one's order, if that is refused "
+            "in every partition"
+        )
+    raise UsageError(
+        f"{orders.version} of {pipeline} begins from another file"
+        f"{theirs and f', {theirs[:12]}'}, and a version begins once",
+        attempt=attempt,
+    )
 
 
 def _read(path: Path) -> bytes:
@@ -196,65 +220,3 @@ def first_difference(ours: object, theirs: object, path: str) -> tuple[str, str,
 
 def _shown(value: object) -> str:
     return "the default" if value is None else repr(value)[:200]
-
-
-def _begun_otherwise(pipeline: str, version: str, before: ImportNote) -> UsageError:
-    file = str((before.control.file or {}).get("sha256"))[:12]
-    return UsageError(
-        f"{version} of {pipeline} begins from another file, {file}, and a version begins once",
-        attempt='a new version name with Version(model, start="file")',
-    )
-
-
-def noted(log: Log, manifest: Manifest, version: str) -> ImportNote | None:
-    """Return the ledger's note of a version's order; None where nothing was imported."""
-    what = f"the file from which {version} begins"
-    return ledger_note(log, manifest.pipeline, import_note_key(version), ImportNote, what)
-
-
-def require_imported_as(log: Log, pipeline: Pipeline, manifest: Manifest, version: str) -> None:
-    """Raise `DefinitionDiffers` where what was imported are the models of another definition."""
-    note = noted(log, manifest, version)
-    theirs = None if note is None else (note.control.file or {}).get("definition")
-    declared = pipeline.definitions()[version]
-    if theirs not in (None, declared):
-        raise DefinitionDiffers(
-            f"version {version} of {manifest.pipeline} is declared as {declared[:12]}, but the "
-            f"file that it begins from was imported for {str(theirs)[:12]}.",
-            attempt=f"declare {version} as it was, and this one under a name of its own",
-        )
-
-
-def import_places(log: Log, manifest: Manifest, version: str) -> dict[int, int]:
-    """Return the offset of a version's `import` control in each partition.
-
-    Raises `UsageError` where nothing was imported, `LogUntrusted` where the order is gone.
-    """
-    note = noted(log, manifest, version)
-    if note is None:
-        raise UsageError(
-            f"{version} of {manifest.pipeline} begins from a file, and none was imported",
-            attempt=f"stream-app import FILE {version} MODEL, with a file of stream-app export or "
-            "of stream_app.pack_model",
-        )
-    value = encode_event(note.control).value
-    return {
-        partition: _place(log, manifest, version, partition, end, value)
-        for partition, end in enumerate(note.ends)
-    }
-
-
-def _place(
-    log: Log, manifest: Manifest, version: str, partition: int, offset: int, value: bytes
-) -> int:
-    topic = Topics(manifest.pipeline).events
-    while records := log.read(topic, partition, offset, records_max=BATCH):
-        for record in records:
-            if record.value == value:
-                return record.offset
-        offset = records[-1].offset + 1
-    raise LogUntrusted(
-        f"the order from which {version} of {manifest.pipeline} begins is not in "
-        f"{topic}/{partition}, and its ledger says that it was.",
-        attempt="restore the log from a backup",
-    )

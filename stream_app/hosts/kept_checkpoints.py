@@ -22,6 +22,7 @@ from stream_app.hosts.checkpoints import bytes_on_disk, saved_position
 from stream_app.hosts.manifests import committed
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.near_names import did_you_mean
+from stream_app.records import parse_short_position
 from stream_app.storage.kept_directory import Kept, KeptDirectory, copy_state
 from stream_app.storage.private_files import is_there, named_os_errors, sync_directory
 from stream_app.storage.rocksdb_store import RocksdbStore
@@ -49,11 +50,9 @@ class KeptCheckpoints:
         self._manifest = manifest
         self._state = state
         if partition is not None and partition not in range(manifest.partitions):
-            raise UsageError(
-                f"{manifest.pipeline} has no partition {partition}",
-                attempt=any_partition(manifest.partitions),
-            )
-        self._partitions = range(manifest.partitions) if partition is None else [partition]
+            raise _no_partition(manifest, partition)
+        every = range(manifest.partitions)
+        self._partitions: Sequence[int] = every if partition is None else [partition]
 
     def keep(self, name: str) -> list[Change]:
         """Keep the live checkpoint of each partition under a name, also while it runs."""
@@ -99,9 +98,10 @@ class KeptCheckpoints:
     def forget(self, which: str) -> list[Change]:
         """Drop the kept checkpoints of that name, or at that position."""
         changes = []
-        for partition in self._partitions:
+        partitions, name = self._meant(which)
+        for partition in partitions:
             kept = self._kept(partition)
-            found = [entry for entry in kept.entries() if which in _names(entry)]
+            found = [entry for entry in kept.entries() if name in _names(entry)]
             changes += self._dropped(kept, partition, found, dry_run=False)
         if not changes:
             raise self._unknown(which)
@@ -130,14 +130,35 @@ class KeptCheckpoints:
                 attempt="stream-app explain, or load_model, which read a kept checkpoint where "
                 "it is",
             )
-        found = [self._one(partition, which) for partition in self._partitions]
+        partitions, name = self._meant(which)
+        found = [self._one(partition, name, which) for partition in partitions]
         return [
             self._restored(partition, entry)
-            for partition, entry in zip(self._partitions, found, strict=True)
+            for partition, entry in zip(partitions, found, strict=True)
         ]
 
-    def _one(self, partition: int, which: str) -> Kept:
-        entries = [e for e in self._kept(partition).entries() if which in _names(e)]
+    def _meant(self, which: str) -> tuple[Sequence[int], str]:
+        """Return the partitions that are meant, and the name or offset: a position has both."""
+        position = parse_short_position(which)
+        if position is None:
+            return self._partitions, which
+        name, number = self._manifest.pipeline, position.partition
+        if position.topic not in (None, Topics(name).events):
+            raise UsageError(
+                f"{which} is no position of {Topics(name).events}",
+                attempt=f"{number}@{position.offset}, if that was meant",
+            )
+        if number not in range(self._manifest.partitions):
+            raise _no_partition(self._manifest, number)
+        if number not in self._partitions:
+            raise UsageError(
+                f"{which} is of partition {number}, and --partition names another one",
+                attempt=f"{number}@{position.offset} without --partition",
+            )
+        return [number], str(position.offset)
+
+    def _one(self, partition: int, name: str, which: str) -> Kept:
+        entries = [e for e in self._kept(partition).entries() if name in _names(e)]
         if not entries:
             raise self._unknown(which)
         saved = self._position(entries[0].path, partition)
@@ -190,7 +211,7 @@ class KeptCheckpoints:
             name
             for partition in self._partitions
             for entry in self._kept(partition).entries()
-            for name in _names(entry)
+            for name in (*_names(entry), f"{partition}@{entry.next_offset}")
         ]
         pipeline = self._manifest.pipeline
         return UsageError(
@@ -213,6 +234,13 @@ def _require_name(name: str) -> None:
             attempt="lower-case letters, digits and dashes, at least one that is no digit, such "
             "as before-the-holidays",
         )
+
+
+def _no_partition(manifest: Manifest, number: int) -> UsageError:
+    return UsageError(
+        f"{manifest.pipeline} has no partition {number}",
+        attempt=any_partition(manifest.partitions),
+    )
 
 
 def _names(entry: Kept) -> tuple[str, ...]:

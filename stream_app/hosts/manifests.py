@@ -132,8 +132,11 @@ def ledger_note(log: Log, pipeline: str, key: str, kind: type[N], what: str) -> 
     Raises `LogUntrusted`, which says `what` it is a note of.
     """
     found = log.ledger_get(Topics(pipeline).ledger, 0, key)
-    if found is None:
-        return None
+    return None if found is None else decode_note(found, pipeline, kind, what)
+
+
+def decode_note(found: bytes, pipeline: str, kind: type[N], what: str) -> N:
+    """Return what a note says; raises `LogUntrusted`, which says `what` it is a note of."""
     try:
         return msgspec.json.decode(found, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

@@ -77,6 +77,13 @@ def _require_sound(log: Log, name: str, partition: int, commit: Commit, version:
             f"{commit.failed[version]}",
             attempt=f"stream-app dead-letters {name} --version {version} for the failed calls",
         )
+    if version in (commit.waiting_for_file or []):
+        raise UsageError(
+            f"{version} cannot be champion of {where}, for it waits for its file there and "
+            "predicts nothing",
+            attempt=f"stream-app import FILE {version} MODEL, if that was not done; then promote "
+            f"once stream-app status {name} shows that it waits no longer",
+        )
     if version in commit.versions:
         return
     backfill = built(log, name, version, partition)

@@ -9,7 +9,7 @@ import msgspec
 from stream_app.core.importing import not_begun
 from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
-from stream_app.hosts.importing import noted
+from stream_app.hosts.import_orders import noted
 from stream_app.hosts.joining import built
 from stream_app.hosts.manifests import commits, read_manifest
 from stream_app.hosts.status import Status

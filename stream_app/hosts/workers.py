@@ -22,6 +22,7 @@ from stream_app.hosts.embedded import (
     run_hosts,
 )
 from stream_app.hosts.environments import carried
+from stream_app.hosts.import_orders import require_imported_as_declared
 from stream_app.hosts.log_url import is_kafka, open_broker
 from stream_app.hosts.manifests import committed
 from stream_app.hosts.pipeline_file import load_pipeline
@@ -62,6 +63,8 @@ def run(plan: RunPlan, say: Say, stopped: StopFlag) -> None:
         plan = msgspec.structs.replace(plan, versions=hosted)
         manifest = register(log, pipeline, state.public_keys, partitions=plan.partitions)
         require_settings(log, manifest, pipeline)
+        if not commits:
+            require_imported_as_declared(log, pipeline, manifest)
         for commit in commits:
             require_fit(pipeline, carried(log, manifest, commit), hosted)
         state.seal()

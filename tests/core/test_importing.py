@@ -32,7 +32,8 @@ from stream_app.events import Control, Label, Observation
 from stream_app.hosts.blob_topic import PIECE_BYTES, BlobTopic
 from stream_app.hosts.controls import Signer
 from stream_app.hosts.driver import _TEST_KEY
-from stream_app.hosts.importing import import_file, import_places, require_imported_as
+from stream_app.hosts.import_orders import import_orders, require_imported_as
+from stream_app.hosts.importing import import_file
 from stream_app.hosts.model_files import write_model_file
 from stream_app.hosts.partition_host import PartitionHost
 from stream_app.hosts.registration import register
@@ -465,7 +466,7 @@ def test_a_model_for_each_key_goes_to_the_partition_of_its_key(
             return Signer(KEY_NAME, PRIVATE)
 
         done = import_file(log, declared, manifest, state, signer, "tuned", path)
-        assert done.places == import_places(log, manifest, "tuned") == {0: 0, 1: 0}
+        assert done.places == import_orders(log, manifest, "tuned").places == {0: 0, 1: 0}
         held = []
         for partition in (0, 1):
             host = PartitionHost(
@@ -518,11 +519,12 @@ def test_a_backfill_refuses_a_file_that_was_imported_for_another_definition(
     other = pipeline(model=tree.HoeffdingTreeClassifier())
     with Driver(pipeline()) as driver:
         manifest = driver._manifest
-        require_imported_as(driver.log, other, manifest, "tuned")
+        require_imported_as(other, import_orders(driver.log, manifest, "tuned"))
         driver.import_file("tuned", packed)
-        require_imported_as(driver.log, pipeline(), manifest, "tuned")
+        orders = import_orders(driver.log, manifest, "tuned")
+        require_imported_as(pipeline(), orders)
         with pytest.raises(DefinitionDiffers, match="that it begins from was imported for"):
-            require_imported_as(driver.log, other, manifest, "tuned")
+            require_imported_as(other, orders)
 
 
 def test_an_order_whose_key_was_revoked_just_before_is_given_again_by_the_key_of_now(
@@ -550,6 +552,32 @@ def test_an_order_whose_key_was_revoked_just_before_is_given_again_by_the_key_of
         end = driver.log.bounds("p.events", 0)
         assert not import_file(*place, ts_ms=1).changed
         assert driver.log.bounds("p.events", 0) == end
+
+
+def test_which_order_a_partition_has_obeyed_is_known_after_a_crash_and_whoever_runs_it(
+    packed: Path,
+) -> None:
+    file = {"sha256": "0" * 64, "size": 1, "offset": 0}
+    with Driver(pipeline()) as driver:
+        driver._order("import", 1, version="gone", file=file)
+        driver.send(*examples(2))
+        driver.import_file("tuned", packed)
+        driver.checkpoint()
+        driver.crash()
+        driver._order("import", 1, version="gone", file=file)
+        driver.send(*examples(2, seed=2))
+        assert driver._host.commit is not None
+        assert driver._host.commit.imports == {"gone": 0, "tuned": 3}
+
+
+def test_a_version_that_began_from_an_order_without_a_note_is_not_ordered_to_begin(
+    packed: Path,
+) -> None:
+    with Driver(pipeline()) as driver:
+        order = msgspec.to_builtins(BlobTopic(driver.log, "p").append(packed.read_bytes()))
+        driver._order("import", 1, version="tuned", file=order)
+        with pytest.raises(UsageError, match="tuned of p begins from another file, and a version"):
+            driver.import_file("tuned", packed)
 
 
 def test_a_piece_of_a_file_that_somebody_adds_later_changes_nothing(packed: Path) -> None:

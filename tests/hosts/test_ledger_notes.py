@@ -12,7 +12,7 @@ from stream_app.core.log import Log
 from stream_app.errors import LogUntrusted
 from stream_app.hosts.controls import newest_order
 from stream_app.hosts.environments import accepted_environment
-from stream_app.hosts.importing import noted
+from stream_app.hosts.import_orders import import_orders
 from stream_app.hosts.manifests import newest_keys
 from stream_app.hosts.registration import register
 from stream_app.hosts.state_directory import StateDirectory
@@ -25,7 +25,7 @@ NOTES: dict[str, Read] = {
     "keys": newest_keys,
     "promotion": lambda log, manifest: newest_order(log, manifest.pipeline),
     "environment": accepted_environment,
-    "import-v3": lambda log, manifest: noted(log, manifest, "v3"),
+    "import-v3": lambda log, manifest: import_orders(log, manifest, "v3"),
 }
 
 

@@ -212,7 +212,8 @@ class Lineages(Simulation):
             return
         life = Life(self._draw)
         others = [name for name in VERSIONS if name != commit.seat.champion]
-        sound = [name for name in others if name in commit.versions and name not in commit.failed]
+        unfit = {*commit.failed, *(commit.waiting_for_file or [])}
+        sound = [name for name in others if name in commit.versions and name not in unfit]
         name = self._draw.choice(sound if sound and self._draw.random() < 0.8 else others)
         if self._storm and self._draw.random() < 0.3:
             life.dies_after_calls = self._draw.randrange(5)

@@ -221,7 +221,7 @@ def a_version_says_what_an_untrained_model_says_until_its_file(patch: Patch) -> 
 
 @mutant
 def every_order_to_begin_begins_anew(patch: Patch) -> None:
-    def begin(self: Any, event: Any) -> None:
+    def begin(self: Any, event: Any, _: Any) -> None:
         for version in self.versions:
             if version.name == event.version and version.plan.from_file:
                 order = file_ordered(event)
@@ -237,9 +237,9 @@ def every_order_to_begin_begins_anew(patch: Patch) -> None:
 def a_backfill_overhears_the_order_to_begin(patch: Patch) -> None:
     real = PartitionProcessor._begin
 
-    def begin(self: Any, event: Any) -> None:
+    def begin(self: Any, event: Any, record: Any) -> None:
         if not self._start.backfill:
-            real(self, event)
+            real(self, event, record)
 
     patch.setattr(PartitionProcessor, "_begin", begin)
 

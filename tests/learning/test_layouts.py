@@ -4,21 +4,23 @@ The machine of `pickles.py` is the reference: `_loaded` is what `loads` does for
 """
 
 import collections
+import io
 import pickle
 import pickletools
 import random
 import struct
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from river import compose, linear_model, preprocessing
 
 from stream_app.errors import StateUntrusted
-from stream_app.learning import layouts
+from stream_app.learning import layouts, rebuilders
 from stream_app.learning.digests import structural_digest
 from stream_app.learning.layout_programs import compile_layout
 from stream_app.learning.layouts import LAYOUTS_MAX, LENGTHS_MAX, SEEN_MIN, Layouts
 from stream_app.learning.pickles import ModelPickles, dumps
+from stream_app.learning.reductions import Maker
 
 from . import users_code
 from .catalogue import step_for
@@ -258,6 +260,59 @@ def test_a_number_that_the_machine_refuses_is_refused_under_its_name() -> None:
     small = hostile.replace(struct.pack("<i", 1 + 2**16), struct.pack("<i", 3))
     with pytest.raises(StateUntrusted, match="a range of more than"):
         pickles.loads(small)
+
+
+class Bare:
+    """Stands for a part of River's that is compiled, made of its arguments and never filled."""
+
+    def __init__(self, *args: float) -> None:
+        self.args = args
+
+
+def bare(*args: float) -> bytes:
+    """Return bytes that `dumps` does not write: such a part's own state is missing."""
+    buffer = io.BytesIO()
+    pickler = pickle.Pickler(buffer, protocol=5)
+    maker = Maker(rebuilders.blank, "river._river_rust.stats:RsIQR")
+    pickler.dispatch_table = collections.ChainMap(
+        {Bare: lambda thing: (maker, thing.args)}, ModelPickles().reducers
+    )
+    pickler.dump(Bare(*args))
+    return buffer.getvalue()
+
+
+def test_a_number_at_which_compiled_code_panics_is_refused_like_any_other() -> None:
+    """A panic is no `Exception`, so it would go through whatever handles one."""
+    pickles = ModelPickles()
+    for _ in range(SEEN_MIN):
+        pickles.loads(bare(0.25, 0.75))
+    assert pickles._layouts.find(bare(0.75, 0.25)) is not None
+    with pytest.raises(StateUntrusted, match="PanicException"):
+        pickles.loads(bare(0.75, 0.25))
+
+
+class Arguments(NamedTuple):
+    by: float
+
+
+def shifted(by: float) -> Any:
+    return Rebuilt(by)
+
+
+class Rebuilt(users_code.Shifted):
+    """Says itself how it is made anew, with arguments that are more than a tuple."""
+
+    def __reduce__(self) -> Any:
+        return shifted, Arguments(self.by)
+
+
+def test_bytes_that_no_function_can_be_made_of_go_on_being_loaded() -> None:
+    known = [Arguments, shifted, Rebuilt]
+    pickles = ModelPickles({f"{each.__module__}:{each.__qualname__}": each for each in known})
+    image = pickles.dumps(Rebuilt(2.5))
+    for _ in range(SEEN_MIN + 1):
+        loaded: Any = pickles.loads(image)
+        assert loaded.by == 2.5
 
 
 def test_a_layout_is_made_once_its_bytes_came_often() -> None:

@@ -18,7 +18,7 @@ from stream_app.errors import StateUntrusted
 from stream_app.learning import layouts, rebuilders
 from stream_app.learning.digests import structural_digest
 from stream_app.learning.layout_programs import compile_layout
-from stream_app.learning.layouts import LAYOUTS_MAX, LENGTHS_MAX, SEEN_MIN, Layouts
+from stream_app.learning.layouts import LAYOUTS_MAX, LENGTHS_MAX, SEEN_MIN, Layout, Layouts
 from stream_app.learning.pickles import ModelPickles, dumps
 from stream_app.learning.reductions import Maker
 
@@ -336,16 +336,33 @@ def test_layouts_that_stopped_coming_make_room_for_others_of_their_length() -> N
 
 
 def test_no_number_of_layouts_takes_memory_without_bound() -> None:
-    compiled = []
-
-    def note(data: bytes) -> None:
-        compiled.append(data)
-
-    kept = Layouts(note)
+    kept = Layouts(lambda data: Layout(data, [], lambda _floats, _integers: None))
     for length in range(LENGTHS_MAX + 500):
-        for _ in range(SEEN_MIN * 2):
+        for _ in range(SEEN_MIN):
             kept.loaded(bytes(length))
-    assert len(compiled) == LAYOUTS_MAX
-    assert len(kept._seen) <= LENGTHS_MAX
+    assert len(kept._by_length) == LAYOUTS_MAX
+    assert len(kept._seen) == LENGTHS_MAX
+    assert kept.find(bytes(LENGTHS_MAX + 499)) is not None
     kept.loaded(bytes(layouts.BYTES_MAX + 1))
     assert layouts.BYTES_MAX + 1 not in kept._seen
+
+
+def test_layouts_that_take_turns_at_one_length_leave_the_others_theirs() -> None:
+    pickles = ModelPickles()
+    for n in range(SEEN_MIN * LAYOUTS_MAX * 2):
+        pickles.loads(dumps([("ab", "cd")[n % 2], 1.5]))
+    for _ in range(SEEN_MIN):
+        pickles.loads(taught(4))
+    assert pickles._layouts.find(taught(4)) is not None
+
+
+def test_what_never_fits_is_given_up_more_and_more() -> None:
+    asked: list[bytes] = []
+
+    def compiled(data: bytes) -> None:
+        asked.append(data)
+
+    kept = Layouts(compiled)
+    for _ in range(SEEN_MIN * 1000):
+        kept.loaded(b"x")
+    assert len(asked) == 10

@@ -52,7 +52,8 @@ class Spacing:
         # Nothing up to a half, all of it from where everything is written again.
         worth = max(0.0, 2 * again - 1)
         self.wanted_s = min(self._every_s + worth * beyond_s, max(EVERY_MAX_S, self._every_s))
-        self.work_s = min(max(WORK_SHARE * self._every_s, enough_s), self.wanted_s)
+        # Whatever a checkpoint costs beside its rows (a slow disk's fsync) waiting would save, too.
+        self.work_s = min(max(WORK_SHARE * self._every_s, enough_s, 2 * cost_s), self.wanted_s)
 
     def _written_again(self, writes: Writes) -> float:
         """Return which share of the rows, by weight, the checkpoint before has written too."""

@@ -14,8 +14,9 @@ from typing import Any, Final, NamedTuple
 
 # Making the function takes as long as loading a hundred times, so it has to come often.
 SEEN_MIN: Final = 32
-BYTES_MAX: Final = 16 * 1024
-LAYOUTS_MAX: Final = 64
+# A function takes twenty times the bytes of its layout, a hundred at worst.
+BYTES_MAX: Final = 8 * 1024
+LAYOUTS_MAX: Final = 32
 LENGTHS_MAX: Final = 1024
 
 

@@ -50,6 +50,11 @@ def test_who_is_busy_has_a_checkpoint_as_often_as_its_share_of_the_work_allows()
     assert work_wanted(9.0, same, same) == EVERY_MAX_S
 
 
+def test_a_checkpoint_that_is_slow_by_itself_is_not_taken_more_often_for_work() -> None:
+    assert work_wanted(0.4, new_keys(0, 1), new_keys(1, 2)) == 0.8
+    assert work_wanted(3.0, new_keys(0, 1), new_keys(1, 2)) == EVERY_S
+
+
 def test_work_alone_makes_a_checkpoint_due_and_one_that_is_saved_stands_for_it() -> None:
     pace = Pace()
     pace.learned(WORK_MIN_S / 2)

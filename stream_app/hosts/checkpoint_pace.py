@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 EVERY_S: Final = 1.0
-WORK_SHARE: Final = 0.4  # of `every_s`, in learning
+WORK_SHARE: Final = 0.3  # of `every_s`, in learning
 EVERY_MAX_S: Final = 15.0
 SHARE: Final = 0.03
 # What a row costs beyond its bytes, in bytes: a guess that only has to be right for small ones.
@@ -82,7 +82,10 @@ class Pace:
         self._worked_s = 0.0
 
     def learned(self, seconds: float) -> None:
-        """Take note that learning took so long, which a restart would have to do again."""
+        """Take note that learning took so long, which a restart would have to do again.
+
+        Not of what a restart learns again: somebody waits for its end, and the state is there.
+        """
         self._worked_s += seconds
 
     def due(self) -> bool:

@@ -338,7 +338,6 @@ class PartitionHost:
         began = time.monotonic()
         batch = self.processor.process(records)
         self.work.learned(began, records_again=len(records))
-        self._pace.learned(time.monotonic() - began)
         self._reached("learned again")
         self._changed = True
         if batch.stop is not None:

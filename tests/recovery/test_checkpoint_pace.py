@@ -43,9 +43,9 @@ def work_wanted(cost_s: float, *writes: Rows) -> float:
 
 def test_who_is_busy_has_a_checkpoint_as_often_as_its_share_of_the_work_allows() -> None:
     same = forest(0, 1)
-    assert work_wanted(0.01, same, same) == WORK_MIN_S
+    assert work_wanted(0.005, same, same) == WORK_MIN_S
     assert abs(work_wanted(0.02, same, same) - 0.02 / SHARE) < 0.001
-    assert work_wanted(0.2, new_keys(0, 1), new_keys(1, 2)) == WORK_MIN_S
+    assert work_wanted(0.1, new_keys(0, 1), new_keys(1, 2)) == WORK_MIN_S
     assert abs(work_wanted(0.2, same, same) - 0.2 / SHARE) < 0.001
     assert work_wanted(9.0, same, same) == EVERY_MAX_S
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from stream_app.cli.hash_seed import SEED
 from stream_app.core import environment
 from stream_app.hosts import blob_topic
 
@@ -37,6 +38,7 @@ def lived(
 
     What it prints is in the file `said` there. It takes River for the release `river`.
     """
+    os.environ["PYTHONHASHSEED"] = SEED
     process = CONTEXT.Process(target=_live, args=(str(directory), list(arguments), moment, river))
     process.start()
     process.join(LIVES_AT_MOST_S)

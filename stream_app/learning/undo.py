@@ -50,7 +50,7 @@ def _is_the_models(error: BaseException) -> bool:
     What is compiled of River panics at some NaN, with a class that no module has and that is no
     `Exception`. A signal's is none of both.
     """
-    if isinstance(error, MemoryError | RecursionError):
+    if isinstance(error, MemoryError | RecursionError | SurroundingsError):
         return False
     return isinstance(error, Exception | SystemExit) or type(error).__module__ == "pyo3_runtime"
 

@@ -1,0 +1,99 @@
+"""River without SciPy until a model needs it: SciPy is more than half of what River's import takes.
+
+Few models call SciPy. River's modules hold some of its modules (`special.softmax`), and a few of
+its functions, which they take out while they are imported. Those are stand-ins here, made before
+River is imported and taken away behind it, so that whoever else asks for SciPy gets SciPy. A name
+that is not known here loads SciPy at once, as River does by itself.
+
+So the import happens at a model's first call, and what may go wrong there (no file handles left, a
+file that is gone) must not pass for the model's own failure, which would be an event of the log.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+from stream_app.errors import SurroundingsError
+
+# What River's modules hold, and what they take out of it by name.
+_HELD: dict[str, frozenset[str]] = {
+    "scipy": frozenset(),
+    "scipy.integrate": frozenset(),
+    "scipy.io": frozenset(),
+    "scipy.io.arff": frozenset(),
+    "scipy.io.arff._arffread": frozenset({"read_header"}),
+    "scipy.ndimage": frozenset(),
+    "scipy.sparse": frozenset(),
+    "scipy.special": frozenset({"ndtri"}),
+    "scipy.stats": frozenset({"f", "multivariate_normal"}),
+}
+
+
+class _LaterModule(ModuleType):
+    """A module whose real one is imported when something of it is asked for."""
+
+    def __init__(self, name: str, known: dict[str, _LaterModule]) -> None:
+        super().__init__(name)
+        self._known = known
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)  # the import system asks, and means this object
+        later = self._known.get(f"{self.__name__}.{name}")
+        if later is not None:
+            return later
+        if name in _HELD[self.__name__]:
+            return _LaterObject(self.__name__, name)
+        _take_away(self._known)  # a no-op but for names that are not known here
+        found = self.__dict__[name] = _found(self.__name__, name)
+        return found
+
+
+class _LaterObject:
+    """An object of a module, found when it is called or asked for something."""
+
+    def __init__(self, module: str, name: str) -> None:
+        self._place = (module, name)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)  # copying and pickling ask
+        return getattr(_found(*self._place), name)
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        return _found(*self._place)(*args, **named)
+
+
+def _found(module: str, name: str) -> Any:
+    """Return what is called so in the real module; raises `SurroundingsError`."""
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, OSError) as error:
+        raise SurroundingsError(
+            f"{module}.{name}, which a model calls, could not be imported ({error}).",
+            attempt="repair what is said there, then start again",
+        ) from error
+
+
+def _take_away(known: dict[str, _LaterModule]) -> None:
+    for name, later in known.items():
+        if sys.modules.get(name) is later:
+            del sys.modules[name]
+
+
+@contextmanager
+def scipy_later() -> Iterator[None]:
+    """Import what is imported in here without SciPy, unless SciPy is there already."""
+    known: dict[str, _LaterModule] = {}
+    if "scipy" not in sys.modules:
+        known.update({name: _LaterModule(name, known) for name in _HELD})
+    sys.modules.update(known)
+    try:
+        yield
+    finally:
+        _take_away(known)

@@ -6,10 +6,3 @@ from __future__ import annotations
 def counted(number: int, noun: str, plural: str = "") -> str:
     """Write how many there are of something, with thousands set apart."""
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
-
-
-def any_partition(partitions: int) -> str:
-    """Say which partitions there are to choose from."""
-    if partitions == 1:
-        return "partition 0, the only one"
-    return f"a partition from 0 to {partitions - 1}"

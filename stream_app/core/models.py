@@ -144,10 +144,8 @@ class Models:
         self._called.clear()
         # Every model at rest was used before any that has been made live since.
         self._at_rest.trim(max(0, self._live_max - len(self._live)))
-        excess = len(self._live) - self._live_max
-        if excess > 0:
-            for key in list(islice(self._live, excess)):
-                self._evict(key)
+        for key in list(islice(self._live, max(0, len(self._live) - self._live_max))):
+            self._evict(key)
 
     def _note_called(self) -> None:
         """Count what was called among what changed: in bulk, not at every call."""

@@ -11,8 +11,8 @@ from stream_app.codec.moments import iso_ms
 from stream_app.core.commit import Manifest
 from stream_app.core.joins import joins_from
 from stream_app.core.log import Log
+from stream_app.core.log_rules import no_partition
 from stream_app.core.topics import Topics
-from stream_app.counted import any_partition
 from stream_app.errors import UsageError
 from stream_app.hosts.first_where import first_where
 from stream_app.hosts.manifests import committed
@@ -167,10 +167,7 @@ def _require_own(
         )
     for partition in offsets:
         if partition >= count:
-            raise UsageError(
-                f"{option} {text}: {topic} has no partition {partition}",
-                attempt=any_partition(count),
-            )
+            raise no_partition(f"{option} {text}: {topic}", partition, count)
 
 
 def ranges_of(

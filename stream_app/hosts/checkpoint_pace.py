@@ -4,10 +4,13 @@ Two things are wanted of it: a restart learns again what came since the last che
 should be less than a second of work; and checkpoints should take a few per cent of the throughput.
 What two checkpoints in a row have both written (a forest, dumped whole), one alone would have
 written once: that is what waiting saves. What only one of them wrote (a model of its own for each
-key that came) is written once however long one waits, and costs a restart just as much. So as long
-as what waiting would save is a small share of the time, there is no need to wait. Where it is more
-and most of the cost, the throughput wins, for it is paid all the time and a restart seldom; where
-it cannot save even half, the restart wins.
+key that came) is written once however long one waits, and costs a restart just as much. So where
+waiting saves most of the cost, the throughput wins, for it is paid all the time and a restart
+seldom; where it cannot save even half, the restart wins.
+
+A restart learns again what was learned, not what was waited for: a host that is busy has its
+checkpoint earlier, as long as what waiting would save is a small share of its work. One with an
+event now and then has no more checkpoints for it.
 
 All of that is counted in what was written, so a host that was idle learns nothing wrong.
 """
@@ -18,8 +21,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-EVERY_MIN_S: Final = 0.4
 EVERY_S: Final = 1.0
+WORK_SHARE: Final = 0.3  # of `every_s`, in learning
 EVERY_MAX_S: Final = 15.0
 SHARE: Final = 0.03
 # What a row costs beyond its bytes, in bytes: a guess that only has to be right for small ones.
@@ -31,25 +34,26 @@ Writes = Mapping[str, Mapping[bytes, bytes | None]]
 class Spacing:
     """How long to wait for the next checkpoint, from the last ones; knows no clock.
 
-    `every_s` is the longest that a restart may learn again, but for what is worth the waiting.
+    `wanted_s` is in time that passes, `work_s` in time spent on learning: whichever comes first.
     """
 
     def __init__(self, every_s: float = EVERY_S) -> None:
         self._every_s = every_s
-        self._every_min_s = min(EVERY_MIN_S, every_s)
         self._before: dict[str, frozenset[bytes]] = {}
-        self.wanted_s = self._every_min_s
+        self.wanted_s = every_s
+        self.work_s = WORK_SHARE * every_s
 
     def saved(self, cost_s: float, writes: Writes) -> None:
         """Take note that a checkpoint of these rows, by family, cost so much."""
         again = self._written_again(writes)
         self._before = {family: frozenset(rows) for family, rows in writes.items()}
-        enough_s = max(self._every_min_s, again * cost_s / SHARE)
+        enough_s = again * cost_s / SHARE
         beyond_s = max(0.0, enough_s - self._every_s)
         # Nothing up to a half, all of it from where everything is written again.
         worth = max(0.0, 2 * again - 1)
-        wanted_s = min(enough_s, self._every_s) + worth * beyond_s
-        self.wanted_s = min(wanted_s, max(EVERY_MAX_S, self._every_s))
+        self.wanted_s = min(self._every_s + worth * beyond_s, max(EVERY_MAX_S, self._every_s))
+        # Whatever a checkpoint costs beside its rows (a slow disk's fsync) waiting would save, too.
+        self.work_s = min(max(WORK_SHARE * self._every_s, enough_s, 2 * cost_s), self.wanted_s)
 
     def _written_again(self, writes: Writes) -> float:
         """Return which share of the rows, by weight, the checkpoint before has written too."""
@@ -75,12 +79,22 @@ class Pace:
     def __init__(self, every_s: float = EVERY_S) -> None:
         self._spacing = Spacing(every_s)
         self._saved_at = time.monotonic()
+        self._worked_s = 0.0
+
+    def learned(self, seconds: float) -> None:
+        """Take note that learning took so long, which a restart would have to do again.
+
+        Not of what a restart learns again: somebody waits for its end, and the state is there.
+        """
+        self._worked_s += seconds
 
     def due(self) -> bool:
         """Tell whether it is time for a checkpoint."""
-        return time.monotonic() - self._saved_at >= self._spacing.wanted_s
+        passed = time.monotonic() - self._saved_at
+        return passed >= self._spacing.wanted_s or self._worked_s >= self._spacing.work_s
 
     def saved(self, cost_s: float, writes: Writes) -> None:
         """Take note of what a checkpoint wrote, and of what it cost, dump and write."""
         self._spacing.saved(cost_s, writes)
         self._saved_at = time.monotonic()
+        self._worked_s = 0.0

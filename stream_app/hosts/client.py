@@ -11,9 +11,8 @@ import msgspec
 
 from stream_app.codec.encode import encode_event
 from stream_app.core.log import Log
-from stream_app.core.log_rules import unknown_topic
+from stream_app.core.log_rules import no_partition, unknown_topic
 from stream_app.core.topics import Topics
-from stream_app.counted import any_partition
 from stream_app.errors import UsageError
 from stream_app.events import Control, Event, Label, Observation, Refusal
 from stream_app.hosts.log_url import DEFAULT_BROKER, open_broker
@@ -79,10 +78,7 @@ class LogClient:
             self.log.bounds(topic, 0)
             raise unknown_topic(self.log.url, topic, self.log.topics())
         if partition is not None and partition not in range(count):
-            raise UsageError(
-                f"{topic} has no partition {partition!r}",
-                attempt=any_partition(count),
-            )
+            raise no_partition(topic, partition, count)
         if offset is not None and (type(offset) is not int or offset < 0):
             raise UsageError(
                 f"{offset!r} is no offset", attempt="an offset of 0 or more, or None: the earliest"

@@ -14,11 +14,13 @@ from stream_app.core.commit import LIVE, Manifest
 from stream_app.core.environment import this_environment
 from stream_app.core.importing import no_model_yet
 from stream_app.core.log import Log
+from stream_app.core.log_rules import no_partition
 from stream_app.core.model_file import Entry, ModelHeader, Origin
 from stream_app.core.pipeline import Pipeline
+from stream_app.core.topics import Topics
 from stream_app.core.version import VersionFold
-from stream_app.counted import any_partition
 from stream_app.errors import LogUntrusted, StateUnavailable, UsageError
+from stream_app.hosts.event_positions import event_position
 from stream_app.hosts.manifests import committed
 from stream_app.hosts.model_files import write_model_file
 from stream_app.hosts.rebuilding import (
@@ -33,7 +35,7 @@ from stream_app.hosts.rebuilding import (
 from stream_app.hosts.signing_keys import signer_here
 from stream_app.hosts.state_directory import StateDirectory, backfill_lineage
 from stream_app.near_names import did_you_mean
-from stream_app.records import format_position, parse_short_position
+from stream_app.records import format_position
 from stream_app.storage.kept_directory import Kept, KeptDirectory
 
 LATEST = "latest"
@@ -80,7 +82,7 @@ def export(
     with _state(place, at, offset, progress) as found:
         [fold] = found.processor.versions
         if fold.waits_for_file:
-            events, stands = f"{pipeline.name}.events", found.processor.next_offset
+            events, stands = Topics(pipeline.name).events, found.processor.next_offset
             raise no_model_yet(version, format_position(events, number, stands))
         header = _header(place, found, signer.name, signer.private_key)
         header = write_model_file(path, header, _entries(fold), signer.private_key)
@@ -89,12 +91,7 @@ def export(
 
 def _meant(manifest: Manifest, at: str, partition: int | None) -> tuple[int, int | None]:
     """Return (partition, offset), None for an offset that a checkpoint is to tell."""
-    position = parse_short_position(at)
-    if position is not None and position.topic not in (None, f"{manifest.pipeline}.events"):
-        raise UsageError(
-            f"{at} is no position of {manifest.pipeline}.events",
-            attempt=f"{position.partition}@{position.offset}, if that was meant",
-        )
+    position = event_position(at, manifest)
     named = None if position is None else position.partition
     if None not in (named, partition) and named != partition:
         raise UsageError(f"--at {at} and --partition {partition}", attempt="one of them")
@@ -107,10 +104,7 @@ def _meant(manifest: Manifest, at: str, partition: int | None) -> tuple[int, int
         )
     number = number or 0
     if number >= manifest.partitions:
-        raise UsageError(
-            f"{manifest.pipeline} has no partition {number}",
-            attempt=any_partition(manifest.partitions),
-        )
+        raise no_partition(manifest.pipeline, number, manifest.partitions)
     if position is not None:
         return number, position.offset
     return number, int(at) if _OFFSET.fullmatch(at) else None

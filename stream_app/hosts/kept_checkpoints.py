@@ -13,16 +13,16 @@ from stream_app.core.commit import Manifest
 from stream_app.core.environment import this_environment
 from stream_app.core.keeping import Keep
 from stream_app.core.log import Log
+from stream_app.core.log_rules import no_partition
 from stream_app.core.position import Position
 from stream_app.core.recovery import require_own
 from stream_app.core.topics import Topics
-from stream_app.counted import any_partition
 from stream_app.errors import StateUnavailable, StateUntrusted, UsageError
 from stream_app.hosts.checkpoints import bytes_on_disk, saved_position
+from stream_app.hosts.event_positions import event_position
 from stream_app.hosts.manifests import committed
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.near_names import did_you_mean
-from stream_app.records import parse_short_position
 from stream_app.storage.kept_directory import Kept, KeptDirectory, copy_state
 from stream_app.storage.private_files import is_there, named_os_errors, sync_directory
 from stream_app.storage.rocksdb_store import RocksdbStore
@@ -50,7 +50,7 @@ class KeptCheckpoints:
         self._manifest = manifest
         self._state = state
         if partition is not None and partition not in range(manifest.partitions):
-            raise _no_partition(manifest, partition)
+            raise no_partition(manifest.pipeline, partition, manifest.partitions)
         every = range(manifest.partitions)
         self._partitions: Sequence[int] = every if partition is None else [partition]
 
@@ -139,17 +139,12 @@ class KeptCheckpoints:
 
     def _meant(self, which: str) -> tuple[Sequence[int], str]:
         """Return the partitions that are meant, and the name or offset: a position has both."""
-        position = parse_short_position(which)
+        manifest, position = self._manifest, event_position(which, self._manifest)
         if position is None:
             return self._partitions, which
-        name, number = self._manifest.pipeline, position.partition
-        if position.topic not in (None, Topics(name).events):
-            raise UsageError(
-                f"{which} is no position of {Topics(name).events}",
-                attempt=f"{number}@{position.offset}, if that was meant",
-            )
-        if number not in range(self._manifest.partitions):
-            raise _no_partition(self._manifest, number)
+        number = position.partition
+        if number not in range(manifest.partitions):
+            raise no_partition(manifest.pipeline, number, manifest.partitions)
         if number not in self._partitions:
             raise UsageError(
                 f"{which} is of partition {number}, and --partition names another one",
@@ -234,13 +229,6 @@ def _require_name(name: str) -> None:
             attempt="lower-case letters, digits and dashes, at least one that is no digit, such "
             "as before-the-holidays",
         )
-
-
-def _no_partition(manifest: Manifest, number: int) -> UsageError:
-    return UsageError(
-        f"{manifest.pipeline} has no partition {number}",
-        attempt=any_partition(manifest.partitions),
-    )
 
 
 def _names(entry: Kept) -> tuple[str, ...]:

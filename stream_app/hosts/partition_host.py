@@ -296,6 +296,7 @@ class PartitionHost:
         began = time.monotonic()
         batch = self.processor.process(records)
         self.work.learned(began)
+        self._pace.learned(time.monotonic() - began)
         self._settle()
         self._reached("before publish")
         began = time.monotonic()

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 
 from stream_app.core.commit import Manifest
 from stream_app.core.log import Log
+from stream_app.core.log_rules import no_partition
 from stream_app.core.topics import Topics
-from stream_app.counted import any_partition
 from stream_app.errors import UsageError
 from stream_app.hosts.first_where import first_where
 from stream_app.hosts.published_rows import source_offset
@@ -47,10 +47,7 @@ def find(
 
 def _require_partition(manifest: Manifest, number: int) -> None:
     if number >= manifest.partitions:
-        raise UsageError(
-            f"{manifest.pipeline} has no partition {number}",
-            attempt=any_partition(manifest.partitions),
-        )
+        raise no_partition(manifest.pipeline, number, manifest.partitions)
 
 
 def _of_output(

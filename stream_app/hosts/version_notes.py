@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from stream_app.core.commit import Manifest
 from stream_app.core.importing import not_begun
 from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
@@ -32,13 +33,12 @@ def with_declared(found: Status, log: Log, pipeline: Pipeline) -> Status:
             row = msgspec.structs.replace(row, waiting_for_file=waiting)  # noqa: PLW2901
             notes += [f"partition {row.partition}: {not_begun(name)}" for name in waiting]
         rows.append(row)
-    notes = [*found.notes, *notes, *version_notes(log, pipeline), *pipeline.notes()]
+    notes = [*found.notes, *notes, *_version_notes(log, pipeline, manifest), *pipeline.notes()]
     return msgspec.structs.replace(found, partitions=rows, notes=notes)
 
 
-def version_notes(log: Log, pipeline: Pipeline) -> list[str]:
+def _version_notes(log: Log, pipeline: Pipeline, manifest: Manifest) -> list[str]:
     """Return a sentence for each version of which file and log do not say the same."""
-    manifest = read_manifest(log, pipeline.name)
     live = [commit for commit in commits(log, manifest) if commit is not None]
     if not live:  # the first start hosts what the file declares then
         return []

@@ -30,6 +30,7 @@ def structural_digest(
 
     Numbers count by type and bits, but all NaN as one: which sign Python gives to a product of two
     depends on how often the line has run, since an interpreter that knows the types swaps them.
+    In what compiled parts keep as bytes of their own (quantiles) a NaN counts with its sign.
     Mappings count in their own order: River's sums run in it, so another order is another state.
     Sets and attributes count sorted, since theirs is no state. Shared parts count as if each had
     its own copy. Functions and classes count by name, generators by their state, those of

@@ -82,7 +82,7 @@ def compile_layout(data: bytes, names: Names) -> Layout | None:
     program = _Program(names)
     try:
         make = program.function(data)
-    except (Unfit, RecursionError):  # too deep for this way, and never for the long one
+    except Exception:  # whatever is odd or deep about them, the long way has just loaded them
         return None
     return Layout(data, program.numbers, make)
 

@@ -14,8 +14,9 @@ from typing import Any, Final, NamedTuple
 
 # Making the function takes as long as loading a hundred times, so it has to come often.
 SEEN_MIN: Final = 32
-BYTES_MAX: Final = 16 * 1024
-LAYOUTS_MAX: Final = 64
+# A function takes twenty times the bytes of its layout, a hundred at worst.
+BYTES_MAX: Final = 8 * 1024
+LAYOUTS_MAX: Final = 32
 LENGTHS_MAX: Final = 1024
 
 
@@ -66,14 +67,15 @@ def _columns(order: str, numbers: list[Number]) -> Callable[[bytes], tuple[Any, 
 class Layouts:
     """The layouts that came often, by the length of their bytes.
 
-    `compiled` makes one of bytes that were loaded, or none where they hold what no layout has.
+    `compiled` makes one of bytes that were loaded, or none where they hold what no layout has. How
+    often it is asked falls behind how much was loaded, whatever comes: a length's first layout is
+    made at its 32nd bytes, the next at the 64th, then at the 128th.
     """
 
     def __init__(self, compiled: Callable[[bytes], Layout | None]) -> None:
         self._compiled = compiled
         self._by_length: dict[int, Layout] = {}
         self._seen: dict[int, int] = {}
-        self._left = LAYOUTS_MAX
 
     def find(self, data: bytes) -> Layout | None:
         """Return the layout that these bytes are of."""
@@ -83,13 +85,23 @@ class Layouts:
     def loaded(self, data: bytes) -> None:
         """Take note of bytes that are of no layout and have just been loaded the long way."""
         length = len(data)
-        seen = self._seen.get(length, 0) + 1
-        if length > BYTES_MAX or (seen == 1 and len(self._seen) >= LENGTHS_MAX):
+        if length > BYTES_MAX:
             return
-        self._seen[length] = seen
-        if seen >= SEEN_MIN and self._left > 0:
-            self._left -= 1
-            self._seen[length] = 0
+        if length not in self._seen and len(self._seen) >= LENGTHS_MAX:
+            _drop_first(self._seen)  # models grow: the first lengths come no more
+        seen = self._seen[length] = self._seen.get(length, 0) + 1
+        if seen >= SEEN_MIN and seen.bit_count() == 1:
             layout = self._compiled(data)
             if layout is not None:
-                self._by_length[length] = layout
+                self._keep(length, layout)
+
+    def _keep(self, length: int, layout: Layout) -> None:
+        if length not in self._by_length and len(self._by_length) >= LAYOUTS_MAX:
+            _drop_first(self._by_length)
+        self._by_length[length] = layout
+
+
+def _drop_first(kept: dict[int, Any]) -> None:
+    # Another thread may do the same now: looking at the keys and taking one out are one step each.
+    first, *_ = tuple(kept)
+    kept.pop(first, None)

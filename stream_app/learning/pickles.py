@@ -32,6 +32,8 @@ from stream_app.learning.reductions import Reducers
 
 _NOTHING: Mapping[str, object] = types.MappingProxyType({})
 _ATTRIBUTES_KEPT_MAX = 256  # of a class; a model may name them after what is in its events
+# What bytes are not blamed for; all else counts, since compiled parts of River panic with more.
+_NOT_OF_BYTES = (KeyboardInterrupt, SystemExit, MemoryError)
 _IMMUTABLE_TYPE = 1 << 8  # Py_TPFLAGS_IMMUTABLETYPE
 
 
@@ -81,7 +83,9 @@ class ModelPickles:
         if layout is not None:
             try:
                 return layout.value(data)
-            except Exception:  # noqa: S110 - the long way raises it again, under its name
+            except _NOT_OF_BYTES:
+                raise
+            except BaseException:  # noqa: S110 - the long way raises it again, under its name
                 pass
         value = self._loaded(data)
         self._layouts.loaded(data)
@@ -92,9 +96,9 @@ class ModelPickles:
         unpickler = _Unpickler(data, self)
         try:
             value = unpickler.load()
-        except (KeyboardInterrupt, SystemExit, MemoryError, StreamAppError):
+        except (*_NOT_OF_BYTES, StreamAppError):
             raise
-        except BaseException as error:  # compiled parts of River panic with a BaseException
+        except BaseException as error:
             raise _untrusted(f"{type(error).__name__}: {error}") from error
         finally:
             changed = unpickler.restore()

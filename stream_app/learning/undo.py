@@ -44,6 +44,17 @@ def _message(error: BaseException) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def _is_the_models(error: BaseException) -> bool:
+    """Tell whether a call failed by what the model is, and would fail so on any machine.
+
+    What is compiled of River panics at some NaN, with a class that no module has and that is no
+    `Exception`. A signal's is none of both.
+    """
+    if isinstance(error, MemoryError | RecursionError):
+        return False
+    return isinstance(error, Exception | SystemExit) or type(error).__module__ == "pyo3_runtime"
+
+
 def _unsteady(error: BaseException) -> SurroundingsError:
     """Return the error that ends the process when a call went well once and now does not."""
     return SurroundingsError(
@@ -61,8 +72,8 @@ class UndoableModel:
     `lasting` that it makes many calls before it is looked at.
 
     MemoryError and RecursionError depend on the machine, so they are never undone: they leave
-    `predict` and `learn` as they are, and the process must end. A model that calls `exit()` has
-    raised like any other: it must not end the process as if all were done.
+    `predict` and `learn` as they are, and the process must end. A model that calls `exit()`, or
+    whose compiled parts panic, has raised like any other: the process goes on.
     """
 
     __slots__ = (
@@ -131,9 +142,9 @@ class UndoableModel:
         """Return what the model says; raises `ModelRaised`."""
         try:
             said = self._predict(features)
-        except (MemoryError, RecursionError):
-            raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            if not _is_the_models(error):
+                raise
             self._undo()
             raise ModelRaised(error) from error
         self._note(features)
@@ -144,9 +155,9 @@ class UndoableModel:
         """Learn one example; raises `ModelRaised`."""
         try:
             self._learn(features, label)
-        except (MemoryError, RecursionError):
-            raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            if not _is_the_models(error):
+                raise
             self._undo()
             raise ModelRaised(error) from error
         self._note(features)
@@ -184,9 +195,9 @@ class UndoableModel:
                     self._predict(features)
                 else:
                     self._learn(features, label)
-        except (MemoryError, RecursionError):
-            raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            if not _is_the_models(error):
+                raise
             raise _unsteady(error) from error
         self._journal = journal
         self._note = journal.append

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from river import base, metrics
+from river import base, compose, linear_model, metrics, preprocessing
 
 from stream_app import Binary, Multiclass, Pipeline, Regression, Version
 from stream_app.errors import SurroundingsError, UsageError
@@ -82,6 +82,10 @@ class Quitting(base.Regressor):
         if self.when == "predict":
             raise SystemExit(0)
         return 1.0
+
+
+def share(x: dict[str, Any]) -> dict[str, Any]:
+    return {"share": x["a"] / x["of"] if x["of"] else float("nan")}
 
 
 class Unspeakable(Exception):
@@ -203,6 +207,19 @@ def test_a_model_that_asks_for_the_end_has_raised(when: str) -> None:
         outputs = driver.send(Observation("a", 0, {"f": 1.0}), Label("a", 1, 1.0))
     [failure] = [row for row in outputs if isinstance(row, ModelFailure)]
     assert (failure.call, "SystemExit" in failure.detail) == (when, True)
+
+
+def test_a_model_whose_compiled_parts_panic_has_failed_like_any_other() -> None:
+    """River's quantiles end in a panic, which is no `Exception`, when they have to sort a NaN."""
+    scaled = compose.FuncTransformer(share) | preprocessing.RobustScaler()
+    model = scaled | linear_model.LinearRegression()
+    pipeline = Pipeline("odd", task=Regression(), versions={"v1": Version(model)})
+    with Driver(pipeline) as driver:
+        for n in range(6):
+            x: dict[str, Any] = {"a": float(n), "of": float(n != 2)}
+            outputs = driver.send(Observation(f"o{n}", n, x, label=1.0))
+            failed = [row.detail for row in outputs if isinstance(row, ModelFailure)]
+            assert any("PanicException" in detail for detail in failed) == (n == 2)
 
 
 @pytest.mark.parametrize("error", list(ERRORS))

@@ -4,21 +4,23 @@ The machine of `pickles.py` is the reference: `_loaded` is what `loads` does for
 """
 
 import collections
+import io
 import pickle
 import pickletools
 import random
 import struct
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from river import compose, linear_model, preprocessing
 
 from stream_app.errors import StateUntrusted
-from stream_app.learning import layouts
+from stream_app.learning import layouts, rebuilders
 from stream_app.learning.digests import structural_digest
 from stream_app.learning.layout_programs import compile_layout
-from stream_app.learning.layouts import LAYOUTS_MAX, LENGTHS_MAX, SEEN_MIN, Layouts
+from stream_app.learning.layouts import LAYOUTS_MAX, LENGTHS_MAX, SEEN_MIN, Layout, Layouts
 from stream_app.learning.pickles import ModelPickles, dumps
+from stream_app.learning.reductions import Maker
 
 from . import users_code
 from .catalogue import step_for
@@ -260,6 +262,59 @@ def test_a_number_that_the_machine_refuses_is_refused_under_its_name() -> None:
         pickles.loads(small)
 
 
+class Bare:
+    """Stands for a part of River's that is compiled, made of its arguments and never filled."""
+
+    def __init__(self, *args: float) -> None:
+        self.args = args
+
+
+def bare(*args: float) -> bytes:
+    """Return bytes that `dumps` does not write: such a part's own state is missing."""
+    buffer = io.BytesIO()
+    pickler = pickle.Pickler(buffer, protocol=5)
+    maker = Maker(rebuilders.blank, "river._river_rust.stats:RsIQR")
+    pickler.dispatch_table = collections.ChainMap(
+        {Bare: lambda thing: (maker, thing.args)}, ModelPickles().reducers
+    )
+    pickler.dump(Bare(*args))
+    return buffer.getvalue()
+
+
+def test_a_number_at_which_compiled_code_panics_is_refused_like_any_other() -> None:
+    """A panic is no `Exception`, so it would go through whatever handles one."""
+    pickles = ModelPickles()
+    for _ in range(SEEN_MIN):
+        pickles.loads(bare(0.25, 0.75))
+    assert pickles._layouts.find(bare(0.75, 0.25)) is not None
+    with pytest.raises(StateUntrusted, match="PanicException"):
+        pickles.loads(bare(0.75, 0.25))
+
+
+class Arguments(NamedTuple):
+    by: float
+
+
+def shifted(by: float) -> Any:
+    return Rebuilt(by)
+
+
+class Rebuilt(users_code.Shifted):
+    """Says itself how it is made anew, with arguments that are more than a tuple."""
+
+    def __reduce__(self) -> Any:
+        return shifted, Arguments(self.by)
+
+
+def test_bytes_that_no_function_can_be_made_of_go_on_being_loaded() -> None:
+    known = [Arguments, shifted, Rebuilt]
+    pickles = ModelPickles({f"{each.__module__}:{each.__qualname__}": each for each in known})
+    image = pickles.dumps(Rebuilt(2.5))
+    for _ in range(SEEN_MIN + 1):
+        loaded: Any = pickles.loads(image)
+        assert loaded.by == 2.5
+
+
 def test_a_layout_is_made_once_its_bytes_came_often() -> None:
     pickles, image = ModelPickles(), taught(4)
     for _ in range(SEEN_MIN - 1):
@@ -281,16 +336,33 @@ def test_layouts_that_stopped_coming_make_room_for_others_of_their_length() -> N
 
 
 def test_no_number_of_layouts_takes_memory_without_bound() -> None:
-    compiled = []
-
-    def note(data: bytes) -> None:
-        compiled.append(data)
-
-    kept = Layouts(note)
+    kept = Layouts(lambda data: Layout(data, [], lambda _floats, _integers: None))
     for length in range(LENGTHS_MAX + 500):
-        for _ in range(SEEN_MIN * 2):
+        for _ in range(SEEN_MIN):
             kept.loaded(bytes(length))
-    assert len(compiled) == LAYOUTS_MAX
-    assert len(kept._seen) <= LENGTHS_MAX
+    assert len(kept._by_length) == LAYOUTS_MAX
+    assert len(kept._seen) == LENGTHS_MAX
+    assert kept.find(bytes(LENGTHS_MAX + 499)) is not None
     kept.loaded(bytes(layouts.BYTES_MAX + 1))
     assert layouts.BYTES_MAX + 1 not in kept._seen
+
+
+def test_layouts_that_take_turns_at_one_length_leave_the_others_theirs() -> None:
+    pickles = ModelPickles()
+    for n in range(SEEN_MIN * LAYOUTS_MAX * 2):
+        pickles.loads(dumps([("ab", "cd")[n % 2], 1.5]))
+    for _ in range(SEEN_MIN):
+        pickles.loads(taught(4))
+    assert pickles._layouts.find(taught(4)) is not None
+
+
+def test_what_never_fits_is_given_up_more_and_more() -> None:
+    asked: list[bytes] = []
+
+    def compiled(data: bytes) -> None:
+        asked.append(data)
+
+    kept = Layouts(compiled)
+    for _ in range(SEEN_MIN * 1000):
+        kept.loaded(b"x")
+    assert len(asked) == 10

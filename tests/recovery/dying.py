@@ -1,8 +1,9 @@
-"""The command in a fork that is killed (SIGKILL) before or after the n-th call of something."""
+"""The command in a process that is killed (SIGKILL) before or after the n-th call of something."""
 
 from __future__ import annotations
 
 import importlib
+import multiprocessing
 import os
 import signal
 import sys
@@ -10,11 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from stream_app.cli.hash_seed import SEED
 from stream_app.core import environment
 from stream_app.hosts import blob_topic
-from tests.recovery.victims import CONTEXT
 
 LIVES_AT_MOST_S = 60.0
+# Not a fork of the tests' own server: the command has one of its own, and must be the first there.
+CONTEXT = multiprocessing.get_context("spawn")
 
 
 class Moment(NamedTuple):
@@ -35,6 +38,7 @@ def lived(
 
     What it prints is in the file `said` there. It takes River for the release `river`.
     """
+    os.environ["PYTHONHASHSEED"] = SEED
     process = CONTEXT.Process(target=_live, args=(str(directory), list(arguments), moment, river))
     process.start()
     process.join(LIVES_AT_MOST_S)
@@ -45,7 +49,7 @@ def lived(
 
 
 def _live(directory: str, arguments: list[str], moment: Moment | None, river: str | None) -> None:
-    from stream_app.cli.program import main as stream_app  # noqa: PLC0415 - in the fork alone
+    from stream_app.cli.program import main as stream_app  # noqa: PLC0415 - in that process alone
 
     os.chdir(directory)
     # A transaction for each piece, so that one can come between two.

@@ -16,7 +16,6 @@ from stream_app.hosts.blob_topic import PIECE_BYTES
 from stream_app.hosts.pipeline_file import load_pipeline
 from stream_app.storage.sqlite_log import SqliteLog
 from tests.recovery.dying import Moment, lived
-from tests.recovery.victims import prepare_forks
 
 DECLARATION = """
 from datetime import timedelta
@@ -72,7 +71,6 @@ def _good(directory: Path, *arguments: str, river: str | None = None) -> None:
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pipeline of two partitions that has run, a file to import, and events to come; copy it."""
-    prepare_forks()
     directory = tmp_path_factory.mktemp("begun")
     file = directory / "tuning.py"
     file.write_text(DECLARATION)
@@ -195,7 +193,6 @@ def test_a_run_that_was_killed_when_one_partition_had_read_the_order_goes_on(
 def test_an_import_is_folded_again_from_the_origin_in_an_environment_that_was_accepted(
     tmp_path: Path,
 ) -> None:
-    prepare_forks()
     (tmp_path / "tuning.py").write_text(DECLARATION)
     for number in range(3):
         (tmp_path / f"{number}.jsonl").write_text(_events(number * EACH))

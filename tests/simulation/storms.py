@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import multiprocessing
 import os
 import sys
@@ -62,6 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.seed is not None:
         print(_told(simulate(chosen.seed)))
         return 0
+    if chosen.mutant and chosen.mutant not in MUTANTS:
+        near = difflib.get_close_matches(chosen.mutant.replace("_", " "), MUTANTS, 3)
+        parser.error(f"no mutant is called {chosen.mutant!r}; near to it: {near}")
     if chosen.mutants or chosen.mutant:
         return _mutants([chosen.mutant] if chosen.mutant else list(MUTANTS), chosen.seeds)
     return _storms(range(chosen.start, chosen.start + chosen.seeds))

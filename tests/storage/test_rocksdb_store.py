@@ -245,7 +245,7 @@ def _flip(file: Path, place: int) -> None:
 
 
 DAMAGES: dict[str, Callable[[Path], object]] = {
-    "table flipped": lambda path: _flip(_largest(path, "*.sst"), 300),
+    "table flipped": lambda path: _flip(_largest(path, "*.sst"), 30),
     "table cut": lambda path: os.truncate(_largest(path, "*.sst"), 100),
     "table empty": lambda path: os.truncate(_largest(path, "*.sst"), 0),
     "table gone": lambda path: _largest(path, "*.sst").unlink(),

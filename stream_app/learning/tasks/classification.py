@@ -86,7 +86,12 @@ def _probabilities_of(kind: type) -> bool | None:
     asks = issubclass(kind, base.Wrapper | ActiveLearningClassifier)
     if asks or not issubclass(kind, base.Classifier) or not kind.__module__.startswith("river."):
         return None
-    return kind.predict_proba_one is not base.Classifier.predict_proba_one
+    return _has_its_own(kind)
+
+
+def _has_its_own(kind: type) -> bool:
+    own = getattr(kind, "predict_proba_one", None)
+    return own is not base.Classifier.predict_proba_one
 
 
 def has_probabilities(model: base.Classifier) -> bool:
@@ -95,9 +100,8 @@ def has_probabilities(model: base.Classifier) -> bool:
     while isinstance(getattr(last, "steps", None), dict):
         last = list(last.steps.values())[-1]  # type: ignore[attr-defined]
     if isinstance(last, base.Wrapper) and isinstance(last._wrapped_model, base.Classifier):
-        own = type(last).predict_proba_one is not base.Classifier.predict_proba_one  # type: ignore[attr-defined]
-        return own and has_probabilities(last._wrapped_model)
-    return getattr(type(last), "predict_proba_one", None) is not base.Classifier.predict_proba_one
+        return _has_its_own(type(last)) and has_probabilities(last._wrapped_model)
+    return _has_its_own(type(last))
 
 
 def most_probable(said: Said) -> object:

@@ -46,7 +46,7 @@ def test_no_line_is_wider_than_a_terminal_of_80_columns(shop: Path, command: str
     lines = shown(ended.out)
     assert any(lines)
     for line in lines:
-        if "/.stream-app/" not in line:  # a path of the test's own directory stays whole
+        if str(shop) not in line:  # a path stays whole, and this test's may be long
             assert len(line) <= 80, line
 
 

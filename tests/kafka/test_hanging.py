@@ -73,7 +73,7 @@ def shown(log: KafkaLog, topic: str, count: int) -> list[bytes]:
     return [row.value for row in rows]
 
 
-@pytest.mark.parametrize("hanging", [{LEDGER}, {OUT}, {LEDGER, OUT}], ids=str)
+@pytest.mark.parametrize("hanging", [{LEDGER}, {OUT}, {LEDGER, OUT}], ids=["ledger", "out", "both"])
 @pytest.mark.parametrize("committed", [True, False], ids=["committed", "aborted"])
 def test_the_next_owner_ends_what_hangs_as_the_rest_of_its_transaction_has_ended(
     at: Connection, hanging: set[str], committed: bool

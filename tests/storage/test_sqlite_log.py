@@ -496,9 +496,11 @@ def test_a_disk_too_full_for_the_files_beside_the_log_is_named_full(small_disk: 
 
 def test_a_process_that_may_open_no_more_files_is_told_so(path: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    used = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    used = {int(name) for name in os.listdir("/proc/self/fd")}  # noqa: PTH208
+    # The limit is a number that no file may have, and files take the lowest: those that are free.
+    free = [number for number in range(max(used) + 4) if number not in used]
     for more in (0, 1, 2):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (used + more - 1, before[1]))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free[more], before[1]))
         try:
             with pytest.raises(LogUnavailable, match="ulimit -n"):
                 SqliteLog.open(path, create=False)

@@ -15,6 +15,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
+from stream_app.learning.layout_parts import Constant, Group, Made, Numeral, Thing, Unfit
+from stream_app.learning.layout_readers import compile_reader
 from stream_app.learning.layouts import Layout, Number
 from stream_app.learning.rebuilders import Rebuilder, blank, counter, defaultdict, deque, fill, made
 
@@ -25,10 +27,6 @@ _MARK: Final = object()
 # Whose items are set by a dict's own method, whatever else they do.
 _DICTS: Final = {counter.name: Counter, defaultdict.name: collections.defaultdict}
 _REBUILDERS: Final = Rebuilder.__module__
-
-
-class Unfit(Exception):
-    """The bytes hold what no layout has; they are loaded the long way."""
 
 
 class Names(Protocol):
@@ -51,32 +49,6 @@ class Names(Protocol):
         ...
 
 
-class _Thing:
-    """Something that the function has under a name.
-
-    `known` is what it is, if that is certain; `kind` the class that it is an instance of, or makes
-    instances of; `role` the name of the rebuilder that it is, or comes from.
-    """
-
-    def __init__(
-        self, text: str, known: Any = None, *, kind: type | None = None, role: str = ""
-    ) -> None:
-        self.text = text
-        self.known = known
-        self.kind = kind
-        self.role = role
-
-
-class _Group:
-    """A dict, list or tuple of the bytes: written down when something first needs it."""
-
-    def __init__(self, form: str, items: list[Any]) -> None:
-        self.form = form
-        self.items = items
-        self.text: str | None = None
-        self.begun = False
-
-
 def compile_layout(data: bytes, names: Names) -> Layout | None:
     """Return the layout of bytes that were loaded before, or None if they can have none."""
     program = _Program(names)
@@ -84,16 +56,17 @@ def compile_layout(data: bytes, names: Names) -> Layout | None:
         make = program.function(data)
     except Exception:  # whatever is odd or deep about them, the long way has just loaded them
         return None
-    return Layout(data, program.numbers, make)
+    bytes_of = compile_reader(program.root, data, program.named)
+    return Layout(data, [number for _, number in program.named], make, bytes_of)
 
 
 class _Program:
     def __init__(self, names: Names) -> None:
-        self.numbers: list[Number] = []
+        self.named: list[tuple[str, Number]] = []
         self._names = names
         self._given: dict[str, Any] = {"set_": object.__setattr__, "update_": dict.update}
-        self._floats: list[str] = []
-        self._integers: list[str] = []
+        self.root: Any = None
+        self._columns: tuple[list[str], list[str]] = ([], [])  # names of floats and of integers
         self._lines: list[str] = []
         self._stack: list[Any] = []
         self._memo: list[Any] = []
@@ -106,10 +79,11 @@ class _Program:
                 self._follow(opcode.name, argument, position or 0)
         if len(self._stack) != 1:
             raise Unfit
-        self._lines.append(f"return {self._text(self._stack[0])}")
+        self.root = self._stack[0]
+        self._lines.append(f"return {self._text(self.root)}")
         unpacked = [
             f"({', '.join(column)},) = {whole}"
-            for column, whole in ((self._floats, "floats"), (self._integers, "integers"))
+            for column, whole in zip(self._columns, ("floats", "integers"), strict=True)
             if column
         ]
         body = "\n ".join([*unpacked, *self._lines])
@@ -132,15 +106,15 @@ class _Program:
             step()
 
     def _number(self, kind: str, position: int) -> None:
-        column, letter = (self._floats, "f") if kind == "d" else (self._integers, "i")
-        column.append(f"{letter}{len(column)}")
-        self.numbers.append(Number(position, kind))
-        self._stack.append(_Thing(column[-1]))
+        column = self._columns[kind != "d"]
+        column.append(f"{'f' if kind == 'd' else 'i'}{len(column)}")
+        self.named.append((column[-1], Number(position, kind)))
+        self._stack.append(Numeral(column[-1], kind))
 
-    def _constant(self, value: Any) -> _Thing:
+    def _constant(self, value: Any) -> Constant:
         name = f"c{len(self._given)}"
         self._given[name] = value
-        return _Thing(name, value)
+        return Constant(name, value)
 
     def _assigned(self, expression: str) -> str:
         self._made += 1
@@ -149,7 +123,7 @@ class _Program:
 
     def _text(self, thing: Any) -> str:
         """Return the name of something, which is written down by now."""
-        if isinstance(thing, _Thing):
+        if isinstance(thing, Thing):
             return thing.text
         if thing.text is None:
             if thing.begun:
@@ -177,7 +151,7 @@ class _Program:
         return items
 
     def _group(self, form: str, items: list[Any]) -> None:
-        self._stack.append(_Group(form, items))
+        self._stack.append(Group(form, items))
 
     def _empty_dict(self) -> None:
         self._group("dict", [])
@@ -215,9 +189,11 @@ class _Program:
 
     def _set(self, items: list[Any]) -> None:
         target = self._stack[-1]
-        if isinstance(target, _Group):
+        if isinstance(target, Group):
             self._extend(target, "dict", items)
-        elif target.role in _DICTS:
+            return
+        target.items += items
+        if target.role in _DICTS:
             written = _written("dict", [self._text(item) for item in items])
             self._lines.append(f"update_({target.text}, {written})")
         else:
@@ -233,11 +209,12 @@ class _Program:
         self._extend(self._stack[-1], "list", items)
 
     def _extend(self, target: Any, form: str, items: list[Any]) -> None:
-        if isinstance(target, _Thing) and target.role == deque.name:
+        if isinstance(target, Made) and target.role == deque.name:
+            target.items += items
             written = _written("list", [self._text(item) for item in items])
             self._lines.append(f"{target.text}.extend({written})")
             return
-        if not isinstance(target, _Group) or target.form != form or target.begun:
+        if not isinstance(target, Group) or target.form != form or target.begun:
             raise Unfit
         target.items.extend(items)
 
@@ -256,13 +233,15 @@ class _Program:
             self._fill(*given.items)
         elif call.role == blank.name:
             kind, maker = self._names.maker_of(given.items[0].known)
-            self._stack.append(_Thing(self._constant(maker).text, maker, kind=kind))
+            text = self._constant(maker).text
+            self._stack.append(Thing(text, maker, kind=kind, role=Thing.INSTANCE))
         elif call.role == made.name:
-            self._stack.append(self._constant(self._names.made_by(given.items[0].known)))
+            known = self._names.made_by(given.items[0].known)
+            self._stack.append(Thing(self._constant(known).text, known, role=Thing.CALLED))
         else:
             texts = ", ".join(self._text(item) for item in given.items)
             text = self._assigned(f"{self._callable(call)}({texts})")
-            self._stack.append(_Thing(text, kind=call.kind, role=call.role))
+            self._stack.append(Made(text, call, given))
 
     def _callable(self, call: Any) -> str:
         if not callable(call.known):
@@ -277,6 +256,7 @@ class _Program:
         if kind is None or state.form != "dict" or state.begun:
             raise Unfit
         state.begun = True  # nothing else may want it
+        thing.attributes = state.items
         plain = kind.__setattr__ is object.__setattr__
         for key, value in zip(state.items[::2], state.items[1::2], strict=True):
             name, text = key.known, self._text(value)

@@ -1,9 +1,9 @@
-"""Bytes that differ from bytes that were loaded before in their numbers alone: loaded without ado.
+"""Bytes that differ from bytes that were loaded before in their numbers alone: without ado.
 
 A model for each of many keys is the same few objects over and over, with other numbers. The first
 bytes of a layout go through the whole machine of `pickles.py`; what comes often is then made by a
-function of its own, in a fifth of the time. Whatever is not equal in everything but the places of
-numbers is not of the layout.
+function of its own, in a fifth of the time, and put into bytes by another, in a third. Whatever is
+not equal in everything but the places of numbers is not of the layout.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import struct
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-# Making the function takes as long as loading a hundred times, so it has to come often.
-SEEN_MIN: Final = 32
-# A function takes twenty times the bytes of its layout, a hundred at worst.
+# Making the functions takes as long as loading sixty times, so it has to come often.
+SEEN_MIN: Final = 64
+# They take forty times the bytes of their layout, two hundred at worst.
 BYTES_MAX: Final = 8 * 1024
 LAYOUTS_MAX: Final = 32
 LENGTHS_MAX: Final = 1024
@@ -27,13 +27,23 @@ class Number(NamedTuple):
     kind: str
 
 
-class Layout:
-    """What bytes of one length have to be beside their numbers, and what makes a value of them."""
+BytesOf = Callable[[Any], bytes | None]
 
-    __slots__ = ("_expected", "_floats", "_integers", "_make", "_mask")
+
+class Layout:
+    """What bytes of one length have to be beside their numbers, and what makes a value of them.
+
+    `bytes_of` returns the bytes of a value, and None where they are not of this layout.
+    """
+
+    __slots__ = ("_expected", "_floats", "_integers", "_make", "_mask", "bytes_of")
 
     def __init__(
-        self, data: bytes, numbers: list[Number], make: Callable[[Any, Any], object]
+        self,
+        data: bytes,
+        numbers: list[Number],
+        make: Callable[[Any, Any], object],
+        bytes_of: BytesOf,
     ) -> None:
         mask = bytearray(b"\xff" * len(data))
         for position, kind in numbers:
@@ -45,6 +55,7 @@ class Layout:
         self._floats = _columns(">", [number for number in numbers if number.kind == "d"])
         self._integers = _columns("<", [number for number in numbers if number.kind != "d"])
         self._make = make
+        self.bytes_of = bytes_of
 
     def fits(self, data: bytes) -> bool:
         """Tell whether bytes of this layout's length are of this layout."""
@@ -69,7 +80,7 @@ class Layouts:
 
     `compiled` makes one of bytes that were loaded, or none where they hold what no layout has. How
     often it is asked falls behind how much was loaded, whatever comes: a length's first layout is
-    made at its 32nd bytes, the next at the 64th, then at the 128th.
+    made at its 64th bytes, the next at the 128th, then at the 256th.
     """
 
     def __init__(self, compiled: Callable[[bytes], Layout | None]) -> None:
@@ -81,6 +92,16 @@ class Layouts:
         """Return the layout that these bytes are of."""
         layout = self._by_length.get(len(data))
         return layout if layout is not None and layout.fits(data) else None
+
+    def bytes_of(self, value: object, length: int) -> bytes | None:
+        """Return the bytes of a value, if they are of the layout of so many bytes."""
+        layout = self._by_length.get(length)
+        if layout is None:
+            return None
+        try:
+            return layout.bytes_of(value)
+        except Exception:  # the pickler raises it again, if it is of the value
+            return None
 
     def loaded(self, data: bytes) -> None:
         """Take note of bytes that are of no layout and have just been loaded the long way."""

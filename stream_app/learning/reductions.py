@@ -79,21 +79,24 @@ class Reducers(dict[type, Reducer]):
             return _custom(kind, Maker(rebuilders.made, name))
         if name in INSTANCES or self._extra.get(name) is kind:
             maker = Maker(rebuilders.blank, name)
-            if issubclass(kind, Distribution):
-                return _distribution(maker)
             if kind is compose.Pipeline:
                 return _pipeline(maker)
-            return _plain(maker) if _is_plain(kind) else _custom(kind, maker)
+            if is_whole(kind):
+                return _plain(maker)
+            distribution = issubclass(kind, Distribution)
+            return _distribution(maker) if distribution else _custom(kind, maker)
         raise DeclarationError(
             f"A model holds a {name.replace(':', '.')}, which cannot be saved exactly.",
             attempt="use another model, or declare the class if it is your own",
         )
 
 
-def _is_plain(kind: type) -> bool:
-    """Tell whether an instance is its `__dict__` and nothing else."""
+def is_whole(kind: type) -> bool:
+    """Tell whether instances are kept as their whole `__dict__`, and as nothing else."""
+    if issubclass(kind, Distribution):
+        return False
     inherits: Any = kind
-    return (
+    return kind is compose.Pipeline or (
         inherits.__reduce_ex__ is object.__reduce_ex__
         and inherits.__reduce__ is object.__reduce__
         and inherits.__getstate__ is object.__getstate__

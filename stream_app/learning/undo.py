@@ -182,7 +182,7 @@ class UndoableModel:
     def last_image(self) -> bytes:
         """Return the model's bytes, for when it is not called again: it is not made quick anew."""
         if self._journal:
-            self._image = self._pickles.dumps(self.model)
+            self._image = self._pickles.dumps(self.model, len(self._image))
             self._journal.clear()
         return self._image
 

@@ -9,8 +9,10 @@ import pickle
 import pickletools
 import random
 import struct
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 from river import compose, linear_model, preprocessing
 
@@ -29,6 +31,7 @@ from .test_pickles import MODELS, NOT_EXACT, REFUSED
 pytestmark = pytest.mark.filterwarnings("ignore")  # River's, of overflows on these examples
 
 # A good part of River: among them what people have one of for each key.
+QUICKLY_DUMPED: set[str] = set()
 SURE = {"scaler|logreg", "river.linear_model.lin_reg:LinearRegression#0", "nb"}
 
 
@@ -77,12 +80,34 @@ def _same_either_way(name: str, original: bytes) -> bool:
         assert layout.fits(image), name
         slow, fast = pickles._loaded(image), layout.value(image)
         assert dumps(fast) == dumps(slow), name
+        assert {layout.bytes_of(each) for each in (slow, fast)} <= {image, None}, name
         assert structural_digest(fast) == structural_digest(slow), name
         for _ in range(2):
             said = [_outcome(step, each, n + 1) for each in (slow, fast)]
             assert said[0] == said[1], f"{name} at example {n}"
-        assert dumps(fast) == dumps(slow), f"{name} after example {n}"
+        dumped = dumps(fast)
+        assert dumped == dumps(slow), f"{name} after example {n}"
+        found = layout.bytes_of(fast)
+        if found is not None:
+            QUICKLY_DUMPED.add(name)
+            assert _opcodes(found) == _opcodes(dumped), f"{name} after example {n}"
     return quick
+
+
+def _opcodes(image: bytes) -> list[object]:
+    """Return what bytes say, whether equal texts in them are one object or several."""
+    said: list[object] = []
+    memo: list[object] = []
+    for opcode, argument, _ in pickletools.genops(image):
+        if opcode.name == "MEMOIZE":
+            memo.append(said[-1] if type(said[-1]) is str else ("memo", len(said)))
+        elif opcode.name in ("BINGET", "LONG_BINGET"):
+            said.append(memo[int(argument or 0)])
+        elif opcode.name == "BINFLOAT":
+            said.append(("float", struct.pack(">d", argument)))  # of NaN each is another
+        elif opcode.name != "FRAME":
+            said.append(argument if opcode.name.endswith("BINUNICODE") else (opcode.name, argument))
+    return said
 
 
 def _outcome(step: Any, model: Any, n: int) -> str:
@@ -100,6 +125,8 @@ def test_every_model_of_the_catalogue_is_made_as_the_machine_makes_it() -> None:
     }
     assert quick >= SURE, sorted(quick)
     assert len(quick) > 60, sorted(quick)
+    assert quick >= QUICKLY_DUMPED >= SURE - {"nb"}, sorted(QUICKLY_DUMPED)  # its texts are new
+    assert len(QUICKLY_DUMPED) > 30, sorted(QUICKLY_DUMPED)
 
 
 def test_another_models_numbers_are_read_from_its_own_bytes() -> None:
@@ -336,7 +363,7 @@ def test_layouts_that_stopped_coming_make_room_for_others_of_their_length() -> N
 
 
 def test_no_number_of_layouts_takes_memory_without_bound() -> None:
-    kept = Layouts(lambda data: Layout(data, [], lambda _floats, _integers: None))
+    kept = Layouts(lambda data: Layout(data, [], lambda _floats, _integers: None, lambda _: None))
     for length in range(LENGTHS_MAX + 500):
         for _ in range(SEEN_MIN):
             kept.loaded(bytes(length))
@@ -366,3 +393,126 @@ def test_what_never_fits_is_given_up_more_and_more() -> None:
     for _ in range(SEEN_MIN * 1000):
         kept.loaded(b"x")
     assert len(asked) == 10
+
+
+# -- and put into bytes, where numbers alone have changed
+
+ODD: list[Any] = [
+    None,
+    True,
+    -1,
+    1,
+    300,
+    70_000,
+    1 << 40,
+    -0.0,
+    1.5,
+    float("-inf"),
+    struct.unpack(">d", bytes.fromhex("fff8000000000001"))[0],
+    np.float64(2.5),
+    np.int64(3),
+    "text",
+    np.str_("text"),
+    {},
+    {"f0": 1.0},
+    [],
+    (),
+    float,
+    preprocessing.StandardScaler(),
+]
+
+
+def _places(value: Any, seen: set[int]) -> Iterator[tuple[Any, Any]]:
+    """Yield (dict, key) of everything that a model holds."""
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    held = value if isinstance(value, dict) else getattr(value, "__dict__", {})
+    for key in list(held):
+        yield held, key
+        yield from _places(held[key], seen)
+
+
+def _as_the_pickler_does(layout: Layout, model: object) -> bool:
+    """Tell whether a layout puts a model into bytes; they have to be the pickler's."""
+    found = layout.bytes_of(model)
+    if found is not None:
+        assert _opcodes(found) == _opcodes(dumps(model))
+    return found is not None
+
+
+def test_a_model_is_put_into_the_picklers_bytes_whatever_any_part_of_it_has_become() -> None:
+    image = taught(5)
+    layout, pickles = layout_of(image), ModelPickles()
+    places = len(list(_places(pickles._loaded(image), set())))
+    quick = 0
+    for place in range(places):
+        for odd in [*ODD, "removed", "moved to the end", *range(places)]:
+            model: Any = pickles._loaded(image)
+            held, key = list(_places(model, set()))[place]
+            if odd == "removed":
+                del held[key]
+            elif odd == "moved to the end":
+                held[key] = held.pop(key)
+            elif type(odd) is int and odd not in ODD:
+                other, at = list(_places(model, set()))[odd]
+                held[key] = other[at]  # one object where there were two
+            else:
+                held[key] = odd
+            quick += _as_the_pickler_does(layout, model)
+    assert quick > places
+
+
+def test_a_feature_more_and_a_number_beyond_its_opcode_are_put_into_bytes_the_long_way() -> None:
+    image = taught(255)
+    layout = layout_of(image)
+    model: Any = ModelPickles().loads(image)
+    assert layout.bytes_of(model) == image
+    x = {f"f{i}": 0.5 for i in range(4)}
+    model.predict_proba_one(x)
+    assert layout.bytes_of(model) == image
+    model.learn_one(x, True)  # the 256th
+    assert layout.bytes_of(model) is None
+    for examples, kept in ((256, True), (65_535, False), (65_536, True), (70_000, True)):
+        image = taught(1)
+        model = ModelPickles().loads(image)
+        scaler, logistic = model.steps.values()
+        for name in scaler.counts:
+            scaler.counts[name] = examples
+        logistic.optimizer.n_iterations = examples
+        layout = layout_of(dumps(model))
+        assert layout.bytes_of(model) == dumps(model)
+        model.learn_one(x, True)
+        assert _as_the_pickler_does(layout, model) == kept
+    model.learn_one({**x, "one more": 1.0}, False)
+    assert layout.bytes_of(model) is None
+
+
+def test_keys_that_are_texts_of_another_class_are_not_taken_for_plain_ones() -> None:
+    image = taught(3)
+    layout = layout_of(image)
+    model: Any = ModelPickles().loads(image)
+    means = model["StandardScaler"].means
+    for name in list(means):
+        means[np.str_(name)] = means.pop(name)
+    assert layout.bytes_of(model) is None
+    assert structural_digest(ModelPickles().loads(dumps(model))) == structural_digest(model)
+
+
+def test_values_that_compare_as_equal_and_are_others_go_the_long_way() -> None:
+    one, two = {"a": 1.0}, {"a": 1.0}
+    floats = collections.defaultdict(float, a=1.0)
+    for value, other in (
+        ([one, one], [one, two]),
+        ([one, two], [one, one]),
+        (["text", 1.5], [np.str_("text"), 1.5]),
+        ([True, 1.5], [np.True_, 1.5]),
+        ([{"a": 300}], [{"a": 5}]),
+        ([{"a": 70_000}], [{"a": 300}]),
+        ([floats], [collections.defaultdict(int, a=1.0)]),
+        ([floats], [{"a": 1.0}]),
+        ([collections.Counter(a=1)], [collections.OrderedDict(a=1)]),
+    ):
+        layout = layout_of(dumps(value))
+        assert layout.bytes_of(value) == dumps(value)
+        assert layout.bytes_of(other) is None, other

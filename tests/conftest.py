@@ -6,7 +6,6 @@ import os
 import signal
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -19,23 +18,6 @@ from tests.kafka.broker import Broker
 # those that tests stop by Ctrl-C would never end.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-TESTS = Path(__file__).parent
-# What tests of one room share (a broker, a machine's processes and disks) they use in turns; those
-# of another room, and all files that share nothing, run beside them.
-TOGETHER = {
-    "kafka": ("conformance", "kafka"),
-    "machine": ("cli", "deploy", "recovery", "web"),
-}
-_GROUPS = {room: group for group, rooms in TOGETHER.items() for room in rooms}
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say which tests `scripts/test` may run beside each other: one group never."""
-    for item in items:
-        file = item.path.relative_to(TESTS)
-        item.add_marker(pytest.mark.xdist_group(_GROUPS.get(file.parts[0], str(file))))
 
 
 @pytest.fixture(scope="session")

@@ -15,16 +15,11 @@ from collections.abc import Callable, Collection
 from concurrent.futures import Executor, Future
 from typing import Any, NamedTuple, Protocol
 
-from msgspec import UNSET
-
 from stream_app.codec.blobs import BlobSeal
+from stream_app.core.agreement import require_agreement
 from stream_app.core.batch import Batch
 from stream_app.core.commit import Commit, Manifest, decode_commit, encode_commit
-from stream_app.core.joining import (
-    listing,
-    take_family,
-    with_version,
-)
+from stream_app.core.joining import listing, take_family, with_version
 from stream_app.core.log import Claim, Log
 from stream_app.core.memory import Memory
 from stream_app.core.pipeline import Pipeline
@@ -33,7 +28,6 @@ from stream_app.core.processor import PartitionProcessor
 from stream_app.core.recovery import Recovery
 from stream_app.core.store import Image, StateStore
 from stream_app.core.topics import Topics
-from stream_app.errors import LogUntrusted, StateUntrusted
 from stream_app.hosts.blob_topic import BlobTopic
 from stream_app.hosts.checkpoint_pace import Pace
 from stream_app.hosts.checkpoints import verify_blobs
@@ -167,7 +161,7 @@ class PartitionHost:
         )
         if self.commit is not None and not self.relearning:
             # The checkpoint stands at C: what it was made of is compared all the same.
-            self._verify_chain()
+            self._agree()
 
     def live_position(self) -> int:
         """Return how far a backfill may go: to where the live lineage has committed.
@@ -333,7 +327,7 @@ class PartitionHost:
         records = self._read(records_max, self.committed)
         if not records:
             # The log's own end, where holes or control markers may stand before C.
-            self._verify_chain()
+            self._agree()
             return 0
         began = time.monotonic()
         batch = self.processor.process(records)
@@ -343,47 +337,15 @@ class PartitionHost:
         if batch.stop is not None:
             raise batch.stop
         if not self.relearning:
-            self._verify_chain()
+            self._agree()
         # A long rebuild goes on from here after a crash; the chain is still verified at C.
         self._checkpoint_if_due(batch)
         return len(records)
 
-    def _verify_chain(self) -> None:
-        committed = self.recovery.chain_at_commit
-        if self.processor.next_offset != self.committed or self.processor.chain != committed:
-            where = f"{self._topics.events}/{self.partition}@{self.committed}"
-            raise LogUntrusted(
-                f"the records before {where} are not the ones that were learned from: their chain "
-                "digest differs from the committed one.",
-                attempt="delete the state directory to learn all of the log again; if the error "
-                "stays, restore the log from a backup",
-            )
-        self._verify_keys()
-        self._verify_settings()
+    def _agree(self) -> None:
+        place = f"{self._topics.events}/{self.partition}"
+        require_agreement(self.processor, self.recovery, self.commit, place)
         self._reached("chain verified")
-
-    def _verify_keys(self) -> None:
-        """Refuse a checkpoint with other keys: the same records have made them, or somebody has."""
-        committed = UNSET if self.commit is None else self.commit.keys
-        if (self.processor.authority.changed or UNSET) != committed:
-            raise StateUntrusted(
-                f"the checkpoint of {self._topics.events}/{self.partition} has other keys for "
-                "controls than the committed position.",
-                attempt="delete the state directory: the state is built again from the log",
-            )
-
-    def _verify_settings(self) -> None:
-        """Refuse a checkpoint with other settings: the same records have made them."""
-        ours, commit = self.processor.position(), self.commit
-        if commit is not None and (ours.settings, ours.settings_since) != (
-            commit.settings,
-            commit.settings_since,
-        ):
-            raise StateUntrusted(
-                f"the checkpoint of {self._topics.events}/{self.partition} has other settings than "
-                "the committed position.",
-                attempt="delete the state directory: the state is built again from the log",
-            )
 
     def _read(self, records_max: int, until: int | None) -> list[Record]:
         return read_events(

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from stream_app.core import authority, processor, recovery
+from stream_app.core import agreement, authority, processor, recovery
 from stream_app.core.acceptance import Acceptance
 from stream_app.core.authority import Authority, Keys
 from stream_app.core.early_labels import EarlyLabels
@@ -142,7 +142,7 @@ def outputs_published_again_while_learning_again(patch: Patch) -> None:
         return msgspec.structs.replace(found, start=start)
 
     patch.setattr(lineage_start, "recover", recover)
-    patch.setattr(PartitionHost, "_verify_chain", nothing)
+    patch.setattr(PartitionHost, "_agree", nothing)
 
 
 @mutant
@@ -203,7 +203,7 @@ def another_partitions_state_is_taken(patch: Patch) -> None:
 
 @mutant
 def the_chain_is_not_compared(patch: Patch) -> None:
-    patch.setattr(PartitionHost, "_verify_chain", nothing)
+    patch.setattr(PartitionHost, "_agree", nothing)
 
 
 @mutant
@@ -237,7 +237,7 @@ def learning_again_ends_one_record_early(patch: Patch) -> None:
         return records
 
     patch.setattr(PartitionHost, "_read", read)
-    patch.setattr(PartitionHost, "_verify_chain", nothing)
+    patch.setattr(PartitionHost, "_agree", nothing)
 
 
 # --- the fold -------------------------------------------------------------------------------------
@@ -547,7 +547,7 @@ def keys_in_force_are_not_saved(patch: Patch) -> None:
         lambda found, _self: msgspec.structs.replace(found, keys=None),
     )
     # As long as nobody compares them: how much later would it show?
-    patch.setattr(PartitionHost, "_verify_keys", nothing)
+    patch.setattr(agreement, "_require_keys", nothing)
 
 
 @mutant
@@ -557,7 +557,7 @@ def keys_of_checkpoint_and_commit_are_not_compared_nor_revoked_ones_saved(patch:
         return msgspec.structs.replace(found, keys=keys)
 
     after(patch, PartitionProcessor, "position", forgetful)
-    patch.setattr(PartitionHost, "_verify_keys", nothing)
+    patch.setattr(agreement, "_require_keys", nothing)
 
 
 @mutant

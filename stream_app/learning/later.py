@@ -33,6 +33,10 @@ _HELD: dict[str, frozenset[str]] = {
     "scipy.stats": frozenset({"f", "multivariate_normal"}),
 }
 
+# What NumPy has as well, by the same operations in the same order. Every ROCAUC asks for it, also
+# while it is declared: it would bring SciPy into nearly every process.
+_IN_NUMPY = frozenset({("scipy.integrate", "trapezoid")})
+
 
 class _LaterModule(ModuleType):
     """A module whose real one is imported when something of it is asked for."""
@@ -71,8 +75,9 @@ class _LaterObject:
 
 def _found(module: str, name: str) -> Any:
     """Return what is called so in the real module; raises `SurroundingsError`."""
+    place = "numpy" if (module, name) in _IN_NUMPY else module
     try:
-        return getattr(import_module(module), name)
+        return getattr(import_module(place), name)
     except Exception as error:  # another NumPy below it is a ValueError, and so on
         raise SurroundingsError(
             f"{module}.{name}, which a model calls, could not be imported ({error}).",

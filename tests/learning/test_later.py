@@ -64,6 +64,48 @@ def test_nothing_of_scipy_is_imported_before_a_model_asks(room: str) -> None:
     assert loaded == "[]\n"
 
 
+def test_a_declaration_with_an_area_is_evaluated_without_scipy() -> None:
+    loaded = told_by(
+        "import sys, stream_app.learning\n"
+        "from river import metrics\n"
+        "from stream_app import Binary, Pipeline, Version\n"
+        "from river import linear_model\n"
+        "area = metrics.ROCAUC(n_thresholds=100)\n"
+        "model = linear_model.LogisticRegression()\n"
+        "Pipeline('p', task=Binary(), metrics=area, versions={'v1': Version(model)})\n"
+        "area.update(True, 0.4)\n"
+        "area.get()\n"
+        "print([name for name in sys.modules if name.startswith('scipy')])"
+    )
+    assert loaded == "[]\n"
+
+
+AREAS = """
+from river import metrics
+from random import Random
+
+def areas():
+    chance = Random(5)
+    for n in (2, 3, 10, 100):
+        area = metrics.ROCAUC(n_thresholds=n)
+        yield area.get()
+        for i in range(400):
+            truth = chance.random() < 0.3
+            area.update(truth, min(1.0, max(0.0, chance.gauss(0.3 + 0.2 * truth, 0.3))))
+            if i % 3 == 0: yield area.get()
+
+for each in areas(): print(type(each).__name__, float(each).hex())
+"""
+
+
+def test_an_area_is_to_the_bit_what_scipy_makes_of_it() -> None:
+    ours = told_by(
+        f"import stream_app.learning\n{AREAS}\nimport sys; assert 'scipy' not in sys.modules"
+    )
+    assert ours == told_by(AREAS)
+    assert len(ours.splitlines()) == 4 * (1 + 134)
+
+
 def test_models_that_call_scipy_say_what_they_say_without_stand_ins() -> None:
     end = "\nfor line in said(): print(line)"
     with_stand_ins = told_by(f"import stream_app.learning\n{CALLERS}{end}")

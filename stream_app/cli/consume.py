@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import islice
 
 import click
@@ -19,6 +19,7 @@ from stream_app.errors import UsageError
 from stream_app.hosts.bounds import offsets_of, parse_bound
 from stream_app.hosts.client import read_records
 from stream_app.hosts.log_url import log_exists, open_broker
+from stream_app.near_names import did_you_mean
 from stream_app.records import Record
 
 LOOK_AGAIN_S = 0.3
@@ -82,19 +83,20 @@ def consume(
 def _wait_for(broker: str, topic: str) -> None:
     """Wait until a log has a topic: whoever makes it may be started after us."""
     told = False
-    while not _has(broker, topic):
+    while topic not in (there := _topics(broker)):
         if not told:
-            say(f"Waiting for {topic} in {broker}; Ctrl-C ends it.")
+            meant = did_you_mean(topic, there)
+            say(f"Waiting for {topic}, which {broker} does not have yet (Ctrl-C ends it){meant}")
             told = True
         time.sleep(LOOK_AGAIN_S)
 
 
-def _has(broker: str, topic: str) -> bool:
+def _topics(broker: str) -> Collection[str]:
     if not log_exists(broker):
-        return False
+        return ()
     log = open_broker(broker, read_only=True)
     try:
-        return topic in log.topics()
+        return log.topics()
     finally:
         log.close()
 

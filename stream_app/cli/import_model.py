@@ -74,13 +74,13 @@ def import_model(
             reason=reason,
             by=by,
         )
-        then = _next(log, manifest, pipeline, version)
+        then = _next(log, manifest, pipeline, version, done.places)
     finally:
         log.close()
     _print(plan.name, version, file, done, then, as_json=as_json)
 
 
-def _next(log: Log, manifest: Manifest, spec: str, version: str) -> str:
+def _next(log: Log, manifest: Manifest, spec: str, version: str, orders: Mapping[int, int]) -> str:
     """Return what a person does next: it depends on who runs the version already."""
     from stream_app.hosts.manifests import commits
 
@@ -88,6 +88,9 @@ def _next(log: Log, manifest: Manifest, spec: str, version: str) -> str:
     if all(commit is None for commit in found):
         return f"stream-app run {spec}"
     if all(commit is None or version in commit.versions for commit in found):
+        reached = [0 if commit is None else commit.next_offset for commit in found]
+        if all(reached[partition] > offset for partition, offset in orders.items()):
+            return f"stream-app status {manifest.pipeline}, which shows how it does: it has begun"
         ledger = Topics(manifest.pipeline).ledger
         if all(log.owner(ledger, partition) is None for partition in range(manifest.partitions)):
             return f"stream-app run {spec}, for nobody is at work on it; the start reads the order"

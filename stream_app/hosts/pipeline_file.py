@@ -96,6 +96,11 @@ def _import_module(place: str, spec: str) -> ModuleType:
     )
     if not place.isidentifier() and Path(place).is_dir():
         raise _no_file(Path(place), spec)
+    if not place.isidentifier() and Path(place).is_file():
+        raise UsageError(
+            f"{place} is no Python file, which ends in .py",
+            attempt="the Python file that declares the pipeline, such as flights.py",
+        )
     if not all(part.isidentifier() for part in place.split(".")):
         raise nothing  # a path: Python would speak of packages and relative imports
     if "" not in sys.path:

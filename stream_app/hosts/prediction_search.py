@@ -13,7 +13,7 @@ from stream_app.core.topics import Topics
 from stream_app.errors import UsageError
 from stream_app.hosts.first_where import first_where
 from stream_app.hosts.published_rows import source_offset
-from stream_app.near_names import did_you_mean
+from stream_app.near_names import did_you_mean, near_name
 from stream_app.records import Record, format_position, parse_short_position
 
 WINDOW = 2000
@@ -21,6 +21,7 @@ IDS_REMEMBERED_MAX = 20_000
 _OUTPUT = re.compile(
     r"(?P<pipeline>[a-z0-9-]+)/(?:(?P<version>[a-z0-9-]+)/)?(?P<partition>\d+)@(?P<offset>\d+)/.+"
 )
+_LIKE_POSITION = re.compile(r"(?:.*/)?\d+@")
 Progress = Callable[[int, int], None]
 
 
@@ -56,9 +57,10 @@ def _of_output(
     """Return the cause of the output at a position."""
     known = Topics(manifest.pipeline).outputs(log.topics())
     if topic not in known:
+        events = Topics(manifest.pipeline).events
         raise UsageError(
-            f"{topic} is no topic of {manifest.pipeline}{did_you_mean(topic, known)}",
-            attempt=f"{Topics(manifest.pipeline).events}/{partition}@{offset}",
+            f"{topic} is no topic of {manifest.pipeline}",
+            attempt=f"{near_name(topic, [events, *known]) or events}/{partition}@{offset}",
         )
     record = next(iter(log.read(topic, partition, offset, records_max=1)), None)
     if record is None or record.offset != offset:
@@ -99,6 +101,13 @@ def _not_found(
     manifest: Manifest, observation_id: str, seen: Iterable[str], gone: bool
 ) -> UsageError:
     name, topics = manifest.pipeline, Topics(manifest.pipeline)
+    near = did_you_mean(observation_id, seen)
+    if _LIKE_POSITION.match(observation_id) and not near:
+        return UsageError(
+            f"{observation_id!r} is no position, and {topics.predictions} has no prediction for an "
+            "observation of that id",
+            attempt=f"{topics.events}/0@1234, or 0@1234: partition 0, offset 1234",
+        )
     attempt = (
         f"its position, if retention has deleted the prediction: {topics.events}/0@1234"
         if gone
@@ -106,8 +115,7 @@ def _not_found(
         "how far the log is processed"
     )
     return UsageError(
-        f"{topics.predictions} has no prediction for an observation {observation_id!r}"
-        f"{did_you_mean(observation_id, seen)}",
+        f"{topics.predictions} has no prediction for an observation {observation_id!r}{near}",
         attempt=attempt,
     )
 

@@ -131,8 +131,13 @@ def test_what_is_no_prediction_is_told_by_what_it_is(kept: Path, terminal: Termi
     assert_error(refused("0@99999999"), 2, "not processed yet")
     assert_error(refused("1@0"), 2, "no partition 1")
     assert_error(refused("oo140"), 2, "no prediction for an observation 'oo140'", "did you mean")
+    for mistyped in ("0@x", "0@-1", "0@1,234", "shop.events/0@"):
+        assert_error(
+            refused(mistyped), 2, f"'{mistyped}' is no position", "Try: shop.events/0@1234"
+        )
+    assert_error(refused("shp.events/0@280"), 2, "is no topic of shop", "Try: shop.events/0@280")
     assert_error(refused("o1", "--version", "v22"), 2, "no version 'v22'", "did you mean v2")
-    assert_error(refused("shop.predictionz/0@1"), 2, "did you mean shop.predictions")
+    assert_error(refused("shop.predictionz/0@1"), 2, "is no topic", "Try: shop.predictions/0@1")
     letter = refused(f"0@{end - 1}")
     assert letter.code == 0
     assert "wrong_type in features.price" in letter.out

@@ -73,9 +73,11 @@ def test_an_order_that_was_refused_is_given_anew_in_one_sentence(
     assert f"An earlier order, shop.events/0@{EVENTS}, was refused and began nothing" in said
     [again] = terminal.run(waiting, *command, "--json").json()
     assert (again["changed"], again["refused_before"]) == (False, [])
+    assert "the start reads the order" in terminal.run(waiting, *command).out
     terminal.run(waiting, "run", "shop.py", "--until-end")
     [status] = terminal.run(waiting, "status", "shop", "--json").json()
     assert status["partitions"][0]["versions"]["tuned"] == EVENTS
+    assert "Next: stream-app status shop, which" in terminal.run(waiting, *command).out
 
 
 def test_what_a_first_start_would_fail_at_the_order_is_refused_before_anything_is_spent(

@@ -270,3 +270,22 @@ def test_consume_of_a_pipelines_name_names_the_topic_of_its_predictions(
     shop: Path, terminal: Terminal
 ) -> None:
     assert_error(terminal.run(shop, "consume", "shop"), 2, "no topic shop", "shop.predictions")
+
+
+def test_who_follows_a_topic_that_is_not_there_yet_hears_which_one_may_be_meant(
+    shop: Path, terminal: Terminal
+) -> None:
+    following = terminal.start(shop, "consume", "shop.prediction", "--follow")
+    following.wait_for(lambda: "\n" in following.err())
+    said = following.stop().err
+    assert said.startswith("Waiting for shop.prediction, which ")
+    assert "(Ctrl-C ends it); did you mean shop.predictions?\n" in said
+
+
+def test_a_file_of_events_in_place_of_the_pipelines_is_told_as_no_python_file(
+    shop: Path, terminal: Terminal
+) -> None:
+    (shop / "events.jsonl").write_text("")
+    for command in ("run", "status", "replay"):
+        ended = terminal.run(shop, command, "events.jsonl")
+        assert_error(ended, 2, "events.jsonl is no Python file", "declares the pipeline")

@@ -163,7 +163,8 @@ class _Place:
         assert position is not None  # noqa: S101 - whoever opened the state looked
         present = sorted(position.versions)
         if version not in present:
-            raise no_version(version, f"the state of {where}", present)
+            here = f"the state of {self._manifest.pipeline}/{partition}"
+            raise no_version(version, here, present)
         position.environment.check(this_environment(), f"the state of {where}")
         models = self._models(store, partition, version, pipeline)
         scalars = store.get(f"version.{version}", b"s")

@@ -520,8 +520,8 @@ def test_values_that_compare_as_equal_and_are_others_go_the_long_way() -> None:
 
 
 def test_what_makes_a_default_is_looked_at_where_it_is_no_name_but_an_object() -> None:
-    made = functools.partial(collections.defaultdict, float)
-    value = collections.defaultdict(made, a=1.5)
+    made: Any = functools.partial(collections.defaultdict, float)
+    value: Any = collections.defaultdict(made, a=1.5)
     layout = layout_of(dumps(value))
     value.default_factory = None  # whoever wants no more keys does this
     assert layout.bytes_of(value) is None
@@ -532,7 +532,7 @@ def test_what_makes_a_default_is_looked_at_where_it_is_no_name_but_an_object() -
 def test_attributes_in_another_mapping_or_under_names_of_another_class_go_the_long_way() -> None:
     extra, pickles = _extra(users_code.Shifted), ModelPickles(_extra(users_code.Shifted))
     layout = layout_of(pickles.dumps(users_code.Shifted(2.0)), extra)
-    shifted = users_code.Shifted(2.0)
+    shifted: Any = users_code.Shifted(2.0)
     assert layout.bytes_of(shifted) == pickles.dumps(shifted)
     for state in (
         {np.str_("by"): 2.0, np.str_("seed"): None},

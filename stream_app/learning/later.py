@@ -73,7 +73,8 @@ def _found(module: str, name: str) -> Any:
     """Return what is called so in the real module; raises `SurroundingsError`."""
     try:
         return getattr(import_module(module), name)
-    except Exception as error:  # another NumPy below it is a ValueError, and so on
+    # Another NumPy below it is a ValueError, and so on; `exit()` would pass for the model's own.
+    except (Exception, SystemExit) as error:
         raise SurroundingsError(
             f"{module}.{name}, which a model calls, could not be imported ({error}).",
             attempt="repair what is said there, then start again",

@@ -136,7 +136,7 @@ class _Reader:
             self._kind(_DICTS[part.role], name)
             if part.role == defaultdict.name:
                 (factory,) = part.given.items
-                self._known(factory.known, f"{name}.default_factory")
+                self._value(factory, f"{name}.default_factory")
             self._entries(part.items, name)
         else:
             raise Unfit
@@ -148,8 +148,9 @@ class _Reader:
         self._kind(kind, name)
         state = self._fresh()
         self._lines.append(f"{state} = {name}.__dict__")
+        self._kind(dict, state)  # whoever replaces it may take another class
         left_out = PIPELINE_CACHES if kind is compose.Pipeline else ()
-        self._entries(part.attributes, state, left_out, sure=True)
+        self._entries(part.attributes, state, left_out)
 
     def _call(self, part: Made, name: str) -> None:
         """Look at what a class of River's own says that it is made of."""
@@ -163,15 +164,13 @@ class _Reader:
         self._lines.append(f"{given} = {made}[1]")
         self._group(part.given, given)
 
-    def _entries(
-        self, items: list[Any], name: str, left_out: Any = (), *, sure: bool = False
-    ) -> None:
-        """Look at keys and values; `sure` that no key is of a subclass of str."""
+    def _entries(self, items: list[Any], name: str, left_out: Any = ()) -> None:
+        """Look at keys and values."""
         keys = [key.known for key in items[::2]]
         if not all(type(key) is str for key in keys):
             raise Unfit
         self._unless(f"[*{name}] == {self._constant(keys)}")
-        if keys and not sure:
+        if keys:
             self._unless(f"{{*map(type, {name})}} == STR")
         wanted = [
             None if key in left_out else value for key, value in zip(keys, items[1::2], strict=True)

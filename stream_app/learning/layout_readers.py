@@ -148,9 +148,12 @@ class _Reader:
         self._kind(kind, name)
         state = self._fresh()
         self._lines.append(f"{state} = {name}.__dict__")
-        self._kind(dict, state)  # whoever replaces it may take another class
+        # Users' own code may replace the mapping, or name attributes by texts of another class.
+        theirs = kind.__module__.partition(".")[0] != "river"
+        if theirs:
+            self._kind(dict, state)
         left_out = PIPELINE_CACHES if kind is compose.Pipeline else ()
-        self._entries(part.attributes, state, left_out)
+        self._entries(part.attributes, state, left_out, sure=not theirs)
 
     def _call(self, part: Made, name: str) -> None:
         """Look at what a class of River's own says that it is made of."""
@@ -164,13 +167,15 @@ class _Reader:
         self._lines.append(f"{given} = {made}[1]")
         self._group(part.given, given)
 
-    def _entries(self, items: list[Any], name: str, left_out: Any = ()) -> None:
-        """Look at keys and values."""
+    def _entries(
+        self, items: list[Any], name: str, left_out: Any = (), *, sure: bool = False
+    ) -> None:
+        """Look at keys and values; `sure` that no key is of a subclass of str."""
         keys = [key.known for key in items[::2]]
         if not all(type(key) is str for key in keys):
             raise Unfit
         self._unless(f"[*{name}] == {self._constant(keys)}")
-        if keys:
+        if keys and not sure:
             self._unless(f"{{*map(type, {name})}} == STR")
         wanted = [
             None if key in left_out else value for key, value in zip(keys, items[1::2], strict=True)

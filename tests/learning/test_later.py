@@ -92,6 +92,28 @@ def test_who_imports_scipy_gets_scipy_before_and_behind() -> None:
         assert told == "0.0 True\nmodule module module f_gen\n"
 
 
+def test_a_module_without_stand_in_is_imported_while_river_is() -> None:
+    """Another thread may do so, or what River imports in another release."""
+    told = told_by(
+        "import sys\n"
+        "from stream_app.learning.later import scipy_later\n"
+        "finders = list(sys.meta_path)\n"
+        "with scipy_later():\n"
+        "    from scipy import stats as later\n"
+        "    import scipy.sparse.linalg\n"
+        "    from scipy.optimize import minimize\n"
+        "    print(type(later).__name__, scipy.sparse.linalg.__spec__.loader is not None)\n"
+        "    same = scipy.sparse.linalg is sys.modules['scipy.sparse.linalg']\n"
+        "    print(same, scipy.sparse.__file__)\n"
+        "import importlib\n"
+        "importlib.reload(scipy.sparse.linalg)\n"
+        "print(finders == sys.meta_path, later.gmean([1, 4]))\n"
+    )
+    assert told.splitlines()[0] == "_LaterModule True"
+    assert told.splitlines()[1].startswith("True /")
+    assert told.splitlines()[2] == "True 2.0"
+
+
 def what_ends_it(model: str, error: str) -> str:
     """Return what ends the process when a model's call imports SciPy and an error comes of it."""
     return told_by(

@@ -81,8 +81,8 @@ def bare(rows: list[Example]) -> Clock:
 
     def run() -> None:
         for x, y in rows:
-            score.update(y, learner.predict_proba_one(x))  # type: ignore[attr-defined]
-            learner.learn_one(x, y)  # type: ignore[attr-defined]
+            score.update(y, learner.predict_proba_one(x))
+            learner.learn_one(x, y)
 
     return timed(run)
 

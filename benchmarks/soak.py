@@ -63,7 +63,8 @@ class Soak:
         memory = resident_mb()
         self.points.append((done / 1e6, memory))
         state = bytes_below(self._ground.directory) / 1e6
-        log = (self._ground.log.bytes_on_disk() or 0) / 1e6
+        use = self._ground.log.disk_use()
+        log = (use.total if use is not None else 0) / 1e6
         print(
             f"{done:>12,} events  {memory:8.1f} MB resident  {len(gc.get_objects()):>9,} objects"
             f"  {files_open():>4} files  state {state:7.1f} MB  log {log:9.1f} MB  {load()}",

@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where explaining keeps its log")
     parser.add_argument("--broker", default="kafka://127.0.0.1:9092")
     options = parser.parse_args()
-    rows = {
+    rows: dict[str, tuple[int, Callable[[int], bool]]] = {
         **ROWS,
         "explaining": (EXPLAINED, partial(explaining, folder=options.folder)),
         "kafka": (ON_KAFKA, partial(from_kafka, broker=options.broker)),

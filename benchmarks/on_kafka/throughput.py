@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import foundation
-from peers.work import Learner
+from peers.work import Example, Learner, examples
 
 from on_kafka.ground import committed_probabilities, fill, fresh
 from on_kafka.rows import Measured, Place, Row, drain
@@ -44,16 +44,16 @@ def throughput(
     say: Callable[[str], None],
 ) -> tuple[Bare, dict[str, Result]]:
     """Return the bare loop's figures, and every row's."""
-    examples = foundation.examples(events)
-    expected = _expected(examples)
+    learned = examples(events)
+    expected = _expected(learned)
     bare: list[foundation.Clock] = []
     measured: dict[str, list[Measured]] = {row.name: [] for row in rows}
     for number in range(rounds):
-        bare.append(foundation.bare(examples))
+        bare.append(foundation.bare(learned))
         for row in rows:
             with tempfile.TemporaryDirectory() as folder:
                 place = Place(fresh(broker), peers_python, Path(folder))
-                fill(place.connection, examples)
+                fill(place.connection, learned)
                 seen = drain(row, place, events)
             _require_all(row, committed_probabilities(place.connection), expected)
             measured[row.name].append(seen)
@@ -61,13 +61,13 @@ def throughput(
             say(f"round {number + 1} of {rounds}: {row.title}: {micros:.1f} µs")
     walls = [wall for wall, _ in bare]
     results = {name: _median(found, walls, events) for name, found in measured.items()}
-    micros = [statistics.median(each) / events * 1e6 for each in zip(*bare, strict=True)]
-    return Bare(*micros), results
+    wall, cpu = (statistics.median(each) / events * 1e6 for each in zip(*bare, strict=True))
+    return Bare(wall, cpu), results
 
 
-def _expected(examples: list[foundation.Example]) -> dict[str, list[float]]:
+def _expected(learned: list[Example]) -> dict[str, list[float]]:
     learner = Learner()
-    events = ({"id": f"id-{i}", "features": x, "label": y} for i, (x, y) in enumerate(examples))
+    events = ({"id": f"id-{i}", "features": x, "label": y} for i, (x, y) in enumerate(learned))
     answers = map(learner.answer, events)
     return {answer["observation_id"]: [answer["probability"]] for answer in answers}
 

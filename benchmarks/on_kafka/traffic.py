@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 
 import foundation
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from peers.work import examples
 
 from on_kafka.ground import EVENTS, PREDICTIONS
 from stream_app.codec.encode import encode_event
@@ -43,7 +44,7 @@ class Traffic:
         self._consumer = consumer
         self._prefix = prefix
         self._keys = _keys(partitions)
-        self._examples = foundation.examples(EXAMPLES)
+        self._examples = examples(EXAMPLES)
 
     async def send(self, rate: float, seconds: float) -> list[str]:
         """Send at a rate for a while; returns the ids. Behind its time it sends what is due."""

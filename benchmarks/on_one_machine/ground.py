@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from stream_app import Pipeline
 from stream_app.codec.encode import encode_event
@@ -149,7 +149,7 @@ class Ground:
 
 def total(clocks: Iterable[Clock]) -> Clock:
     """Return the sum of times."""
-    result: Any = Clock(0.0, 0.0)
+    result = Clock(0.0, 0.0)
     for clock in clocks:
         result = result + clock
     return result

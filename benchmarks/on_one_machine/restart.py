@@ -50,7 +50,8 @@ class Runner:
 
     def __init__(self, folder: Path, file: Path) -> None:
         program = Path(sys.executable).with_name("stream-app")
-        command = [program, "run", file, "--broker", folder / "log.db", "--state", folder / "state"]
+        places = ["--broker", str(folder / "log.db"), "--state", str(folder / "state")]
+        command = [str(program), "run", str(file), *places]
         # Compiled modules as an installation has them; the first start writes them.
         surroundings = {**os.environ, "PYTHONPYCACHEPREFIX": str(folder / "compiled")}
         surroundings.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -99,7 +99,7 @@ def bare_s(rows: list[Example]) -> float:
     learner, score = model(), metric()
     began = time.perf_counter()
     for x, y in rows:
-        score.update(y, learner.predict_proba_one(x))  # type: ignore[attr-defined]
+        score.update(y, learner.predict_proba_one(x))
         learner.learn_one(x, y)
     return time.perf_counter() - began
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import foundation
 
 from peers.contract import Clock, arguments
-from stream_app.core.processor import Batch, PartitionProcessor
+from stream_app.core.batch import Batch
+from stream_app.core.processor import PartitionProcessor
 from stream_app.hosts.embedded import Progress, Word
 from stream_app.hosts.member import work_as_member
 from stream_app.hosts.registration import register

@@ -10,7 +10,7 @@ from typing import Any
 from river import linear_model, metrics, preprocessing
 
 FEATURES = 10
-Example = tuple[dict[str, float], bool]
+Example = tuple[dict[str, Any], bool]
 
 
 def model() -> Any:

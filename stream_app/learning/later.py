@@ -3,7 +3,8 @@
 Few models call SciPy. River's modules hold some of its modules (`special.softmax`), and a few of
 its functions, which they take out while they are imported. Those are stand-ins here, made before
 River is imported and taken away behind it, so that whoever else asks for SciPy gets SciPy. A name
-that is not known here loads SciPy at once, as River does by itself.
+that is not known here loads SciPy at once, as River does by itself; and so does a module, which
+another thread may just be importing.
 
 So the import happens at a model's first call, and what may go wrong there (no file handles left, a
 file that is gone) must not pass for the model's own failure, which would be an event of the log.
@@ -15,6 +16,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
@@ -37,12 +39,15 @@ _HELD: dict[str, frozenset[str]] = {
 # while it is declared: it would bring SciPy into nearly every process.
 _IN_NUMPY = frozenset({("scipy.integrate", "trapezoid")})
 
+_NO_PATH: list[str] = []  # the import system looks for modules below a stand-in's
+
 
 class _LaterModule(ModuleType):
     """A module whose real one is imported when something of it is asked for."""
 
     def __init__(self, name: str, known: dict[str, _LaterModule]) -> None:
         super().__init__(name)
+        self.__path__ = _NO_PATH
         self._known = known
 
     def __getattr__(self, name: str) -> Any:
@@ -73,12 +78,32 @@ class _LaterObject:
         return _found(*self._place)(*args, **named)
 
 
+class _WithoutStandIn:
+    """Finds and loads a module of SciPy that has no stand-in: the real one, and its parents."""
+
+    def __init__(self, known: dict[str, _LaterModule]) -> None:
+        self._known = known
+
+    def find_spec(self, name: str, path: object = None, _: object = None) -> ModuleSpec | None:
+        return ModuleSpec(name, self) if path is _NO_PATH else None  # type: ignore[arg-type]
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        _take_away(self._known)
+        module = import_module(spec.name)
+        spec.loader_state = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = module.__spec__.loader_state  # type: ignore[union-attr]
+
+
 def _found(module: str, name: str) -> Any:
     """Return what is called so in the real module; raises `SurroundingsError`."""
     place = "numpy" if (module, name) in _IN_NUMPY else module
     try:
         return getattr(import_module(place), name)
-    except Exception as error:  # another NumPy below it is a ValueError, and so on
+    # Another NumPy below it is a ValueError, and so on; `exit()` would pass for the model's own.
+    except (Exception, SystemExit) as error:
         raise SurroundingsError(
             f"{module}.{name}, which a model calls, could not be imported ({error}).",
             attempt="repair what is said there, then start again",
@@ -88,7 +113,7 @@ def _found(module: str, name: str) -> Any:
 def _take_away(known: dict[str, _LaterModule]) -> None:
     for name, later in known.items():
         if sys.modules.get(name) is later:
-            del sys.modules[name]
+            sys.modules.pop(name, None)
 
 
 @contextmanager
@@ -97,8 +122,11 @@ def scipy_later() -> Iterator[None]:
     known: dict[str, _LaterModule] = {}
     if "scipy" not in sys.modules:
         known.update({name: _LaterModule(name, known) for name in _HELD})
+    finder = _WithoutStandIn(known)
     sys.modules.update(known)
+    sys.meta_path.insert(0, finder)
     try:
         yield
     finally:
         _take_away(known)
+        sys.meta_path.remove(finder)

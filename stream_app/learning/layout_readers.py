@@ -136,7 +136,7 @@ class _Reader:
             self._kind(_DICTS[part.role], name)
             if part.role == defaultdict.name:
                 (factory,) = part.given.items
-                self._known(factory.known, f"{name}.default_factory")
+                self._value(factory, f"{name}.default_factory")
             self._entries(part.items, name)
         else:
             raise Unfit
@@ -148,8 +148,12 @@ class _Reader:
         self._kind(kind, name)
         state = self._fresh()
         self._lines.append(f"{state} = {name}.__dict__")
+        # Users' own code may replace the mapping, or name attributes by texts of another class.
+        theirs = kind.__module__.partition(".")[0] != "river"
+        if theirs:
+            self._kind(dict, state)
         left_out = PIPELINE_CACHES if kind is compose.Pipeline else ()
-        self._entries(part.attributes, state, left_out, sure=True)
+        self._entries(part.attributes, state, left_out, sure=not theirs)
 
     def _call(self, part: Made, name: str) -> None:
         """Look at what a class of River's own says that it is made of."""

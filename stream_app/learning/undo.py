@@ -8,6 +8,7 @@ new feature while it predicts makes an entry for it.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from copy import copy
 from typing import Any, Final
@@ -48,11 +49,33 @@ def _is_the_models(error: BaseException) -> bool:
     """Tell whether a call failed by what the model is, and would fail so on any machine.
 
     What is compiled of River panics at some NaN, with a class that no module has and that is no
-    `Exception`. A signal's is none of both.
+    `Exception`. A signal's is none of both. Raises `SurroundingsError` when something could not be
+    imported: a few models of River's, and of users, import what they need when they need it.
     """
     if isinstance(error, MemoryError | RecursionError | SurroundingsError):
         return False
+    if _of_an_import(error):
+        raise SurroundingsError(
+            f"a model could not import what it needs ({type(error).__name__}: {_message(error)}); "
+            "nothing of this was published or saved.",
+            attempt="repair what is said there, then start again",
+        ) from error
     return isinstance(error, Exception | SystemExit) or type(error).__module__ == "pyo3_runtime"
+
+
+def _of_an_import(error: BaseException) -> bool:
+    """Tell whether an error is an import's: from the machinery, or a module that is executed."""
+    if not isinstance(error, Exception | SystemExit):
+        return False
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return isinstance(error, ImportError) or any(
+        frame.f_code.co_filename.startswith("<frozen importlib.")
+        or (
+            frame.f_code.co_name == "<module>"
+            and frame.f_code.co_filename == frame.f_globals.get("__file__")  # and no `eval`
+        )
+        for frame in frames
+    )
 
 
 def _unsteady(error: BaseException) -> SurroundingsError:

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from stream_app.errors import SurroundingsError
+from stream_app.learning.pickles import pickles_for
+from stream_app.learning.tasks import Binary
+from stream_app.learning.undo import ModelRaised, UndoableModel
+
+from . import users_code
 
 # Everything of River that calls SciPy through what its modules hold, in so far as it can be called
 # by an example at a time.
@@ -126,21 +134,79 @@ def test_who_imports_scipy_gets_scipy_before_and_behind() -> None:
         assert told == "0.0 True\nmodule module module f_gen\n"
 
 
-def test_an_import_that_fails_ends_the_process_and_is_no_failure_of_the_model() -> None:
-    assert told_by(
-        "import errno, sys\n"
+def test_a_module_without_stand_in_is_imported_while_river_is() -> None:
+    """Another thread may do so, or what River imports in another release."""
+    told = told_by(
+        "import sys\n"
+        "from stream_app.learning.later import scipy_later\n"
+        "finders = list(sys.meta_path)\n"
+        "with scipy_later():\n"
+        "    from scipy import stats as later\n"
+        "    import scipy.sparse.linalg\n"
+        "    from scipy.optimize import minimize\n"
+        "    print(type(later).__name__, scipy.sparse.linalg.__spec__.loader is not None)\n"
+        "    same = scipy.sparse.linalg is sys.modules['scipy.sparse.linalg']\n"
+        "    print(same, scipy.sparse.__file__)\n"
+        "import importlib\n"
+        "importlib.reload(scipy.sparse.linalg)\n"
+        "print(finders == sys.meta_path, later.gmean([1, 4]))\n"
+    )
+    assert told.splitlines()[0] == "_LaterModule True"
+    assert told.splitlines()[1].startswith("True /")
+    assert told.splitlines()[2] == "True 2.0"
+
+
+def what_ends_it(model: str, error: str) -> str:
+    """Return what ends the process when a model's call imports SciPy and an error comes of it."""
+    return told_by(
+        "import sys\n"
         "from stream_app.errors import SurroundingsError\n"
         "from stream_app.learning.pickles import pickles_for\n"
         "from stream_app.learning.tasks import Binary\n"
         "from stream_app.learning.undo import UndoableModel\n"
         "from river import linear_model\n"
+        "from tests.learning.users_code import Importing\n"
         "class NoHandles:\n"
         "    def find_spec(self, name, path, target=None):\n"
-        "        if name.startswith('scipy'): raise OSError(errno.EMFILE, 'Too many open files')\n"
-        "pickles = pickles_for({})\n"
-        "image = pickles.dumps(linear_model.AdPredictor())\n"
+        f"        if name.startswith('scipy'): raise {error}\n"
+        "pickles = pickles_for({'tests.learning.users_code:Importing': Importing})\n"
+        f"image = pickles.dumps({model}())\n"
         "model = UndoableModel(Binary(), image, 0, pickles)\n"
         "sys.meta_path.insert(0, NoHandles())\n"
         "try: model.learn({'a': 1.0}, True)\n"
         "except SurroundingsError as error: print(error)\n"
-    ).startswith("scipy.special.ndtri, which a model calls, could not be imported (")
+    )
+
+
+ODD_ERRORS = ["OSError(24, 'Too many open files')", "SystemExit(3)", "ImportError('a library')"]
+
+
+@pytest.mark.parametrize("error", ODD_ERRORS)
+def test_an_import_that_fails_ends_the_process_and_is_no_failure_of_the_model(error: str) -> None:
+    said = what_ends_it("linear_model.AdPredictor", error)
+    assert said.startswith("scipy.special.ndtri, which a model calls, could not be imported (")
+
+
+@pytest.mark.parametrize("error", [*ODD_ERRORS, "ValueError('another NumPy')"])
+def test_what_is_imported_within_a_call_is_no_failure_of_the_model_either(error: str) -> None:
+    """River's chi-squared statistic does so, and before stand-ins SciPy was always there."""
+    said = what_ends_it("Importing", error)
+    assert said.startswith("a model could not import what it needs (")
+
+
+def test_a_module_that_fails_while_it_is_executed_is_no_failure_of_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "fails_at_once.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    pickles = pickles_for({"tests.learning.users_code:Importing": users_code.Importing})
+    model = UndoableModel(Binary(), pickles.dumps(users_code.Importing()), 0, pickles)
+    with pytest.raises(SurroundingsError, match="could not import what it needs"):
+        model.learn({"text": "__import__('fails_at_once')"}, True)
+
+
+def test_what_a_model_evaluates_is_its_own_failure() -> None:
+    pickles = pickles_for({"tests.learning.users_code:Importing": users_code.Importing})
+    model = UndoableModel(Binary(), pickles.dumps(users_code.Importing()), 0, pickles)
+    with pytest.raises(ModelRaised, match="ZeroDivisionError"):
+        model.learn({"text": "1 / 0"}, True)

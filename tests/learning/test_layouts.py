@@ -4,6 +4,7 @@ The machine of `pickles.py` is the reference: `_loaded` is what `loads` does for
 """
 
 import collections
+import functools
 import io
 import pickle
 import pickletools
@@ -516,3 +517,26 @@ def test_values_that_compare_as_equal_and_are_others_go_the_long_way() -> None:
         layout = layout_of(dumps(value))
         assert layout.bytes_of(value) == dumps(value)
         assert layout.bytes_of(other) is None, other
+
+
+def test_what_makes_a_default_is_looked_at_where_it_is_no_name_but_an_object() -> None:
+    made: Any = functools.partial(collections.defaultdict, float)
+    value: Any = collections.defaultdict(made, a=1.5)
+    layout = layout_of(dumps(value))
+    value.default_factory = None  # whoever wants no more keys does this
+    assert layout.bytes_of(value) is None
+    value.default_factory = functools.partial(collections.defaultdict, int)
+    assert layout.bytes_of(value) is None
+
+
+def test_attributes_in_another_mapping_or_under_names_of_another_class_go_the_long_way() -> None:
+    extra, pickles = _extra(users_code.Shifted), ModelPickles(_extra(users_code.Shifted))
+    layout = layout_of(pickles.dumps(users_code.Shifted(2.0)), extra)
+    shifted: Any = users_code.Shifted(2.0)
+    assert layout.bytes_of(shifted) == pickles.dumps(shifted)
+    for state in (
+        {np.str_("by"): 2.0, np.str_("seed"): None},
+        collections.OrderedDict(by=2.0, seed=None),
+    ):
+        shifted.__dict__ = state
+        assert layout.bytes_of(shifted) is None

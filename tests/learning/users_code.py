@@ -7,7 +7,7 @@ import threading
 from collections.abc import Hashable
 from typing import Any
 
-from river import base
+from river import base, stats
 
 THRESHOLD = 0.5
 
@@ -63,3 +63,19 @@ class Unseeded(Shifted):
     def __init__(self, by: float = 1.0, seed: int | None = None) -> None:
         super().__init__(by, None)
         self.given = seed is not None
+
+
+class Importing(base.Classifier):
+    """Asks for what River imports when it is asked, or evaluates a text that only data can fail."""
+
+    def __init__(self) -> None:
+        self.seen = stats.ChiSquared()
+
+    def learn_one(self, x: dict[Hashable, Any], y: Any) -> None:
+        if "text" in x:
+            eval(x["text"], {"__file__": __file__})
+        self.seen.update(x["a"], y)
+        self.seen.p_value  # noqa: B018
+
+    def predict_proba_one(self, x: dict[Hashable, Any], **_: Any) -> dict[Any, float]:
+        return {True: 1.0}

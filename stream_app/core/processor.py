@@ -37,6 +37,7 @@ from stream_app.core.version_plan import VersionPlan
 from stream_app.errors import SettingsDiffer, StreamAppError, VersionFailed
 from stream_app.events import Refusal
 from stream_app.learning.definition import OtherCode
+from stream_app.learning.later import nothing_amiss
 from stream_app.outputs import Evaluation
 from stream_app.records import Record, format_position
 
@@ -112,7 +113,9 @@ class PartitionProcessor:
             if records and records[0].offset >= self._turn:  # there may be a hole before it
                 self._turns.take(records[0].offset, self.next_offset)
                 self._seated()
-            return self._batch(self._fold_records(records))
+            with nothing_amiss():
+                stop = self._fold_records(records)
+            return self._batch(stop)
         except BaseException:
             self._poisoned = True
             raise

@@ -7,12 +7,14 @@ that is not known here loads SciPy at once, as River does by itself; and so does
 another thread may just be importing.
 
 So the import happens at a model's first call, and what may go wrong there (no file handles left, a
-file that is gone) must not pass for the model's own failure, which would be an event of the log.
+file that is gone) must not pass for the model's own failure, which would be an event of the log;
+nor may a user's class catch it and go on as another model: see `nothing_amiss`.
 """
 
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -39,6 +41,7 @@ _HELD: dict[str, frozenset[str]] = {
 # while it is declared: it would bring SciPy into nearly every process.
 _IN_NUMPY = frozenset({("scipy.integrate", "trapezoid")})
 
+_failed = threading.local()  # by the calls of models that each thread makes
 _NO_PATH: list[str] = []  # the import system looks for modules below a stand-in's
 
 
@@ -104,10 +107,20 @@ def _found(module: str, name: str) -> Any:
         return getattr(import_module(place), name)
     # Another NumPy below it is a ValueError, and so on; `exit()` would pass for the model's own.
     except (Exception, SystemExit) as error:
-        raise SurroundingsError(
+        _failed.last = SurroundingsError(
             f"{module}.{name}, which a model calls, could not be imported ({error}).",
             attempt="repair what is said there, then start again",
-        ) from error
+        )
+        raise _failed.last from error
+
+
+@contextmanager
+def nothing_amiss() -> Iterator[None]:
+    """Raise at the end what could not be imported meanwhile, if a model has caught it."""
+    _failed.last = None
+    yield
+    if _failed.last is not None:
+        raise _failed.last
 
 
 def _take_away(known: dict[str, _LaterModule]) -> None:

@@ -210,3 +210,28 @@ def test_what_a_model_evaluates_is_its_own_failure() -> None:
     model = UndoableModel(Binary(), pickles.dumps(users_code.Importing()), 0, pickles)
     with pytest.raises(ModelRaised, match="ZeroDivisionError"):
         model.learn({"text": "1 / 0"}, True)
+
+
+def test_an_import_that_fails_within_a_class_that_catches_all_ends_the_batch() -> None:
+    told = told_by(
+        "import sys\n"
+        "from stream_app import Binary, Observation, Pipeline, Version\n"
+        "from stream_app.codec.encode import encode_event\n"
+        "from stream_app.core.rehearsal import rehearsal_processor\n"
+        "from stream_app.errors import SurroundingsError\n"
+        "from stream_app.records import Record\n"
+        "from river import metrics\n"
+        "from tests.learning.users_code import Careless\n"
+        "class NoHandles:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name.startswith('scipy'): raise OSError(24, 'Too many open files')\n"
+        "shop = Pipeline('shop', task=Binary(), features={'a': float}, metrics=metrics.LogLoss(),\n"
+        "    versions={'v1': Version(Careless())})\n"
+        "processor = rehearsal_processor(shop)\n"
+        "sys.meta_path.insert(0, NoHandles())\n"
+        "new = encode_event(Observation('o1', 1, {'a': 1.0}, key='k', label=True))\n"
+        "record = Record('shop.events', 0, 0, 1, new.key, new.value)\n"
+        "try: print(processor.process([record]))\n"
+        "except SurroundingsError as error: print(error)\n"
+    )
+    assert told.startswith("scipy.special.ndtri, which a model calls, could not be imported (")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Hashable
+from contextlib import suppress
 from typing import Any
 
-from river import base, stats
+from river import base, linear_model, stats
 
 THRESHOLD = 0.5
 
@@ -76,6 +77,20 @@ class Importing(base.Classifier):
             eval(x["text"], {"__file__": __file__})
         self.seen.update(x["a"], y)
         self.seen.p_value  # noqa: B018
+
+    def predict_proba_one(self, x: dict[Hashable, Any], **_: Any) -> dict[Any, float]:
+        return {True: 1.0}
+
+
+class Careless(base.Classifier):
+    """Goes on whatever a part of it raises."""
+
+    def __init__(self) -> None:
+        self.part = linear_model.AdPredictor()
+
+    def learn_one(self, x: dict[Hashable, Any], y: Any) -> None:
+        with suppress(Exception):
+            self.part.learn_one(x, y)
 
     def predict_proba_one(self, x: dict[Hashable, Any], **_: Any) -> dict[Any, float]:
         return {True: 1.0}

@@ -11,7 +11,7 @@ from stream_app.storage.sqlite_log import SqliteLog
 
 DEFAULT_BROKER = "sqlite:///.stream-app/log.db"
 # What everybody writes who comes from Kafka: hosts with ports, and no scheme.
-_BROKER = re.compile(r"(kafka:)?[^/\\\s]+:\d+")
+_BROKER = re.compile(r"kafka:/?[^/\\\s]+|[^/\\\s]+:\d+")
 DEFAULT_STATE = ".stream-app/state"
 
 
@@ -20,7 +20,7 @@ def log_path(url: str) -> Path:
     if _BROKER.fullmatch(url) and not Path(url).exists():
         raise UsageError(
             f"broker {url!r} looks like host and port of a Kafka broker",
-            attempt=f"--broker kafka://{url.removeprefix('kafka:')}, or ./{url} for such a file",
+            attempt=f"--broker kafka://{re.sub('^kafka:/?', '', url)}, or ./{url} for such a file",
         )
     if url.startswith("sqlite://"):
         path = url.removeprefix("sqlite://").removeprefix("/")

@@ -35,7 +35,8 @@ class FileKeeper:
     def wanted(self, subject: Subject) -> list[TopicSpec]:
         """Return every topic that the pipeline needs; the file's ledger is a table."""
         names = subject.topics.all(subject.versions)
-        return [TopicSpec(name, subject.partitions) for name in names]
+        blobs = [TopicSpec(subject.topics.blobs, 1)] if subject.imports else []
+        return [*(TopicSpec(name, subject.partitions) for name in names), *blobs]
 
     def found(self, pipeline: str) -> dict[str, TopicFound]:
         """Return every topic whose name begins with the pipeline's; none while there is no log."""

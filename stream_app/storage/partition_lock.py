@@ -102,7 +102,7 @@ def _owner(path: Path) -> Holder | None:
 def _busy(ledger: str, partition: int, holder: Holder | None, prefix: str = "") -> StreamAppError:
     name = holder.described if holder else "a process that cannot be seen from here"
     return LogBusy(
-        f"Partition {partition} of {ledger} is owned by {prefix}{name}.",
+        f"Partition {partition} of {ledger.removesuffix('.ledger')} is owned by {prefix}{name}.",
         attempt=holder.attempt if holder else "end the other owner, then start again.",
     )
 

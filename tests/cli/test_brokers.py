@@ -10,11 +10,14 @@ from stream_app.errors import UsageError
 from stream_app.hosts.log_url import log_path
 
 
-@pytest.mark.parametrize("url", ["localhost:9092", "10.0.0.1:9092", "kafka:localhost:9092"])
+@pytest.mark.parametrize(
+    "url", ["localhost:9092", "10.0.0.1:9092", "kafka:localhost:9092", "kafka:/localhost:9092"]
+)
 def test_a_host_with_a_port_is_no_file_to_make(url: str) -> None:
     with pytest.raises(UsageError, match="looks like host and port") as raised:
         log_path(url)
-    assert f"kafka://{url.removeprefix('kafka:')}" in raised.value.attempt
+    host = url.removeprefix("kafka:").removeprefix("/")
+    assert f"kafka://{host}, or" in raised.value.attempt
 
 
 @pytest.mark.parametrize(

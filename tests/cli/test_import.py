@@ -157,3 +157,9 @@ def test_a_version_that_waits_for_its_file_has_no_model_to_export(
     assert not (waiting / "tuned.stream-model").exists()
     assert terminal.run(waiting, *export, "--at", f"0@{EVENTS + 1}").code == 0
     assert terminal.run(waiting, *export).code == 0
+
+
+def test_the_topic_of_files_is_among_those_of_a_pipeline_that_imports(
+    terminal: Terminal, waiting: Path
+) -> None:
+    assert "shop.blobs" in terminal.run(waiting, "topics", "shop.py").out

@@ -85,8 +85,15 @@ def listing(
     """Return the live commit record that also lists a version, from its position on."""
     left = {name: offset for name, offset in start.left.items() if name != version}
     [fold] = built.versions
-    failed = {} if fold.failed is None else {version: fold.failed}
-    waiting = commit.waiting_for_file or []
+    # What the last commit says of versions that have left since, and of this one before it left, is
+    # no more so.
+    hosted = [name for name in start.versions if name != version]
+    failed = {name: why for name, why in commit.failed.items() if name in hosted}
+    if fold.failed is not None:
+        failed[version] = fold.failed
+    waiting = {name for name in commit.waiting_for_file or [] if name in hosted}
+    if fold.waits_for_file:
+        waiting.add(version)
     return msgspec.structs.replace(
         commit,
         versions={**start.versions, version: listed},
@@ -96,6 +103,6 @@ def listing(
             name: start.left_definitions[name] for name in left if name in start.left_definitions
         },
         learned={**commit.learned, version: fold.learned},
-        failed={**commit.failed, **failed},
-        waiting_for_file=sorted([*waiting, *([version] if fold.waits_for_file else [])]) or UNSET,
+        failed=failed,
+        waiting_for_file=sorted(waiting) or UNSET,
     )

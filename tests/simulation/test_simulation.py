@@ -12,8 +12,9 @@ from tests.simulation.version_mutants import MUTANTS
 
 SEEDS = 2000
 MUTANT_SEEDS = 400
-# Once told what was not so, for all that was wrong was the harness (see test_doubles.py).
-REGRESSIONS = (5079, 5426, 5539, 8124)
+# Once told what was not so, for all that was wrong was the harness (see test_doubles.py); but for
+# the first: a version that came back was twice among those that wait for their file.
+REGRESSIONS = (329, 5079, 5426, 5539, 8124)
 
 
 def test_worlds_in_storm_come_to_what_they_come_to_in_calm() -> None:

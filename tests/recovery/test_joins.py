@@ -168,6 +168,17 @@ def test_a_version_that_leaves_while_another_joins_is_still_known(machine: Machi
     assert commit.left_definitions["brittle"] == machine.world.pipeline.definitions()["brittle"]
 
 
+def test_what_was_said_of_a_version_that_leaves_while_another_joins_is_said_no_more() -> None:
+    machine = Machine()
+    at = machine.world.entries[2].offset + 1
+    machine.run("plain", "tuned", until=at).close()
+    assert machine.commit().waiting_for_file == ["tuned"]
+    machine.build()
+    machine.run("plain", "curious", until=at).close()
+    assert sorted(machine.commit().versions) == ["curious", "plain"]
+    assert not machine.commit().waiting_for_file
+
+
 def test_a_backfill_that_was_open_while_its_version_joined_goes_no_further(
     machine: Machine,
 ) -> None:

@@ -87,11 +87,12 @@ def listing(
     [fold] = built.versions
     # What the last commit says of versions that have left since, and of this one before it left, is
     # no more so.
-    hosted = [name for name in start.versions if name != version]
-    failed = {name: why for name, why in commit.failed.items() if name in hosted}
+    others = start.versions.keys() - {version}
+    learned = {name: count for name, count in commit.learned.items() if name in others}
+    failed = {name: why for name, why in commit.failed.items() if name in others}
+    waiting = others.intersection(commit.waiting_for_file or [])
     if fold.failed is not None:
         failed[version] = fold.failed
-    waiting = {name for name in commit.waiting_for_file or [] if name in hosted}
     if fold.waits_for_file:
         waiting.add(version)
     return msgspec.structs.replace(
@@ -102,7 +103,7 @@ def listing(
         left_definitions={
             name: start.left_definitions[name] for name in left if name in start.left_definitions
         },
-        learned={**commit.learned, version: fold.learned},
+        learned={**learned, version: fold.learned},
         failed=failed,
         waiting_for_file=sorted(waiting) or UNSET,
     )

@@ -177,6 +177,7 @@ def test_what_was_said_of_a_version_that_leaves_while_another_joins_is_said_no_m
     machine.run("plain", "curious", until=at).close()
     assert sorted(machine.commit().versions) == ["curious", "plain"]
     assert not machine.commit().waiting_for_file
+    assert sorted(machine.commit().learned) == ["curious", "plain"]
 
 
 def test_a_backfill_that_was_open_while_its_version_joined_goes_no_further(

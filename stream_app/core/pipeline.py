@@ -193,6 +193,11 @@ class Pipeline:
         """Return the tree of the constructor calls that a version's model is."""
         return self._prepared[version].tree
 
+    @property
+    def imports(self) -> bool:
+        """Whether a version begins from a file, which is kept in the log."""
+        return any(version.start == "file" for version in self.versions.values())
+
     def own_code(self, version: str) -> list[str]:
         """Return the names of the users' classes and functions that a version's model holds."""
         return sorted(self._prepared[version].known)

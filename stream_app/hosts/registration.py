@@ -69,7 +69,7 @@ def register(
     versions = _to_be_run(log, pipeline, manifest)
     log.create_topics(dict.fromkeys(_needed(log, pipeline, versions), manifest.partitions))
     require_same_events(log, manifest)
-    _make_sources(log, pipeline)
+    _make_narrow(log, pipeline)
     return manifest
 
 
@@ -98,11 +98,14 @@ def _needed(log: Log, pipeline: Pipeline, versions: Collection[str]) -> list[str
     return [*topics.all(sorted(versions)), *internal, *intake]
 
 
-def _make_sources(log: Log, pipeline: Pipeline) -> None:
-    """Make what intake reads where topics are made by themselves; elsewhere it is others'."""
+def _make_narrow(log: Log, pipeline: Pipeline) -> None:
+    """Make topics of one partition where topics are made by themselves; elsewhere it is others'."""
     if log.keeps_ledgers_in_topics:
         return
-    missing = {source.topic for source in pipeline.sources} - log.topics().keys()
+    wanted = {source.topic for source in pipeline.sources}
+    if pipeline.imports:
+        wanted.add(Topics(pipeline.name).blobs)
+    missing = wanted - log.topics().keys()
     if missing:
         log.create_topics(dict.fromkeys(sorted(missing), 1))
 

@@ -51,7 +51,7 @@ def declared_subject(
         limits=pipeline.limits,
         manifest=manifest,
         sources=tuple(source.topic for source in pipeline.sources),
-        imports=any(version.start == "file" for version in pipeline.versions.values()),
+        imports=pipeline.imports,
     )
 
 

@@ -2,8 +2,8 @@
 
 A model for each of many keys is the same few objects over and over, with other numbers. The first
 bytes of a layout go through the whole machine of `pickles.py`; what comes often is then made by a
-function of its own, in a fifth of the time, and put into bytes by another, in a third. Whatever is
-not equal in everything but the places of numbers is not of the layout.
+function of its own, in a fifth of the time, and put into bytes by another, in half. Whatever is not
+equal in everything but the places of numbers is not of the layout.
 """
 
 from __future__ import annotations

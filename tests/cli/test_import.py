@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from contextlib import closing
@@ -163,3 +164,5 @@ def test_the_topic_of_files_is_among_those_of_a_pipeline_that_imports(
     terminal: Terminal, waiting: Path
 ) -> None:
     assert "shop.blobs" in terminal.run(waiting, "topics", "shop.py").out
+    rows = terminal.run(waiting, "topics", "shop.py", "--json").out.splitlines()
+    assert {json.loads(row)["state"] for row in rows} == {"ok"}  # the first start has made all

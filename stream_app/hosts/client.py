@@ -11,7 +11,7 @@ import msgspec
 
 from stream_app.codec.encode import encode_event
 from stream_app.core.log import Log
-from stream_app.core.log_rules import no_partition, unknown_topic
+from stream_app.core.log_rules import require_partition, unknown_topic
 from stream_app.core.topics import Topics
 from stream_app.errors import UsageError
 from stream_app.events import Control, Event, Label, Observation, Refusal
@@ -77,8 +77,8 @@ class LogClient:
             # Raises as well, or else says that the topic is there and hidden from this user.
             self.log.bounds(topic, 0)
             raise unknown_topic(self.log.url, topic, self.log.topics())
-        if partition is not None and partition not in range(count):
-            raise no_partition(topic, partition, count)
+        if partition is not None:
+            require_partition(topic, partition, count)
         if offset is not None and (type(offset) is not int or offset < 0):
             raise UsageError(
                 f"{offset!r} is no offset", attempt="an offset of 0 or more, or None: the earliest"

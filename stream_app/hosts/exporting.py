@@ -14,7 +14,7 @@ from stream_app.core.commit import LIVE, Manifest
 from stream_app.core.environment import this_environment
 from stream_app.core.importing import no_model_yet
 from stream_app.core.log import Log
-from stream_app.core.log_rules import no_partition
+from stream_app.core.log_rules import require_partition
 from stream_app.core.model_file import Entry, ModelHeader, Origin
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.topics import Topics
@@ -103,8 +103,7 @@ def _meant(manifest: Manifest, at: str, partition: int | None) -> tuple[int, int
             attempt="--partition N",
         )
     number = number or 0
-    if number >= manifest.partitions:
-        raise no_partition(manifest.pipeline, number, manifest.partitions)
+    require_partition(manifest.pipeline, number, manifest.partitions)
     if position is not None:
         return number, position.offset
     return number, int(at) if _OFFSET.fullmatch(at) else None

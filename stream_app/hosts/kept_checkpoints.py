@@ -13,7 +13,7 @@ from stream_app.core.commit import Manifest
 from stream_app.core.environment import this_environment
 from stream_app.core.keeping import Keep
 from stream_app.core.log import Log
-from stream_app.core.log_rules import no_partition
+from stream_app.core.log_rules import require_partition
 from stream_app.core.position import Position
 from stream_app.core.recovery import require_own
 from stream_app.core.topics import Topics
@@ -49,8 +49,8 @@ class KeptCheckpoints:
         self._log = log
         self._manifest = manifest
         self._state = state
-        if partition is not None and partition not in range(manifest.partitions):
-            raise no_partition(manifest.pipeline, partition, manifest.partitions)
+        if partition is not None:
+            require_partition(manifest.pipeline, partition, manifest.partitions)
         every = range(manifest.partitions)
         self._partitions: Sequence[int] = every if partition is None else [partition]
 
@@ -143,8 +143,7 @@ class KeptCheckpoints:
         if position is None:
             return self._partitions, which
         number = position.partition
-        if number not in range(manifest.partitions):
-            raise no_partition(manifest.pipeline, number, manifest.partitions)
+        require_partition(manifest.pipeline, number, manifest.partitions)
         if number not in self._partitions:
             raise UsageError(
                 f"{which} is of partition {number}, and --partition names another one",

@@ -11,7 +11,7 @@ from stream_app.codec.partitioning import partition_of
 from stream_app.core.commit import Manifest
 from stream_app.core.environment import this_environment
 from stream_app.core.log import Log
-from stream_app.core.log_rules import no_partition
+from stream_app.core.log_rules import require_partition
 from stream_app.core.memory import Memory
 from stream_app.core.models import Models
 from stream_app.core.pipeline import Pipeline
@@ -150,8 +150,7 @@ class _Place:
         count = self._manifest.partitions
         if wanted is None:
             return partition_of(self._key.encode(), count) if self._key else 0
-        if not 0 <= wanted < count:
-            raise no_partition(self._manifest.pipeline, wanted, count)
+        require_partition(self._manifest.pipeline, wanted, count)
         return wanted
 
     def model(

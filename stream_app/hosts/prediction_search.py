@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 from stream_app.core.commit import Manifest
 from stream_app.core.log import Log
-from stream_app.core.log_rules import no_partition
+from stream_app.core.log_rules import require_partition
 from stream_app.core.topics import Topics
 from stream_app.errors import UsageError
 from stream_app.hosts.first_where import first_where
@@ -36,19 +36,15 @@ def find(
     topics = Topics(manifest.pipeline)
     if (position := parse_short_position(text)) is not None:
         topic, number, offset = position
-        _require_partition(manifest, number)
+        require_partition(manifest.pipeline, number, manifest.partitions)
         if topic in (None, topics.events):
             return number, offset, None
         return _of_output(log, manifest, topic, number, offset)
     if (match := _OUTPUT.fullmatch(text)) is not None and match["pipeline"] == manifest.pipeline:
-        _require_partition(manifest, int(match["partition"]))
-        return int(match["partition"]), int(match["offset"]), match["version"]
+        number = int(match["partition"])
+        require_partition(manifest.pipeline, number, manifest.partitions)
+        return number, int(match["offset"]), match["version"]
     return _of_observation(log, manifest, text, progress)
-
-
-def _require_partition(manifest: Manifest, number: int) -> None:
-    if number >= manifest.partitions:
-        raise no_partition(manifest.pipeline, number, manifest.partitions)
 
 
 def _of_output(

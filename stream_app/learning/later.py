@@ -126,15 +126,17 @@ def nothing_amiss() -> Iterator[None]:
 def _take_away(known: dict[str, _LaterModule]) -> None:
     for name, later in known.items():
         if sys.modules.get(name) is later:
-            sys.modules.pop(name, None)
+            sys.modules.pop(name, None)  # another thread may have been quicker
 
 
 @contextmanager
 def scipy_later() -> Iterator[None]:
     """Import what is imported in here without SciPy, unless SciPy is there already."""
+    if "scipy" in sys.modules:
+        yield
+        return
     known: dict[str, _LaterModule] = {}
-    if "scipy" not in sys.modules:
-        known.update({name: _LaterModule(name, known) for name in _HELD})
+    known.update({name: _LaterModule(name, known) for name in _HELD})
     finder = _WithoutStandIn(known)
     sys.modules.update(known)
     sys.meta_path.insert(0, finder)

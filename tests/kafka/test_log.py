@@ -326,8 +326,14 @@ def test_of_two_processes_that_set_a_value_at_once_exactly_one_wins(log: KafkaLo
 def test_a_commit_that_the_broker_may_not_have_heard_is_for_the_next_owner_to_read(
     log: KafkaLog, broker: Broker
 ) -> None:
-    """Killed just as it is asked to commit; what readers see and the ledger says agree."""
+    """Killed just as it is asked to commit; what readers see and the ledger says agree.
 
+    Topics are called as a pipeline's: a transaction that the broker has left hanging on some of its
+    partitions is ended by the next owner, who finds them by name.
+    """
+    ledger, out = "p.ledger", "p.predictions"
+    specs = [TopicSpec(ledger, 1, COMPACTED), TopicSpec(out, 1, KEPT)]
+    create_topics(log.connection, specs, replication=1)
     killer = threading.Timer(0.002, broker.kill)
 
     def reached(step: str) -> None:
@@ -336,10 +342,10 @@ def test_a_commit_that_the_broker_may_not_have_heard_is_for_the_next_owner_to_re
             killer.start()
 
     log.reached = reached
-    claim = log.claim("l", 0)
+    claim = log.claim(ledger, 0)
     with ThreadPoolExecutor(1) as pool:
         published = pool.submit(
-            claim.publish, [Output("out", b"k", b"a")], b"c", expected=None, next_offset=7
+            claim.publish, [Output(out, b"k", b"a")], b"c", expected=None, next_offset=7
         )
         wait([published], timeout=1.0)
         killer.join()
@@ -350,11 +356,11 @@ def test_a_commit_that_the_broker_may_not_have_heard_is_for_the_next_owner_to_re
         except (Fenced, LogUnavailable):
             wrote = False
     with closing(KafkaLog(log.connection)) as other:
-        successor = other.claim("l", 0)
+        successor = other.claim(ledger, 0)
         if wrote:
             assert successor.committed() == b"c"
         committed = successor.committed() is not None
-        assert shown(other, "out", 0, int(committed)) == [b"a"] * committed
+        assert shown(other, out, 0, int(committed)) == [b"a"] * committed
         standing = 7 if committed else None
-        successor.publish([Output("out", b"k", b"b")], b"d", expected=standing, next_offset=8)
-        assert shown(other, "out", 0, 1 + committed)[-1] == b"b"
+        successor.publish([Output(out, b"k", b"b")], b"d", expected=standing, next_offset=8)
+        assert shown(other, out, 0, 1 + committed)[-1] == b"b"

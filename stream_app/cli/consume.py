@@ -14,10 +14,11 @@ from stream_app.cli import options
 from stream_app.cli.stderr import doing, say
 from stream_app.cli.stdout import emit, flush
 from stream_app.core.log import Log
-from stream_app.core.log_rules import require_partition, unknown_topic
+from stream_app.core.log_rules import unknown_topic
 from stream_app.errors import UsageError
 from stream_app.hosts.bounds import offsets_of, parse_bound
 from stream_app.hosts.client import read_records
+from stream_app.hosts.event_positions import require_meant
 from stream_app.hosts.log_url import log_exists, open_broker
 from stream_app.near_names import did_you_mean
 from stream_app.records import Record
@@ -108,7 +109,7 @@ def _offsets(log: Log, topic: str, begin: str, partition: int | None) -> dict[in
         log.bounds(topic, 0)
         raise unknown_topic(log.url, topic, log.topics())
     if partition is not None:
-        require_partition(topic, partition, count)
+        require_meant(topic, partition, count)
     bound = parse_bound(begin, "--from", time.time_ns() // 1_000_000)
     offsets = offsets_of(log, topic, bound, option="--from", text=begin)
     chosen = {p: at for p, at in offsets.items() if partition in (None, p)}

@@ -33,17 +33,6 @@ def require_same_counts(wanted: Mapping[str, int], present: Mapping[str, int]) -
     return [topic for topic in wanted if topic not in present]
 
 
-def require_partition(where: str, partition: object, partitions: int) -> None:
-    """Raise `UsageError` for a partition that a topic or a pipeline does not have."""
-    if partition in range(partitions):
-        return
-    others = f"a partition from 0 to {partitions - 1}"
-    raise UsageError(
-        f"{where} has no partition {partition!r}",
-        attempt="partition 0, the only one" if partitions == 1 else others,
-    )
-
-
 def unknown_topic(url: str, topic: str, present: Iterable[str]) -> StreamAppError:
     """Return the error for a topic that the log does not have."""
     present = sorted(present)

@@ -11,9 +11,9 @@ from stream_app.codec.moments import iso_ms
 from stream_app.core.commit import Manifest
 from stream_app.core.joins import joins_from
 from stream_app.core.log import Log
-from stream_app.core.log_rules import require_partition
 from stream_app.core.topics import Topics
 from stream_app.errors import UsageError
+from stream_app.hosts.event_positions import require_meant
 from stream_app.hosts.first_where import first_where
 from stream_app.hosts.manifests import committed
 from stream_app.records import format_position, parse_short_position
@@ -166,7 +166,7 @@ def _require_own(
             f"{option} {text}: {text} is not in {topic}", attempt=f"{option} {topic}/0@0"
         )
     for partition in offsets:
-        require_partition(f"{option} {text}: {topic}", partition, count)
+        require_meant(f"{option} {text}: {topic}", partition, count)
 
 
 def ranges_of(

@@ -11,10 +11,11 @@ import msgspec
 
 from stream_app.codec.encode import encode_event
 from stream_app.core.log import Log
-from stream_app.core.log_rules import require_partition, unknown_topic
+from stream_app.core.log_rules import unknown_topic
 from stream_app.core.topics import Topics
 from stream_app.errors import UsageError
 from stream_app.events import Control, Event, Label, Observation, Refusal
+from stream_app.hosts.event_positions import require_meant
 from stream_app.hosts.log_url import DEFAULT_BROKER, open_broker
 from stream_app.hosts.manifests import pipelines, read_manifest, settings_in_force
 from stream_app.outputs import AnyOutput
@@ -78,7 +79,7 @@ class LogClient:
             self.log.bounds(topic, 0)
             raise unknown_topic(self.log.url, topic, self.log.topics())
         if partition is not None:
-            require_partition(topic, partition, count)
+            require_meant(topic, partition, count)
         if offset is not None and (type(offset) is not int or offset < 0):
             raise UsageError(
                 f"{offset!r} is no offset", attempt="an offset of 0 or more, or None: the earliest"

@@ -14,13 +14,12 @@ from stream_app.core.commit import LIVE, Manifest
 from stream_app.core.environment import this_environment
 from stream_app.core.importing import no_model_yet
 from stream_app.core.log import Log
-from stream_app.core.log_rules import require_partition
 from stream_app.core.model_file import Entry, ModelHeader, Origin
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.topics import Topics
 from stream_app.core.version import VersionFold
 from stream_app.errors import LogUntrusted, StateUnavailable, UsageError
-from stream_app.hosts.event_positions import event_position
+from stream_app.hosts.event_positions import event_position, require_meant
 from stream_app.hosts.manifests import committed
 from stream_app.hosts.model_files import write_model_file
 from stream_app.hosts.rebuilding import (
@@ -103,7 +102,7 @@ def _meant(manifest: Manifest, at: str, partition: int | None) -> tuple[int, int
             attempt="--partition N",
         )
     number = number or 0
-    require_partition(manifest.pipeline, number, manifest.partitions)
+    require_meant(manifest.pipeline, number, manifest.partitions)
     if position is not None:
         return number, position.offset
     return number, int(at) if _OFFSET.fullmatch(at) else None

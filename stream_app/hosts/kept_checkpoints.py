@@ -13,13 +13,12 @@ from stream_app.core.commit import Manifest
 from stream_app.core.environment import this_environment
 from stream_app.core.keeping import Keep
 from stream_app.core.log import Log
-from stream_app.core.log_rules import require_partition
 from stream_app.core.position import Position
 from stream_app.core.recovery import require_own
 from stream_app.core.topics import Topics
 from stream_app.errors import StateUnavailable, StateUntrusted, UsageError
 from stream_app.hosts.checkpoints import bytes_on_disk, saved_position
-from stream_app.hosts.event_positions import event_position
+from stream_app.hosts.event_positions import event_position, require_meant
 from stream_app.hosts.manifests import committed
 from stream_app.hosts.state_directory import StateDirectory
 from stream_app.near_names import did_you_mean
@@ -50,7 +49,7 @@ class KeptCheckpoints:
         self._manifest = manifest
         self._state = state
         if partition is not None:
-            require_partition(manifest.pipeline, partition, manifest.partitions)
+            require_meant(manifest.pipeline, partition, manifest.partitions)
         every = range(manifest.partitions)
         self._partitions: Sequence[int] = every if partition is None else [partition]
 
@@ -143,7 +142,7 @@ class KeptCheckpoints:
         if position is None:
             return self._partitions, which
         number = position.partition
-        require_partition(manifest.pipeline, number, manifest.partitions)
+        require_meant(manifest.pipeline, number, manifest.partitions)
         if number not in self._partitions:
             raise UsageError(
                 f"{which} is of partition {number}, and --partition names another one",

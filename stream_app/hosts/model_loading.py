@@ -11,13 +11,13 @@ from stream_app.codec.partitioning import partition_of
 from stream_app.core.commit import Manifest
 from stream_app.core.environment import this_environment
 from stream_app.core.log import Log
-from stream_app.core.log_rules import require_partition
 from stream_app.core.memory import Memory
 from stream_app.core.models import Models
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.position import read_position
 from stream_app.core.store import StateReader
 from stream_app.errors import StateUnavailable, StateUntrusted, UsageError
+from stream_app.hosts.event_positions import require_meant
 from stream_app.hosts.log_url import DEFAULT_BROKER, DEFAULT_STATE, open_broker
 from stream_app.hosts.manifests import champion, read_manifest, settings_in_force
 from stream_app.hosts.model_files import SUFFIX, one_model
@@ -150,7 +150,7 @@ class _Place:
         count = self._manifest.partitions
         if wanted is None:
             return partition_of(self._key.encode(), count) if self._key else 0
-        require_partition(self._manifest.pipeline, wanted, count)
+        require_meant(self._manifest.pipeline, wanted, count)
         return wanted
 
     def model(

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 
 from stream_app.core.commit import Manifest
 from stream_app.core.log import Log
-from stream_app.core.log_rules import require_partition
 from stream_app.core.topics import Topics
 from stream_app.errors import UsageError
+from stream_app.hosts.event_positions import require_meant
 from stream_app.hosts.first_where import first_where
 from stream_app.hosts.published_rows import source_offset
 from stream_app.near_names import did_you_mean, near_name
@@ -36,13 +36,13 @@ def find(
     topics = Topics(manifest.pipeline)
     if (position := parse_short_position(text)) is not None:
         topic, number, offset = position
-        require_partition(manifest.pipeline, number, manifest.partitions)
+        require_meant(manifest.pipeline, number, manifest.partitions)
         if topic in (None, topics.events):
             return number, offset, None
         return _of_output(log, manifest, topic, number, offset)
     if (match := _OUTPUT.fullmatch(text)) is not None and match["pipeline"] == manifest.pipeline:
         number = int(match["partition"])
-        require_partition(manifest.pipeline, number, manifest.partitions)
+        require_meant(manifest.pipeline, number, manifest.partitions)
         return number, int(match["offset"]), match["version"]
     return _of_observation(log, manifest, text, progress)
 

@@ -35,16 +35,20 @@ COMPILED_MODULES = (
     "stream_app/core/table.py",
     "stream_app/core/version.py",
     "stream_app/core/watermark.py",
+    "stream_app/learning/float_figures.py",
+    "stream_app/learning/linear_calls.py",
     "stream_app/learning/monitors.py",
     "stream_app/learning/prequential.py",
     "stream_app/learning/quick_calls.py",
     "stream_app/learning/scaling.py",
+    "stream_app/learning/steady_calls.py",
     "stream_app/learning/tasks/binary.py",
     "stream_app/learning/tasks/classification.py",
     "stream_app/learning/tasks/multiclass.py",
     "stream_app/learning/tasks/regression.py",
     "stream_app/learning/tasks/task.py",
     "stream_app/learning/undo.py",
+    "stream_app/learning/unrolled.py",
 )
 # These ask for names and versions only.
 _METADATA = {"egg_info", "dist_info"}

@@ -4,18 +4,11 @@ River's counts, means and variances are three dicts that Python cannot look thin
 since they are no plain ones. A scaler that is used for long keeps a feature's figures side by side
 in a row and gives them back, by `settle`, before anyone looks at them; it takes half the time. One
 of a model per key learns little before it is put into bytes, and works on the dicts.
-
-The rows are here twice. Python does best with the plain ones. A compiler does best where it is told
-that numbers are floats, which it may only believe of exact floats: subclasses (NumPy's) stay what
-they are through River's arithmetic.
 """
 
 from __future__ import annotations
 
-from math import pow as power
-from typing import Any, Final
-
-from stream_app.compiled import COMPILED
+from typing import Any
 
 Values = dict[Any, Any]
 
@@ -124,46 +117,3 @@ class RowScaler:
         for name, (count, mean, variance, _) in self._rows.items():
             counts[name], means[name], variances[name] = count, mean, variance
         self._rows.clear()
-
-
-class FloatRowScaler(RowScaler):
-    """What `RowScaler` is, made for a compiler."""
-
-    __slots__ = ()
-
-    def advance(self, x: Any) -> Any:
-        """Learn, and return the features, scaled: a feature's figures depend on no other's."""
-        if type(x) is not dict:
-            return super().advance(x)
-        rows = self._rows
-        features: Values = x
-        scaled: Values = {}
-        for name, value in features.items():
-            row = rows[name] if name in rows else self._begun(name)
-            count, mean, variance = row[0], row[1], row[2]
-            exact = type(value) is float and type(mean) is float and type(variance) is float
-            if not exact or type(count) is not int:
-                scaled.update(super().advance({name: value}))
-                continue
-            one: float = value
-            old_mean: float = mean
-            old_variance: float = variance
-            n: int = count + 1
-            before = one - old_mean
-            new_mean = old_mean + before / n
-            after = one - new_mean
-            new_variance = old_variance + (before * after - old_variance) / n
-            row[0] = n
-            row[1] = new_mean
-            row[2] = new_variance
-            if new_variance >= 0.0:
-                root = power(new_variance, 0.5)
-                row[3] = root
-                scaled[name] = after / root if new_variance else 0.0
-            else:
-                row[3] = new_variance**0.5
-                scaled[name] = after / row[3] if new_variance else 0.0
-        return scaled
-
-
-LastingScaler: Final = FloatRowScaler if COMPILED else RowScaler

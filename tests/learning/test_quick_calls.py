@@ -162,5 +162,5 @@ def bits(said: Any) -> object:
     if isinstance(said, dict):
         return [(key, bits(value)) for key, value in said.items()]
     if isinstance(said, float):
-        return struct.pack("<d", said)
+        return type(said), struct.pack("<d", said)
     return type(said), repr(said)

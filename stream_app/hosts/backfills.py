@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -282,15 +282,27 @@ def _work(
     state = StateDirectory(Path(plan.state))
     log = open_broker(plan.broker)
     open_store: OpenStore = open_rocksdb
+    publisher: Callable[[], Executor | None] = _none
     if is_kafka(plan.broker):
         from stream_app.hosts.replicated_store import open_replicated
 
         open_store = partial(open_replicated, log, pipeline.name, state.seal().key_id)
+        # For a broker's answers one waits; writing to a file takes the interpreter all the while.
+        publisher = partial(ThreadPoolExecutor, 1, "publisher")
         sys.setswitchinterval(SWITCH_S)
     try:
         manifest = read_manifest(log, pipeline.name)
         calm_garbage_collector()
-        builder = _Builder(log, pipeline, manifest, state, plan.version, open_store, say, stopped)
+        opened = partial(
+            open_backfill,
+            log,
+            pipeline,
+            manifest,
+            state,
+            version=plan.version,
+            open_store=open_store,
+        )
+        builder = _Builder(log, pipeline.name, opened, publisher, say, stopped)
         if plan.follow:
             builder.follow([until[partition] for partition in partitions])
             return
@@ -302,40 +314,33 @@ def _work(
         log.close()
 
 
+def _none() -> None:
+    """Publish at once, and go on after that."""
+
+
 class _Builder:
-    """Builds a version's partitions; `say` hears how far each is."""
+    """Builds partitions that `opened` opens, with a publisher each; `say` hears how far each is."""
 
     def __init__(
         self,
         log: Log,
-        pipeline: Pipeline,
-        manifest: Manifest,
-        state: StateDirectory,
-        version: str,
-        open_store: OpenStore,
+        name: str,
+        opened: Callable[..., PartitionHost],
+        publisher: Callable[[], Executor | None],
         say: Say,
         stopped: Callable[[], bool],
     ) -> None:
         self._log = log
-        self._name = pipeline.name
+        self._name = name
+        self._opened = opened
+        self._publisher = publisher
         self._say = say
         self._stopped = stopped
         self._reported: dict[int, float] = {}
         self._done: dict[int, int] = {}
-        self._place = (log, pipeline, manifest, state)
-        self._version = version
-        self._open_store = open_store
 
     def _open(self, part: Part) -> PartitionHost:
-        publisher = ThreadPoolExecutor(1, f"publisher-{part.partition}")
-        return open_backfill(
-            *self._place,
-            part.partition,
-            self._version,
-            publisher=publisher,
-            open_store=self._open_store,
-            since=part.begin,
-        )
+        return self._opened(partition=part.partition, publisher=self._publisher(), since=part.begin)
 
     def build(self, part: Part) -> None:
         """Bring one partition to its end."""

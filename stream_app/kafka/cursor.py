@@ -17,6 +17,8 @@ from stream_app.records import Headers, Record
 
 # A broker answers a connection's requests in turn: a reader that goes elsewhere waits for this.
 _FETCH_WAIT_MS = 100
+# Four times the client's own: a backfill's transactions are as large as what a fetch brings.
+_FETCH_BYTES_MAX = 4 << 20
 
 
 async def open_asker(connection: Connection) -> AIOKafkaConsumer:
@@ -30,7 +32,9 @@ async def open_cursor(
     connection: Connection, asker: AIOKafkaConsumer, topic: str, partition: int
 ) -> Cursor:
     """Connect a reader of one partition."""
-    consumer = reader(connection, fetch_max_wait_ms=_FETCH_WAIT_MS)
+    consumer = reader(
+        connection, fetch_max_wait_ms=_FETCH_WAIT_MS, max_partition_fetch_bytes=_FETCH_BYTES_MAX
+    )
     await consumer.start()
     place = TopicPartition(connection.prefix + topic, partition)
     consumer.assign([place])

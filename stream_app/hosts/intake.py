@@ -24,7 +24,7 @@ from stream_app.hosts.worker_plan import WorkerPlan, opened
 from stream_app.records import format_position, parse_position
 
 # What takes a worker longest to import; the declaration brings the rest of River.
-_IMPORTED_ON_KAFKA = ("river.compose", "stream_app.hosts.intake_member")
+IMPORTED_ON_KAFKA = ("stream_app.learning", "stream_app.hosts.intake_member")
 
 
 class IntakePlan(WorkerPlan, frozen=True):
@@ -39,7 +39,7 @@ def intake(plan: IntakePlan, say: Say, stopped: StopFlag) -> None:
     Raises what ended the first source partition, after every worker has ended.
     """
     if is_kafka(plan.broker):
-        warm_up(*_IMPORTED_ON_KAFKA)
+        warm_up(*IMPORTED_ON_KAFKA)
     pipeline = _declared(plan.spec)
     log = open_broker(plan.broker, create=True)
     try:

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from multiprocessing import forkserver, resource_tracker
 
 CONTEXT = multiprocessing.get_context("forkserver")
-# What a worker that folds takes longest to import; the declaration brings the rest of River.
+# What a worker that folds takes longest to import; the declaration brings the rest of River. The
+# first one comes before any module of River: with it SciPy waits until a model calls it.
 FOLDING = (
-    "river.compose",
-    "river.metrics",
+    "stream_app.learning",
     "stream_app.hosts.backfills",
     "stream_app.hosts.embedded",
     "stream_app.hosts.replay_segments",

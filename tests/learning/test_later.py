@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from stream_app.errors import SurroundingsError
+from stream_app.hosts.intake import IMPORTED_ON_KAFKA
+from stream_app.hosts.warm_forks import FOLDING
 from stream_app.learning.pickles import pickles_for
 from stream_app.learning.tasks import Binary
 from stream_app.learning.undo import ModelRaised, UndoableModel
@@ -66,6 +68,17 @@ def told_by(program: str) -> str:
 def test_nothing_of_scipy_is_imported_before_a_model_asks(room: str) -> None:
     loaded = told_by(
         f"import sys, stream_app.{room}\n"
+        "assert 'river.linear_model' in sys.modules\n"
+        "print([name for name in sys.modules if name.startswith('scipy')])"
+    )
+    assert loaded == "[]\n"
+
+
+@pytest.mark.parametrize("modules", [FOLDING, IMPORTED_ON_KAFKA], ids=["folding", "intake"])
+def test_nothing_of_scipy_is_in_what_workers_are_forks_of(modules: tuple[str, ...]) -> None:
+    loaded = told_by(
+        "import importlib, sys\n"
+        f"for name in {modules!r}: importlib.import_module(name)\n"
         "assert 'river.linear_model' in sys.modules\n"
         "print([name for name in sys.modules if name.startswith('scipy')])"
     )

@@ -24,7 +24,7 @@ from stream_app.events import Feature, LabelValue
 from stream_app.learning.digests import structural_digest
 from stream_app.learning.monitors import Monitor
 from stream_app.learning.prequential import Prequential
-from stream_app.learning.undo import ModelRaised
+from stream_app.learning.undo import ModelRaised, UndoableModel
 
 _encode = msgspec.msgpack.Encoder().encode
 Features = dict[str, Any]
@@ -85,6 +85,7 @@ class VersionFold:
         self._take = plan.task.take
         self._keyed = plan.keyed
         self._said: Any = _NOT_AT_HAND
+        self._asked: UndoableModel | None = None  # the model that said it, unless that was reset
         self._settle()
 
     @property
@@ -150,7 +151,7 @@ class VersionFold:
         if self._keyed:
             # A prediction may change a model, too: the digest must not depend on what comes after.
             self._digest.touch(key)
-        model = self.models.get(key if self._keyed else "")
+        model = self._asked = self.models.get(key if self._keyed else "")
         chosen = features if schema == self._whole else self.select(features)
         learned = model.learned
         try:
@@ -181,10 +182,11 @@ class VersionFold:
 
     def learn(self, joined: Joined) -> None:
         """Score the prediction that was published for an example, then learn it."""
-        if self._said is _NOT_AT_HAND:
-            said = self._waiting.pop(joined.seq)
-        else:
+        at_once = self._said is not _NOT_AT_HAND
+        if at_once:
             said, self._said = self._said, _NOT_AT_HAND
+        else:
+            said = self._waiting.pop(joined.seq)
         label = joined.label
         if self._mute is not None and self.failed is None:
             return
@@ -197,8 +199,9 @@ class VersionFold:
         if joined.schema != self._whole:
             features = self.select(features)
         key = joined.key if self._keyed else ""
+        model = self._asked if at_once else None
         try:
-            self.models.get(key).learn(features, label)
+            (model or self.models.get(key)).learn(features, label)
         except ModelRaised as raised:
             self._fail("learn", str(raised))
         else:
@@ -238,6 +241,7 @@ class VersionFold:
         if firing is not None:
             self.fired.append(Fired(monitor, firing, "reset"))
             self.models.reset()
+            self._asked = None
             self._digest.reset()
 
     def digest(self) -> bytes:

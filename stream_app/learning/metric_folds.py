@@ -9,12 +9,16 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Any
+from math import log
+from typing import Any, Final
 
 from river import metrics, stats
 
 from stream_app.learning.tasks.classification import most_probable
 
+# Within what River's logarithmic loss takes probabilities as they are.
+_UNSURE: Final = 1e-15
+_SURE: Final = 1 - 1e-15
 Scored = tuple[Any, Any, int]  # label, what the model said, label delay in ms
 
 
@@ -25,8 +29,11 @@ def fold(totals: Any, window: Any, scored: Sequence[Scored]) -> None:
         _fold_roc_auc(window, scored)
         return
     if _is_plain_mean(totals):
-        evaluate = totals._eval
-        values = [evaluate(label, said) for label, said, _ in scored]
+        if type(totals) is metrics.LogLoss:
+            values = _log_losses(totals, scored)
+        else:
+            evaluate = totals._eval
+            values = [evaluate(label, said) for label, said, _ in scored]
         _fold_mean(totals._mean, values)
         _fold_mean(window._mean, values)
         return
@@ -39,6 +46,18 @@ def fold(totals: Any, window: Any, scored: Sequence[Scored]) -> None:
         update = metric.update
         for label, said, _ in scored:
             update(label, said)
+
+
+def _log_losses(metric: metrics.LogLoss, scored: Sequence[Scored]) -> list[float]:
+    """Return the loss of each; what River would clamp, or is no usual answer, it gets itself."""
+    values = []
+    for label, said, _ in scored:
+        p = said.get(True, 0.0) if type(said) is dict else said
+        if type(p) is float and _UNSURE < p < _SURE and type(label) is bool:
+            values.append(-log(p) if label else -log(1 - p))
+        else:
+            values.append(metric._eval(label, said))
+    return values
 
 
 def _is_plain_mean(metric: Any) -> bool:

@@ -78,9 +78,10 @@ class PublishedRows:
             records = self._log.read(self._topic, self._partition, offset, records_max=BATCH)
             if not records:
                 return
-            for record in records:
-                if not self._is_ignored(record):
-                    yield record
+            if self._ignored:
+                yield from (record for record in records if not self._is_ignored(record))
+            else:
+                yield from records
             offset = records[-1].offset + 1
 
     def _is_ignored(self, record: Record) -> bool:
@@ -99,7 +100,7 @@ class PublishedRows:
             value = output.value.decode("utf-8", "replace")
             return Difference(f"{self._topic}/{self._partition}", source, "value", None, value)
         self._next = next(self._rows, None)
-        if dict(record.headers).get("version") in self._ignored:
+        if self._ignored and dict(record.headers).get("version") in self._ignored:
             return uncaused(record)
         if not _same(record, output):
             return _difference(record, output)

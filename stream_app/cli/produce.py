@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from stream_app.hosts.drafts import Draft
     from stream_app.hosts.producing import OnBad, Produced, Producer
 
+_EVENT = '{"id": "1", "ts_ms": 1700000000000, "features": {"a": 0.5}, "label": true}'
+
 
 @click.command()
 @pipeline_file
@@ -92,7 +94,7 @@ def produce(
         producer = Producer(log, topic, on_bad=on_bad, rate=rate)
         with _reporting(producer, as_json=as_json, dry_run=dry_run):
             _send_events(producer, descriptor, name, settings, columns)
-    _refuse(producer.produced, name)
+    _refuse(producer.produced, name, sends_json=columns is None and not dry_run)
 
 
 def _on_bad(strict: bool, send_bad: bool) -> OnBad:
@@ -117,9 +119,14 @@ def _reporting(producer: Producer, *, as_json: bool, dry_run: bool) -> Iterator[
         _report(producer.produced, as_json=as_json, dry_run=dry_run)
 
 
-def _refuse(produced: Produced, name: str) -> None:
+def _refuse(produced: Produced, name: str, *, sends_json: bool) -> None:
     """Raise `UsageError` when lines were refused and not sent."""
     if produced.refused > produced.sent_bad:
+        if sends_json and not produced.acknowledged and produced.refused > 1:
+            raise UsageError(
+                f"{name}: all of its {counted(produced.refused, 'line')} were refused",
+                attempt=f"look at what the file is: one event a line is wanted, as {_EVENT}",
+            )
         taken = "; the rest was taken" if produced.acknowledged else ""
         raise UsageError(
             f"{name}: refused lines: {count(produced.refused)}{taken}",

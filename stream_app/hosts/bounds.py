@@ -25,6 +25,7 @@ EXAMPLES = (
     "earliest, latest, 0@1234 (partition 0, offset 1234), 2013-02-01 or 2013-02-01T12:00 (when "
     "the log took it in), -2d or -30m (so long ago), event:2013-02-01 (event time)"
 )
+_A_DAY = re.compile(r"(event:)?\d{4}-\d\d-\d\d")
 _AGO = re.compile(r"-(\d+)([smhdw])")
 _UNIT_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 
@@ -103,8 +104,9 @@ def parse_bound(text: str, option: str, now_ms: int) -> Bound:
     in_events = text.startswith("event:")
     try:
         ms = iso_ms(text.removeprefix("event:"))
-    except (ValueError, OverflowError):
-        raise UsageError(f"{option} {text}: no such place", attempt=EXAMPLES) from None
+    except (ValueError, OverflowError) as error:
+        why = f"no such time: {error}" if _A_DAY.match(text) else "no such place"
+        raise UsageError(f"{option} {text}: {why}", attempt=EXAMPLES) from None
     return EventTime(ms) if in_events else Appended(ms)
 
 

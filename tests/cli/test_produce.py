@@ -54,6 +54,17 @@ def test_a_mistyped_feature_is_named_with_the_one_that_was_meant(
     assert_error(required, 2, "pirce is not declared: did you mean features.price?")
 
 
+def test_a_file_without_one_event_is_taken_for_another_than_was_meant(
+    empty: Path, terminal: Terminal
+) -> None:
+    text = "# A shop\n\nIts events.\n"
+    assert_error(produce(empty, terminal, text), 2, "all of its 2 lines were refused", '{"id": ')
+    dry = produce(empty, terminal, text, "--dry-run")
+    assert_error(dry, 2, "refused lines: 2", "--send-bad")
+    mixed = produce(empty, terminal, text + json_lines(GOOD[0]))
+    assert_error(mixed, 2, "refused lines: 2; the rest was taken", "--send-bad")
+
+
 def test_strict_stops_at_the_first_bad_line_and_keeps_what_came_before(
     empty: Path, terminal: Terminal
 ) -> None:

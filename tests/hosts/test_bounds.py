@@ -85,6 +85,18 @@ def test_event_time_is_the_folds_own_and_one_wrong_clock_does_not_move_it() -> N
     ("begin", "end", "problem", "attempt"),
     [
         ("rubbish", "latest", "--from rubbish: no such place", "event:2013-02-01"),
+        (
+            "2013-02-31",
+            "latest",
+            "--from 2013-02-31: no such time: day is out of range",
+            "2013-02-01",
+        ),
+        (
+            "earliest",
+            "event:2013-13-01",
+            "no such time: month must be in 1..12",
+            "event:2013-02-01",
+        ),
         ("earliest", "event:soon", "--to event:soon: no such place", "2013-02-01"),
         ("-3x", "latest", "no such place", "-2d"),
         ("0@x", "latest", "'0@x' is no position", "0@1234"),

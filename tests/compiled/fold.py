@@ -53,6 +53,9 @@ def mixed() -> Pipeline:
         limits=Limits(ids_max=1000, early_max=50),
         versions={
             "quick": Version(SCALED() | linear_model.LogisticRegression()),
+            "steady": Version(
+                SCALED() | linear_model.LogisticRegression(), features=["a", "b", "n"]
+            ),
             "l2": Version(SCALED() | linear_model.LogisticRegression(l2=0.01), features=["b", "n"]),
             "tree": Version(tree.HoeffdingTreeClassifier(grace_period=30)),
         },

@@ -100,6 +100,26 @@ def test_outputs_digests_and_images_are_those_of_pure_python(
     compare(report(tmp_path / "compiled", "compiled"), wanted)
 
 
+def test_calls_of_models_are_rivers_in_the_compiled_build_too(compiled: Path) -> None:
+    files = ("test_steady_calls.py", "test_quick_calls.py", "test_scaling.py")
+    program = (
+        "import sys, pytest\n"
+        "from stream_app.compiled import COMPILED\n"
+        "assert COMPILED\n"
+        "sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', '-p', 'no:xdist', *sys.argv[1:]]))"
+    )
+    path = os.pathsep.join((str(compiled), str(ROOT)))
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program, *(f"tests/learning/{name}" for name in files)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_either_build_goes_on_from_the_checkpoint_of_the_other(
     compiled: Path, tmp_path: Path
 ) -> None:

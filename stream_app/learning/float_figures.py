@@ -60,8 +60,10 @@ class FloatFigures:
                 return None
             if type(value) is not float and type(value) is not int:
                 return None
-            one: float = value if type(value) is float else float(value)
-            scaled = (one - row.mean) / row.root if row.variance != 0.0 else 0.0
+            scaled = 0.0
+            if row.variance != 0.0:  # or nobody looks at the value, which may be beyond all floats
+                one: float = value if type(value) is float else float(value)
+                scaled = (one - row.mean) / row.root
             total += row.weight * scaled
         return total + self._intercept
 

@@ -18,11 +18,18 @@ def linear_calls(last: Any, name: str) -> Linear | None:
     """Return the calls of a model whose `name` predicts, or None where they are not known here."""
     if not _is_plain(last):
         return None
-    if type(last) is linear_model.LogisticRegression and type(last.loss) is optim.losses.Log:
+    if type(last) is linear_model.LogisticRegression and _is_weighted(last.loss):
         return Logistic(last) if name == "predict_proba_one" else None
     if type(last) is linear_model.LinearRegression and type(last.loss) is optim.losses.Squared:
         return Squared(last) if name == "predict_one" else None
     return None
+
+
+def _is_weighted(loss: Any) -> bool:
+    """Tell whether a loss is River's logistic one, with numbers as the weights of its classes."""
+    return type(loss) is optim.losses.Log and all(
+        isinstance(weight, int | float) for weight in (loss.weight_pos, loss.weight_neg)
+    )
 
 
 def _is_plain(last: Any) -> bool:

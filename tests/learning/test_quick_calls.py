@@ -37,6 +37,12 @@ CLASSIFIERS: dict[str, Callable[[], Any]] = {
         preprocessing.StandardScaler()
         | linear_model.LogisticRegression(SGD(1), optim.losses.Log(weight_pos=3, weight_neg=0.5))
     ),
+    "no weight": lambda: (
+        preprocessing.StandardScaler()
+        | linear_model.LogisticRegression(
+            loss=optim.losses.Log(weight_pos=None)  # type: ignore[arg-type]
+        )
+    ),
     "hinge": lambda: (
         preprocessing.StandardScaler() | linear_model.LogisticRegression(loss=optim.losses.Hinge())
     ),

@@ -121,6 +121,19 @@ def test_an_odd_value_among_steady_ones_does_what_it_does_to_rivers_objects(
     compare(FUSED[name], form, stream, settled=0, predicts=False)
 
 
+@pytest.mark.parametrize("value", ODD, ids=lambda value: str(value)[:9])
+def test_a_value_that_nobody_looks_at_may_be_any(value: Any, form: Form) -> None:
+    """A feature that has been constant is scaled to zero, whatever comes."""
+    model, theirs = FUSED["scaler|logistic"](), FUSED["scaler|logistic"]()
+    ours = calls_of(model, form)
+    for n in range(STEADY):
+        ours.learn({"a": 5.0, "b": float(n)}, n % 2 == 0)
+        theirs.learn_one({"a": 5.0, "b": float(n)}, n % 2 == 0)
+    assert ours.begun
+    x = {"a": value, "b": 1.5}
+    assert not same(ours.predict, theirs.predict_proba_one, x)
+
+
 def test_a_sum_of_nothing_has_no_sign(form: Form) -> None:
     def make() -> Any:
         last = linear_model.LinearRegression(optim.SGD(0.0), intercept_init=-0.0, intercept_lr=0.0)

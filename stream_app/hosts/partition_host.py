@@ -28,6 +28,7 @@ from stream_app.core.processor import PartitionProcessor
 from stream_app.core.recovery import Recovery
 from stream_app.core.store import Image, StateStore
 from stream_app.core.topics import Topics
+from stream_app.hosts.batch_size import BatchSize
 from stream_app.hosts.blob_topic import BlobTopic
 from stream_app.hosts.checkpoint_pace import Pace
 from stream_app.hosts.checkpoints import verify_blobs
@@ -37,7 +38,6 @@ from stream_app.hosts.lineage_start import LineageStart
 from stream_app.hosts.work import Work
 from stream_app.records import Record
 
-BATCH_MAX = 1000
 RELEARN_MAX = 5000
 
 
@@ -126,6 +126,7 @@ class PartitionHost:
         self._changed = False
         self._publisher = publisher if publisher is not None else AtOnce()
         self._overlaps = publisher is not None
+        self._batch_size = BatchSize()
         self._in_flight: InFlight | None = None
         self._held: tuple[Image, float] | None = None
         self.idle = False
@@ -228,7 +229,7 @@ class PartitionHost:
         if self.joining is not None:
             self._join(self.joining)
             return 0
-        records = self._read(records_max or BATCH_MAX, until)
+        records = self._read(records_max or self._batch_size.records, until)
         self.idle = not records
         if not records:
             self._settle()
@@ -290,7 +291,9 @@ class PartitionHost:
         began = time.monotonic()
         batch = self.processor.process(records)
         self.work.learned(began)
-        self._pace.learned(time.monotonic() - began)
+        took_s = time.monotonic() - began
+        self._pace.learned(took_s)
+        self._batch_size.learned(len(records), took_s)
         self._settle()
         self._reached("before publish")
         began = time.monotonic()

@@ -219,7 +219,7 @@ def test_events_that_are_gone_before_a_backfill_has_learned_from_them_are_named(
 
 
 def test_events_that_go_while_a_backfill_learns_are_named(hill: KafkaHill) -> None:
-    hill.begin(FEW, padded_by=2000)  # or the client had fetched them all already
+    hill.begin(FEW, padded_by=8000)  # or the client had fetched them all already
     running = hill.paused(FEW // 2)
     hill.forget(FEW)
     hill.go()

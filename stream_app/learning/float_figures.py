@@ -29,6 +29,12 @@ class Figures:
         self.scaled: float = 0.0
 
 
+def _fits(row: Figures, name: Any, value: Any) -> bool:
+    """Tell whether a feature is the row's, and its value an exact float or integer."""
+    named = name is row.name or name == row.name
+    return bool(named) and (type(value) is float or type(value) is int)
+
+
 class FloatFigures:
     """The calls of a scaler and a linear model as one, see `steady_calls.Fused`."""
 
@@ -56,9 +62,7 @@ class FloatFigures:
         total: float = 0.0
         for at, (name, value) in enumerate(features.items()):
             row = rows[at]
-            if name is not row.name and name != row.name:
-                return None
-            if type(value) is not float and type(value) is not int:
+            if not _fits(row, name, value):
                 return None
             scaled = 0.0
             if row.variance != 0.0:  # or nobody looks at the value, which may be beyond all floats
@@ -76,9 +80,7 @@ class FloatFigures:
         total: float = 0.0
         for at, (name, value) in enumerate(features.items()):
             row = rows[at]
-            if name is not row.name and name != row.name:
-                return None
-            if type(value) is not float and type(value) is not int:
+            if not _fits(row, name, value):
                 return None
             one: float = value if type(value) is float else float(value)
             count = float(row.count + 1)

@@ -38,10 +38,12 @@ PAUSE_S = (0.5, 4.0)
 AT_ONCE_SHARE = 0.25
 RECOVERS_WITHIN_S = 20.0
 # Fewer faults than these while events were in flight prove little.
-IN_FLIGHT_SHARE = 0.6
+IN_FLIGHT_SHARE = 0.4
 IN_FLIGHT_MIN = 2
 IN_FLIGHT_PER_MINUTE = 2
 STOP_MAX_S = 180.0
+# What a broker logs when it leaves a transaction open on a partition (`stream_app.kafka.ending`).
+LEFT_OPEN = "these partitions are likely deleted already"
 CATCHES_UP_WITHIN_S = 300.0
 # Longer than the session timeout: the group has given its partitions away when it wakes up.
 ZOMBIE_S = (11.0, 15.0)
@@ -489,13 +491,12 @@ def _chaos(plan: Plan, directory: Path) -> int:
         try:
             verdict = chaos.run()
         except ChaosFailure as failure:
-            # The broker's own data go with it; whoever named a directory wants to look at them.
-            broker.restart()
-            broker.kill()
-            shutil.copytree(broker.place, directory / "broker")
+            _keep(broker, directory)
             print(f"{failure}\nfailed; to repeat: {plan.command}", flush=True)
             return 1
-    print(chaos.summary(verdict), flush=True)
+        print(chaos.summary(verdict), flush=True)
+        if verdict.differences:
+            _keep(broker, directory)
     wanted = max(
         IN_FLIGHT_MIN,
         IN_FLIGHT_PER_MINUTE * plan.minutes,
@@ -505,6 +506,16 @@ def _chaos(plan: Plan, directory: Path) -> int:
         print(f"too few faults while events were in flight: {wanted:.0f} wanted", flush=True)
         return 1
     return 1 if verdict.differences else 0
+
+
+def _keep(broker: Broker, directory: Path) -> None:
+    """Keep the broker's data, which go with it, and tell which transactions it left open."""
+    broker.restart()
+    broker.kill()
+    shutil.copytree(broker.place, directory / "broker")
+    for line in broker.server.log.read_text(errors="replace").splitlines():
+        if LEFT_OPEN in line:
+            print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ What is in those that are not committed is named `ghost`, and nobody may ever re
 
 from __future__ import annotations
 
+import asyncio
 import random
 import sys
 import threading
@@ -13,13 +14,15 @@ import time
 from collections.abc import Sequence
 
 import msgspec
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from stream_app.codec.partitioning import partitions_for
 from stream_app.core.topics import Topics
 from stream_app.errors import LogUnavailable
+from stream_app.kafka.claim import start_fencing
 from stream_app.kafka.connection import Connection, connection
+from stream_app.kafka.ending import end_hanging
 from stream_app.kafka.event_loop import EventLoopThread
 from stream_app.kafka.log import KafkaLog
 from stream_app.records import NewRecord
@@ -33,6 +36,10 @@ GHOSTS_MAX = 12
 OPEN_MS = 5_000
 AGAIN_S = 0.5
 GHOST = b"ghost"
+COMMITTED, ABORTED = "committed", "aborted"
+# A transaction takes milliseconds.
+SLOW_S = 0.5
+SETTLES_WITHIN_S = 60.0
 
 
 class Production(msgspec.Struct, frozen=True):
@@ -63,65 +70,98 @@ def rows_of(production: Production) -> list[NewRecord]:
 
 
 class Transactions:
-    """Transactions of a few records, under one transactional id after the other."""
+    """Transactions of one fate, under one transactional id while none of them is abandoned.
 
-    def __init__(self, to: Connection, produced: Produced) -> None:
+    Each fate has an id of its own. What a coordinator has left open on some partition ends as the
+    id's next transaction does (see `stream_app.kafka.ending`): among commits, an aborted one would
+    be committed by the broker itself.
+    """
+
+    def __init__(self, to: Connection, fate: str) -> None:
         self._to = to
-        self._produced = produced
-        self._loop = EventLoopThread("transactions")
+        self._fate = fate
+        self._loop = EventLoopThread(f"transactions {fate}")
+        self._places = [(TOPIC, partition) for partition in range(PARTITIONS)]
         self._producer: AIOKafkaProducer | None = None
-        self._begun = 0
+        self._abandoned = 0
 
-    def commit(self, rows: Sequence[NewRecord]) -> bool:
-        """Send records in a transaction and commit it; False when that failed or may have."""
-        return self._loop.run(self._attempt(rows, "committed"))
+    def send(self, rows: Sequence[NewRecord], *, abandon: bool = False) -> bool:
+        """Send records in a transaction and end it; False when that failed or may have.
 
-    def ghosts(self, rows: Sequence[NewRecord], *, abandon: bool) -> None:
-        """Send records and abort, or fall silent."""
-        rows = [NewRecord(r.key, r.value.replace(b'"id":"', b'"id":"' + GHOST)) for r in rows]
-        self._loop.run(self._attempt(rows[:GHOSTS_MAX], "abandoned" if abandon else "aborted"))
+        With `abandon` it stays open until its time-out.
+        """
+        return self._loop.run(self._attempt(rows, abandon=abandon))
 
-    async def _attempt(self, rows: Sequence[NewRecord], fate: str) -> bool:
+    def settle(self) -> None:
+        """End what may hang, as the next owner of the id would."""
+        self._loop.run(self._settle())
+
+    async def _attempt(self, rows: Sequence[NewRecord], *, abandon: bool) -> bool:
+        began = time.monotonic()
         try:
-            await self._transact(rows, fate)
+            await self._transact(rows, abandon=abandon)
         except (KafkaError, OSError, TimeoutError):
             await self._drop()
             return False
-        setattr(self._produced, fate, getattr(self._produced, fate) + 1)
+        if time.monotonic() - began > SLOW_S:
+            await self._drop()  # it met a broker that went away: the next start ends what hangs
         return True
 
-    async def _transact(self, rows: Sequence[NewRecord], fate: str) -> None:
-        if self._producer is None:
-            self._begun += 1
-            self._producer = AIOKafkaProducer(
-                **self._to.client_options(),
-                transactional_id=f"chaos-{self._begun}",
-                transaction_timeout_ms=OPEN_MS,
-                request_timeout_ms=10_000,
-                retry_backoff_ms=5,
-            )
-            await self._producer.start()
-        await self._producer.begin_transaction()
+    async def _transact(self, rows: Sequence[NewRecord], *, abandon: bool) -> None:
+        producer = self._producer or await self._started()
+        await producer.begin_transaction()
         futures = [
-            await self._producer.send(TOPIC, row.value, row.key, partition, headers=row.headers)
+            await producer.send(TOPIC, row.value, row.key, partition, headers=row.headers)
             for row, partition in zip(rows, partitions_for(TOPIC, rows, PARTITIONS), strict=True)
         ]
-        await self._producer.flush()
+        await producer.flush()
         for future in futures:
             await future
-        if fate == "committed":
-            await self._producer.commit_transaction()
-        elif fate == "aborted":
-            await self._producer.abort_transaction()
-        else:
+        if abandon:
+            self._abandoned += 1
             await self._drop()
+        elif self._fate == COMMITTED:
+            await producer.commit_transaction()
+        else:
+            await producer.abort_transaction()
+
+    async def _started(self) -> AIOKafkaProducer:
+        self._producer = AIOKafkaProducer(
+            **self._to.client_options(),
+            transactional_id=f"chaos-{self._fate}-{self._abandoned}",
+            transaction_timeout_ms=OPEN_MS,
+            request_timeout_ms=10_000,
+            retry_backoff_ms=5,
+        )
+        if self._fate == COMMITTED:
+            await start_fencing(self._to, self._producer, self._places)
+        else:
+            await self._producer.start()
+            named = [TopicPartition(*place) for place in self._places]
+            await end_hanging(self._to, self._producer, named, committed=False)
+        return self._producer
+
+    async def _settle(self) -> None:
+        deadline = time.monotonic() + SETTLES_WITHIN_S
+        while True:
+            await self._drop()
+            try:
+                await self._started()
+            except (KafkaError, OSError, TimeoutError):
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(AGAIN_S)
+            else:
+                return
 
     async def _drop(self) -> None:
         """Forget the producer with what it has open."""
         producer, self._producer = self._producer, None
         if producer is not None:
             await producer.client.close()
-            producer._sender._sender_task.cancel()
+            sending = producer._sender.sender_task
+            if sending is not None:  # its start failed
+                sending.cancel()
             producer._closed = True
 
 
@@ -134,7 +174,8 @@ class Producer:
         self._to = connection(production.broker)
         self._log: KafkaLog | None = None
         self.produced = Produced()
-        self._transactions = Transactions(self._to, self.produced)
+        self._committing = Transactions(self._to, COMMITTED)
+        self._aborting = Transactions(self._to, ABORTED)
         self.hurry = threading.Event()
 
     def run(self) -> None:
@@ -149,16 +190,25 @@ class Producer:
             # What a stop of the broker has held up comes as a burst.
             due = max(due + len(chunk) / self._production.rate, time.monotonic() - 10)
             self.hurry.wait(max(0.0, due - time.monotonic()))
+        for transactions in (self._committing, self._aborting):
+            transactions.settle()
 
     def _send(self, chunk: Sequence[NewRecord]) -> None:
         fate = self._random.random()
         if fate < 0.03:
-            self._transactions.ghosts(chunk, abandon=fate < 0.001)
-        if 0.03 <= fate < 0.08 and self._transactions.commit(chunk):
+            self._send_ghosts(chunk, abandon=fate < 0.001)
+        if 0.03 <= fate < 0.08 and self._committing.send(chunk):
+            self.produced.committed += 1
             return
         while not self._appended(chunk):
             self.produced.again += 1
             time.sleep(AGAIN_S)
+
+    def _send_ghosts(self, chunk: Sequence[NewRecord], *, abandon: bool) -> None:
+        rows = [NewRecord(r.key, r.value.replace(b'"id":"', b'"id":"' + GHOST)) for r in chunk]
+        if self._aborting.send(rows[:GHOSTS_MAX], abandon=abandon):
+            self.produced.aborted += not abandon
+            self.produced.abandoned += abandon
 
     def _appended(self, chunk: Sequence[NewRecord]) -> bool:
         try:

@@ -19,16 +19,7 @@ INTERRUPTED = 130
 @pipeline_file
 @options.broker
 @options.state
-@click.option(
-    "--workers",
-    type=click.IntRange(1),
-    metavar="N",
-    default=1,
-    envvar="STREAM_APP_WORKERS",
-    show_default=True,
-    show_envvar=True,
-    help="Processes that share the source partitions, on Kafka.",
-)
+@options.workers("the source partitions, on Kafka")
 @click.option("--until-end", is_flag=True, help="Stop at the ends that the sources have now.")
 @click.option(
     "--skip-to",

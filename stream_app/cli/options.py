@@ -46,6 +46,20 @@ def state(command: Command) -> Command:
     )(command)
 
 
+def workers(what: str) -> Callable[[Command], Command]:
+    """`--workers N` of a command that stays: how many processes share `what`."""
+    return click.option(
+        "--workers",
+        type=click.IntRange(1),
+        metavar="N",
+        default=1,
+        envvar="STREAM_APP_WORKERS",
+        show_default=True,
+        show_envvar=True,
+        help=f"Processes that share {what}.",
+    )
+
+
 def http(command: Command) -> Command:
     """`--http [HOST:]PORT`: where to answer `/livez`, `/readyz` and `/metrics`."""
     return click.option(

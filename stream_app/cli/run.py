@@ -32,16 +32,7 @@ INTERRUPTED = 130
     metavar="V",
     help="This version ends with the next record, and comes back by a backfill alone.",
 )
-@click.option(
-    "--workers",
-    type=click.IntRange(1),
-    metavar="N",
-    default=1,
-    envvar="STREAM_APP_WORKERS",
-    show_default=True,
-    show_envvar=True,
-    help="Processes that share the partitions.",
-)
+@options.workers("the partitions")
 @click.option(
     "--partitions",
     type=click.IntRange(1),

@@ -20,6 +20,7 @@ from stream_app.cli.stdout import emit, emit_json, emit_text, fitted_table
 from stream_app.cli.table import count, duration
 from stream_app.core.topics import Topics
 from stream_app.counted import counted
+from stream_app.errors import UsageError
 from stream_app.records import format_position
 
 if TYPE_CHECKING:
@@ -95,6 +96,11 @@ def backfill(
     # A version keeps its definition from its first output on: the last moment to see a slip.
     for note in declaration.notes_of(version) if version in declaration.versions else ():
         fact("notice", text=f"{note}. Once built, {version} keeps this definition")
+    if follow and end != "latest":
+        raise UsageError(
+            f"--follow goes on behind live until it is stopped, and --to {end} is an end",
+            attempt="the one or the other",
+        )
     if out is not None:
         require_no_more(follow=follow, dry_run=dry_run, out=out)
     if dry_run:
@@ -189,18 +195,18 @@ def _report(
     places = ", ".join(
         format_position(Topics(name).events, part.partition, part.next_offset) for part in todo
     )
-    behind = sum(max(0, part.end - part.next_offset) for part in todo)
+    left = sum(max(0, part.end - part.next_offset) for part in todo)
     what = f"{plan.version} of {name}"
-    if interrupted and behind:
-        left = "1 record is left" if behind == 1 else f"{count(behind)} records are left"
-        emit_text(f"Interrupted: {what} is built up to {places}; {left}.")
+    if interrupted and left:
+        much = "1 record is left" if left == 1 else f"{count(left)} records are left"
+        emit_text(f"Interrupted: {what} is built up to {places}; {much}.")
         emit("The same command goes on from there.")
         return
     if all(part.next_offset >= part.end for part in before):
         emit_text(f"Nothing to do: {what} is built up to {places} already.")
     else:
         took = duration(seconds)
-        far = counted(behind, "record")
+        far = counted(sum(max(0, part.live - part.next_offset) for part in todo), "record")
         emit_text(f"{what} is built up to {places} ({took}); {far} behind live.")
     if all(part.begin >= part.next_offset for part in todo):
         events = Topics(name).events
@@ -224,9 +230,9 @@ def _since(name: str, todo: Sequence[Part]) -> str:
 def _next(plan: BackfillPlan, todo: Sequence[Part]) -> str:
     from stream_app.hosts.joining import JOIN_RECORDS_MAX
 
-    if any(part.end - part.next_offset > JOIN_RECORDS_MAX for part in todo):
-        return (
-            f"Next: the same command again: run takes in what is at most {JOIN_RECORDS_MAX:,} "
-            "records behind."
-        )
+    if any(part.live - part.next_offset > JOIN_RECORDS_MAX for part in todo):
+        again = "the same command again"
+        if plan.end != "latest":
+            again = f"stream-app backfill {plan.spec} {plan.version}, which goes on to live"
+        return f"Next: {again}: run takes in what is at most {JOIN_RECORDS_MAX:,} records behind."
     return f"Next: restart stream-app run {plan.spec}, which takes {plan.version} in."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -49,7 +50,9 @@ def write_outputs(plan: BackfillPlan, out: Path, flag: StopFlag) -> int:
     except OSError as error:
         raise SurroundingsError(
             f"{out} cannot be written: {error.strerror or error}.",
-            attempt="--out on a disk with room, in a directory that is there",
+            attempt=f"mkdir -p {out.parent}"
+            if error.errno == errno.ENOENT
+            else "--out where there is room and this user may write",
         ) from error
     finally:
         with suppress(OSError):

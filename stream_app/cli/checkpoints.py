@@ -10,10 +10,9 @@ import click
 
 from stream_app.cli import options
 from stream_app.cli.pipeline_argument import declared, named, pipeline_name
-from stream_app.cli.stdout import emit, emit_json, emit_rows, fitted_table, flush
+from stream_app.cli.stdout import emit, emit_json, emit_rows, emit_text, fitted_table, flush
 from stream_app.cli.table import count, duration, size
 from stream_app.core.commit import Manifest
-from stream_app.core.log import Log
 from stream_app.errors import UsageError
 from stream_app.hosts.checkpoints import Looked
 from stream_app.hosts.checkpoints import checkpoints as look_at_all
@@ -83,7 +82,11 @@ def checkpoints(
             changes = kept.forget(forget)
         else:
             changes = _pruned(kept, name, dry_run=dry_run)
-        emit_rows(changes, _sentences(log, manifest, changes), as_json=as_json)
+        emit_rows(changes, _sentences(manifest, changes), as_json=as_json)
+        if not changes and not as_json:
+            emit_text(
+                f"nothing to delete: all that {manifest.pipeline} has kept in {log.url} stays"
+            )
     finally:
         log.close()
 
@@ -103,15 +106,13 @@ def _pruned(kept: KeptCheckpoints, name: str, *, dry_run: bool) -> list[Change]:
     return kept.prune(declared(name).checkpoints, dry_run=dry_run)
 
 
-def _sentences(log: Log, manifest: Manifest, changes: list[Change]) -> Iterable[str]:
+def _sentences(manifest: Manifest, changes: list[Change]) -> Iterable[str]:
     for change in changes:
         where = f"{manifest.pipeline}/{change.partition} at {count(change.next_offset)}"
         called = f", {change.name}" if change.name else ""
         yield f"{change.change}: {where}{called}"
         if change.change == "restored":
             yield "  the next start learns from there to the committed position again, in silence"
-    if not changes:
-        yield f"nothing to delete: all that {manifest.pipeline} has kept in {log.url} stays"
 
 
 def _list(manifest: Manifest, state: StateDirectory, *, verify: bool, as_json: bool) -> None:

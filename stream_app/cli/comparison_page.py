@@ -41,7 +41,8 @@ def write_page(path: Path, found: Comparison) -> None:
         path.write_text("\n".join(_page(found)) + "\n", encoding="utf-8", errors="replace")
     except OSError as error:
         raise SurroundingsError(
-            f"{path} cannot be written: {error.strerror or error}.", attempt="--html another file"
+            f"{path} cannot be written: {error.strerror or error}.",
+            attempt="--html where there is room and this user may write",
         ) from error
 
 

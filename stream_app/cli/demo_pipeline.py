@@ -1,7 +1,7 @@
 """Will this flight land more than 15 minutes late? The pipeline of `stream-app demo`.
 
 The demo puts a copy of this file beside its log and runs that. The copy is yours to edit: give a
-changed model a new name (v4), and let a new log learn it from the first flight on.
+changed model a new name (v4), and `stream-app backfill` builds it from the first flight on.
 """
 
 from datetime import timedelta

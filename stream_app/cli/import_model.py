@@ -10,7 +10,7 @@ import click
 
 from stream_app.cli import options
 from stream_app.cli.pipeline_argument import declared, pipeline_file
-from stream_app.cli.stdout import emit, emit_json
+from stream_app.cli.stdout import emit_json, emit_text
 from stream_app.cli.table import count, size
 from stream_app.core.topics import Topics
 from stream_app.hosts.log_url import open_broker
@@ -119,16 +119,16 @@ def _print(
         return
     again = "" if done.changed else " already; nothing was changed"
     models = "one model" if done.header.models == 1 else f"{count(done.header.models)} models"
-    emit(
+    emit_text(
         f"{version} of {pipeline} begins from {file} at {', '.join(since)}{again} "
         f"({models}, {count(done.header.learned)} examples learned, {size(done.size)})."
     )
     if refused:
-        emit(
+        emit_text(
             f"An earlier order, {', '.join(refused)}, was refused and began nothing (stream-app "
             f"dead-letters {pipeline} says why); this one takes its place."
         )
-    emit(f"Next: {then}.")
+    emit_text(f"Next: {then}.")
 
 
 def _after(places: Mapping[int, int]) -> list[tuple[int, int]]:

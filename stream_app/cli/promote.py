@@ -16,6 +16,7 @@ from stream_app.cli.table import count
 from stream_app.cli.typed_pipeline import pasteable
 from stream_app.core.topics import Topics
 from stream_app.counted import counted
+from stream_app.errors import UsageError
 from stream_app.hosts.pipeline_names import is_spec
 from stream_app.records import format_position
 
@@ -72,6 +73,11 @@ def promote(
     from stream_app.hosts.log_url import open_broker
     from stream_app.hosts.state_directory import StateDirectory
 
+    if not reason.strip():
+        raise UsageError(
+            "--reason is empty, and it is what people read later",
+            attempt='--reason "why, in a few words"',
+        )
     directory = StateDirectory(Path(state))
     log = open_broker(broker)
     try:
@@ -106,7 +112,7 @@ def _ask_gate(log: Log, manifest: Manifest, name: str, version: str, *, as_json:
     with progress_in_steps() as progress:
         verdict = require_better(log, plan, manifest, gate, version, progress)
     if not as_json:
-        emit(verdict)
+        emit_text(verdict)
 
 
 def _at_work(log: Log, manifest: Manifest) -> bool:
@@ -118,7 +124,7 @@ def _say_same(pipeline: str, version: str, *, as_json: bool) -> None:
     if as_json:
         emit_json({"pipeline": pipeline, "version": version, "changed": False, "partitions": []})
     else:
-        emit(f"{version} is the champion of {pipeline} already; nothing was changed")
+        emit_text(f"{version} is the champion of {pipeline} already; nothing was changed")
 
 
 def _print(

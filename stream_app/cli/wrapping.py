@@ -12,7 +12,8 @@ _WORDS_AFTER = (
 )
 _COMMAND = re.compile(
     r"(?:stream-app|pip install|--\w[\w-]*)"
-    rf"(?: (?:\"[^\"]*\"|'[^']*'|(?!(?:{_WORDS_AFTER})\b)[^\s,;()]+))+"
+    # Of an option that only is named, as in "--from 9: no such place", what comes then is prose.
+    rf"(?:(?<!:) (?:\"[^\"]*\"|'[^']*'|(?!(?:{_WORDS_AFTER})\b)[^\s,;()]+))+"
 )
 _HELD = "\0"
 

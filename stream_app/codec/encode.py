@@ -13,6 +13,8 @@ from stream_app.outputs import AnyOutput
 from stream_app.records import NewRecord
 
 _events = msgspec.json.Encoder(order="deterministic")
+# In the order that they were given: the first of the metrics judges.
+_controls = msgspec.json.Encoder()
 
 
 def encode_event(event: Event) -> NewRecord:
@@ -22,7 +24,7 @@ def encode_event(event: Event) -> NewRecord:
     would turn it into null without a word.
     """
     if isinstance(event, Control):
-        return NewRecord(None, _events.encode(event))
+        return NewRecord(None, _controls.encode(event))
     if isinstance(event, Observation):
         for name, value in event.features.items():
             _check_finite(event, f"features.{name}", value)

@@ -21,7 +21,7 @@ from stream_app.core.pipeline import Pipeline
 from stream_app.core.recovery import require_unbroken
 from stream_app.core.topics import Topics
 from stream_app.errors import UsageError
-from stream_app.hosts.bounds import Bounds, Range, parse_bounds, ranges_of
+from stream_app.hosts.bounds import Bounds, Latest, Range, parse_bounds, ranges_of
 from stream_app.hosts.checkpoints import look_at
 from stream_app.hosts.collector import calm_garbage_collector
 from stream_app.hosts.declared_versions import require_declared
@@ -75,7 +75,7 @@ class BackfillPlan(WorkerPlan, frozen=True):
 
 
 class Part(msgspec.Struct, frozen=True):
-    """One partition of a backfill: from where it goes on, and up to where live has come.
+    """One partition of a backfill: from where it goes on, and up to where; live has come to `live`.
 
     `published` is how far outputs are out already, by this backfill or by live before; `begin` is
     where they begin, `checkpoint` where its saved state here stands.
@@ -87,6 +87,7 @@ class Part(msgspec.Struct, frozen=True):
     published: int
     begin: int
     origin: int
+    live: int
     checkpoint: int | None = None
 
 
@@ -176,7 +177,7 @@ def _part(
         begin = max(first, min(bounds.begin, live.next_offset))
     end = live.next_offset if bounds is None else min(live.next_offset, bounds.end)
     if before is None:
-        return Part(partition, origin, end, max(begin, left), begin, first)
+        return Part(partition, origin, end, max(begin, left), begin, first, live.next_offset)
     standing = before.versions[version].published_from
     if bounds is not None and begin not in (first, standing):
         raise UsageError(
@@ -185,7 +186,7 @@ def _part(
             attempt=f"--from {partition}@{standing}, or none",
         )
     published = max(before.next_offset, left, standing)
-    return Part(partition, before.next_offset, end, published, standing, first)
+    return Part(partition, before.next_offset, end, published, standing, first, live.next_offset)
 
 
 def planned(log: Log, pipeline: Pipeline, plan: BackfillPlan) -> list[Part]:
@@ -197,7 +198,9 @@ def planned(log: Log, pipeline: Pipeline, plan: BackfillPlan) -> list[Part]:
     bounds = parse_bounds(plan.begin, plan.end, time.time_ns() // 1_000_000)
     ranges = None
     if bounds != Bounds():
-        ranges = ranges_of(log, manifest, bounds, known=pipeline.known)
+        # Outputs may begin where live has come to, and that is where a version joins.
+        upto_live = isinstance(bounds.end, Latest)
+        ranges = ranges_of(log, manifest, bounds, known=pipeline.known, may_be_empty=upto_live)
     todo = parts(log, pipeline, manifest, plan.version, ranges)
     for part in todo:
         _require_events(log, pipeline.name, plan.version, part)
@@ -234,13 +237,19 @@ def progressed(plan: BackfillPlan, before: Sequence[Part]) -> list[Part]:
 
 
 def _progressed(log: Log, name: str, plan: BackfillPlan, part: Part) -> Part:
-    now, live = built(log, name, plan.version, part.partition), part.end
-    if plan.end == "latest":
-        commit = committed(log, name, part.partition)
-        live = part.end if commit is None else commit.next_offset
+    now, commit = (
+        built(log, name, plan.version, part.partition),
+        committed(log, name, part.partition),
+    )
+    live = part.live if commit is None else commit.next_offset
     next_offset = part.next_offset if now is None else now.next_offset
-    published = max(part.published, next_offset)
-    return msgspec.structs.replace(part, next_offset=next_offset, end=live, published=published)
+    return msgspec.structs.replace(
+        part,
+        next_offset=next_offset,
+        end=live if plan.end == "latest" else part.end,
+        published=max(part.published, next_offset),
+        live=live,
+    )
 
 
 def backfill(plan: BackfillPlan, say: Say, stopped: StopFlag) -> list[Part]:
@@ -388,4 +397,5 @@ class _Builder:
         events = Topics(self._name).events
         done = self._done.get(host.partition, 0)
         word = progress_of(self._log, events, host, done)
-        self._say(msgspec.structs.replace(word, end=until))
+        # What an earlier backfill has built may reach beyond what is wanted now.
+        self._say(msgspec.structs.replace(word, end=max(until, host.next_offset)))

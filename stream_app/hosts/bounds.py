@@ -15,7 +15,7 @@ from stream_app.core.topics import Topics
 from stream_app.errors import UsageError
 from stream_app.hosts.event_positions import require_meant
 from stream_app.hosts.first_where import first_where
-from stream_app.hosts.manifests import committed
+from stream_app.hosts.manifests import commits, committed
 from stream_app.records import format_position, parse_short_position
 
 BATCH = 5000
@@ -178,10 +178,12 @@ def ranges_of(
     *,
     known: Mapping[str, object],
     progress: Progress | None = None,
+    may_be_empty: bool = False,
 ) -> dict[int, Range]:
     """Return the range of events in each partition that the bounds leave, the end as committed.
 
-    Raises `UsageError` for bounds that lie outside of what is kept, or leave nothing.
+    Raises `UsageError` for bounds that lie outside of what is kept, or leave nothing unless they
+    `may_be_empty`.
     """
     topic = Topics(manifest.pipeline).events
     first = _resolved(log, manifest, bounds.begin, "--from", bounds.begin_text, known, progress)
@@ -202,13 +204,35 @@ def ranges_of(
             )
         begin = max(begin, manifest.origins[partition])
         ranges[partition] = Range(begin, max(begin, min(end, done)))
-    if all(chosen.begin == chosen.end for chosen in ranges.values()):
-        raise UsageError(
-            f"from {bounds.begin_text} to {bounds.end_text} {topic} has no event that was "
-            f"processed{_shown(log, manifest)}",
-            attempt=_wider(bounds),
-        )
+    if not may_be_empty and all(chosen.begin == chosen.end for chosen in ranges.values()):
+        raise _nothing(log, manifest, bounds, ranges)
     return ranges
+
+
+def _nothing(
+    log: Log, manifest: Manifest, bounds: Bounds, ranges: Mapping[int, Range]
+) -> UsageError:
+    """Return the error for bounds that leave no event, with how far the fold has come."""
+    topic = Topics(manifest.pipeline).events
+    done = {
+        p: manifest.origins[p] if commit is None else commit.next_offset
+        for p, commit in enumerate(commits(log, manifest))
+    }
+    upto = ", ".join(format_position(topic, p, offset) for p, offset in done.items())
+    if all(offset == manifest.origins[p] for p, offset in done.items()):
+        return UsageError(
+            f"{manifest.pipeline} has processed no event yet in {log.url}",
+            attempt="stream-app run FILE, which does",
+        )
+    problem = (
+        f"from {bounds.begin_text} to {bounds.end_text} {topic} has no event that was processed"
+    )
+    if all(chosen.begin >= done[p] for p, chosen in ranges.items()):
+        return UsageError(
+            f"{problem}: that is done up to {upto}{_shown(log, manifest, bounds)}",
+            attempt=_earlier(bounds),
+        )
+    return UsageError(f"{problem}{_shown(log, manifest, bounds)}", attempt=_wider(bounds))
 
 
 def _wider(bounds: Bounds) -> str:
@@ -216,6 +240,13 @@ def _wider(bounds: Bounds) -> str:
     if isinstance(bounds.begin, Appended) and not bounds.begin_text.startswith("-"):
         return f"--from event:{bounds.begin_text}, if the events' own time is meant"
     return "a wider range, or none for everything"
+
+
+def _earlier(bounds: Bounds) -> str:
+    """Return what to try where all that is meant comes after what is processed."""
+    if isinstance(bounds.begin, Appended):
+        return _wider(bounds)
+    return "an earlier --from; or stream-app run FILE, which processes more, if there is more"
 
 
 def _resolved(
@@ -274,14 +305,20 @@ def _require_kept(
             f"{start} now",
             attempt=f"{option} earliest, or {partition}@{start}",
         )
+    upto = f"{option} latest, or an offset up to" if option == "--to" else "an offset below"
     raise UsageError(
-        f"{option} {text}: {place} is behind the end of {topic}/{partition}, which is {end}",
-        attempt=f"{option} latest, or an offset up to {end}",
+        f"{option} {text}: {place} is beyond the end of {topic}/{partition}, which is {end}",
+        attempt=f"{upto} {end}",
     )
 
 
-def _shown(log: Log, manifest: Manifest) -> str:
-    """Say from when to when the log has taken events in."""
+def _shown(log: Log, manifest: Manifest, bounds: Bounds) -> str:
+    """Say from when to when the log has taken events in, or their own time has come."""
+    if isinstance(bounds.begin, EventTime):
+        times = [commit.watermark_ms for commit in commits(log, manifest) if commit is not None]
+        return f"; event time has come to {_utc(max(times))}" if times else ""
+    if not isinstance(bounds.begin, Appended) and not isinstance(bounds.end, Appended):
+        return ""
     topic = Topics(manifest.pipeline).events
     times = []
     for partition in range(manifest.partitions):
@@ -292,5 +329,8 @@ def _shown(log: Log, manifest: Manifest) -> str:
             times += [r.timestamp_ms for r in newest]
     if not times:
         return ""
-    first, last = (datetime.fromtimestamp(ms / 1000, UTC) for ms in (min(times), max(times)))
-    return f"; its events came in from {first:%Y-%m-%dT%H:%M:%SZ} to {last:%Y-%m-%dT%H:%M:%SZ}"
+    return f"; its events came in from {_utc(min(times))} to {_utc(max(times))}"
+
+
+def _utc(ms: int) -> str:
+    return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -134,10 +134,18 @@ class _Run:
         name = self._manifest.pipeline
         for version in self._versions:
             if not any(self._rows(p, version, chosen).found for p, chosen in ranges.items()):
+                found = [committed(self._log, name, partition) for partition in ranges]
+                runs = any(commit is not None and version in commit.versions for commit in found)
+                attempt = f"stream-app backfill FILE {version}, which makes them from history"
+                if runs:
+                    attempt = (
+                        f"again when stream-app run has processed more events: {version} runs, "
+                        f"and stream-app status {name} shows since when"
+                    )
                 raise UsageError(
                     f"{version} has no predictions in this range of {name}: there is nothing to "
                     "compare",
-                    attempt=f"stream-app backfill FILE {version}, which makes them from history",
+                    attempt=attempt,
                 )
 
     def _rows(self, partition: int, version: str, chosen: Range) -> VersionRows:

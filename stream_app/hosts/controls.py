@@ -15,11 +15,11 @@ from stream_app.core.authority import Keys
 from stream_app.core.commit import Manifest
 from stream_app.core.environment import Environment
 from stream_app.core.log import LedgerPlace, Log
-from stream_app.core.settings import Settings, canonical_json
+from stream_app.core.settings import Settings
 from stream_app.core.topics import Topics
 from stream_app.errors import LogBusy, UsageError
 from stream_app.events import Control, Refusal
-from stream_app.hosts.manifests import ledger_note
+from stream_app.hosts.manifests import ledger_note, settings_in_force
 from stream_app.hosts.state_directory import KEY_NAME
 from stream_app.records import NewRecord
 
@@ -73,17 +73,16 @@ def append_settings(
     control = new_control("settings", by, settings=new.plain())
     topics = Topics(manifest.pipeline)
     expected = log.ledger_get(topics.ledger, 0, "settings")
-    before = manifest.first_settings() if expected is None else None
-    unchanged = expected == canonical_json(old) or before == old
+    before = settings_in_force(log, manifest)
     signed_once = used.signed(control, manifest)
     records = to_every_partition(signed_once, manifest)
     done = None
-    if unchanged:
+    if before == old:
         done = log.append_with_ledger(
             topics.events,
             records,
             LedgerPlace(topics.ledger, 0, "settings"),
-            canonical_json(new),
+            msgspec.json.encode(new.plain()),  # metrics in their order: the first one judges
             expected=expected,
         )
     if done is None:

@@ -10,9 +10,10 @@ from stream_app.counted import counted
 from stream_app.errors import GateClosed
 from stream_app.hosts.bounds import Progress
 from stream_app.hosts.comparing import compare
-from stream_app.hosts.comparison import Comparison, better_by
+from stream_app.hosts.comparison import Comparison, better_by, verdict
 from stream_app.hosts.manifests import commits, settings_in_force
 from stream_app.hosts.promoting import champions
+from stream_app.learning.paired import MetricFigures
 
 
 def gate_of(log: Log, manifest: Manifest, version: str) -> GateSettings | None:
@@ -38,17 +39,18 @@ def require_better(
     version: str,
     progress: Progress | None = None,
 ) -> str:
-    """Return the comparison's verdict; raises `GateClosed` unless it is good enough.
+    """Return what the gate's metric shows; raises `GateClosed` unless it is good enough.
 
     The champion is that of the first partition where another one holds the seat.
     """
     champion = next(name for name in champions(log, manifest) if name != version)
     found = compare(log, pipeline, manifest, champion, version, progress=progress)
-    _require(gate, found, champion, version)
-    return found.verdict
+    figures = _require(gate, found, champion, version)
+    shows = verdict(figures, champion, version, found.counted.compared)
+    return f"{shows}; the gate wants at least {gate.margin:g}"
 
 
-def _require(gate: GateSettings, found: Comparison, champion: str, version: str) -> None:
+def _require(gate: GateSettings, found: Comparison, champion: str, version: str) -> MetricFigures:
     compared = found.counted.compared
     attempt = (
         f"stream-app compare {found.pipeline} {champion} {version} shows all of it; the gate is "
@@ -60,9 +62,9 @@ def _require(gate: GateSettings, found: Comparison, champion: str, version: str)
             f"the gate of {found.pipeline} wants {gate.labels_min:,}.",
             attempt=attempt,
         )
-    by_name = {figures.name: figures for figures in found.metrics}
-    better = better_by(by_name[gate.metric]) if gate.metric in by_name else None
-    if better is None or better[1] < gate.margin:
+    figures = {figures.name: figures for figures in found.metrics}.get(gate.metric)
+    better = None if figures is None else better_by(figures)
+    if figures is None or better is None or better[1] < gate.margin:
         shown = "cannot be said" if better is None else f"is {better[1]:+.4f} to {better[2]:+.4f}"
         raise GateClosed(
             f"{version} is not surely better than {champion}: the difference in {gate.metric} "
@@ -70,3 +72,4 @@ def _require(gate: GateSettings, found: Comparison, champion: str, version: str)
             f"at least {gate.margin:g}.",
             attempt=attempt,
         )
+    return figures

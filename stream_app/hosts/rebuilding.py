@@ -182,7 +182,10 @@ def _no_version(place: Place, wanted: str) -> UsageError:
     where = f"{place.pipeline.name}/{place.partition}"
     if wanted in live.left:
         where = f"{where} (which {wanted} left at offset {live.left[wanted]})"
-    return no_version(wanted, where, live.versions)
+    attempt = ""
+    if wanted in place.pipeline.versions and wanted not in live.left:
+        attempt = f"one of those, or stream-app backfill FILE {wanted} first"
+    return no_version(wanted, where, live.versions, attempt=attempt)
 
 
 def _other_environment(commit: Commit) -> str:

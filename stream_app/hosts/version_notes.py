@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import msgspec
 
@@ -52,11 +52,14 @@ def _version_notes(log: Log, pipeline: Pipeline, manifest: Manifest) -> list[str
             backfill = built(log, pipeline.name, name, partition)
             if backfill is not None:
                 known.setdefault(name, backfill.versions[name].definition)
-    rows = [_note(name, pipeline, known) for name in sorted({*declared, *hosted})]
+    imported = {name for name in declared if noted(log, manifest, name) is not None}
+    rows = [_note(name, pipeline, known, imported) for name in sorted({*declared, *hosted})]
     return [row for row in rows if row]
 
 
-def _note(name: str, pipeline: Pipeline, known: Mapping[str, str]) -> str:
+def _note(
+    name: str, pipeline: Pipeline, known: Mapping[str, str], imported: Collection[str]
+) -> str:
     declared = pipeline.definitions()
     if name not in declared:
         return (
@@ -64,12 +67,12 @@ def _note(name: str, pipeline: Pipeline, known: Mapping[str, str]) -> str:
             "ends it"
         )
     if name not in known:
-        first = ""
-        if pipeline.versions[name].start == "file":
+        first, and_imported = "", " and imported" if name in imported else ""
+        if pipeline.versions[name].start == "file" and name not in imported:
             first = f"stream-app import FILE {name} MODEL, then "
         return (
-            f"version {name} is declared and was never run or built: {first}stream-app backfill "
-            f"FILE {name} builds it"
+            f"version {name} is declared{and_imported} and was never run or built: "
+            f"{first}stream-app backfill FILE {name} builds it"
         )
     if declared[name] != known[name]:
         return (

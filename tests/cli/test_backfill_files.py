@@ -108,7 +108,7 @@ def test_a_full_disk_is_named_and_holds_no_half_file(
     terminal: Terminal, with_v3: Path, small_disk: Path, name: str
 ) -> None:
     ended = backfill(terminal, with_v3, small_disk / name)
-    assert_error(ended, 4, "No space left", "a disk with room")
+    assert_error(ended, 4, "No space left", "where there is room")
     assert ended.err.count("\n") == 2, ended.err
     assert files_of(small_disk) == []
 

@@ -269,6 +269,33 @@ def test_a_version_built_from_history_says_what_it_would_have_said_from_the_star
     assert "no difference" in our.done("replay shop.py")
 
 
+def test_a_backfill_up_to_a_place_says_how_far_behind_live_that_is(our: Shop) -> None:
+    """It measured from the place to itself: 0 records behind live."""
+    our.add_v3()
+    said = our.done("backfill shop.py v3 --to 100")
+    assert "built up to shop.events/0@100" in said
+    assert "201 records behind live" in said
+    again = our.done("backfill shop.py v3 --to 50")
+    assert "Nothing to do: v3 of shop is built up to shop.events/0@100 already" in again
+    refused = our.type("backfill shop.py v3 --follow --to 200")
+    assert_error(refused, 2, "--follow goes on behind live until it is stopped", "--to 200")
+    our.done("backfill shop.py v3", "run shop.py --until-end")
+    assert "no difference" in our.done("replay shop.py")
+
+
+@pytest.mark.parametrize("begin", ["latest", "305", "301"])
+def test_outputs_of_a_backfill_may_begin_where_live_has_come_to(our: Shop, begin: str) -> None:
+    our.add_v3()
+    our.produce()  # not processed yet
+    said = our.done(f"backfill shop.py v3 --from {begin}")
+    assert "its outputs begin at shop.events/0@301" in said
+    our.done("run shop.py --until-end")
+    rows = [json.loads(value) for _, value, _ in our.rows("shop.shadow.v3")]
+    first = min(row["source"]["offset"] for row in rows if row["kind"] == "prediction")
+    assert (first, len(our.champions())) == (301, EVENTS + 20)
+    assert "no difference" in our.done("replay shop.py")
+
+
 def test_two_backfills_of_one_version_at_once_are_one_and_a_named_error(our: Shop) -> None:
     our.add_v3()
     first = our.terminal.start(our.directory, "backfill", "shop.py", "v3", "--follow")
@@ -305,6 +332,13 @@ def test_a_version_that_was_dropped_comes_back_by_a_backfill_and_lacks_nothing(o
 
 
 # The seat
+
+
+def test_an_order_wants_a_reason_that_says_something(our: Shop) -> None:
+    before = our.rows("shop.events")
+    empty = our.terminal.run(our.directory, "promote", "shop", "v2", "--reason", " ")
+    assert_error(empty, 2, "--reason is empty")
+    assert our.rows("shop.events") == before
 
 
 def test_an_order_that_takes_one_back_counts_although_nobody_has_read_either(our: Shop) -> None:

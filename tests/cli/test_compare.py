@@ -100,6 +100,25 @@ def test_the_declared_metrics_decide_and_the_files_metrics_where_a_file_is_named
     assert by_file["counted"]["compared"] == EVENTS
 
 
+def test_the_first_declared_metric_judges_also_once_settings_have_changed(
+    shop: Path, terminal: Terminal
+) -> None:
+    """The log's note of them was sorted by name, and so LogLoss judged after any change."""
+    text = (shop / "shop.py").read_text()
+    both = text.replace("metrics.LogLoss()", "metrics.ROCAUC() + metrics.LogLoss()")
+    (shop / "shop.py").write_text(both)
+    assert terminal.run(shop, "apply", "shop.py").code == 0
+    for name in ("shop", "shop.py"):
+        [found] = terminal.run(shop, "compare", name, "v1", "v2", "--json").json()
+        assert [row["name"] for row in found["metrics"]] == ["ROCAUC", "LogLoss"]
+    row = {"id": "late", "ts_ms": 1_800_000_000_000, "label": True}
+    event = {"kind": "observation", "features": {"price": 1.0, "items": 1, "country": "de"}} | row
+    terminal.run(shop, "produce", "shop.py", stdin=json_lines(event))
+    assert terminal.run(shop, "run", "shop.py", "--until-end").code == 0
+    [status] = terminal.run(shop, "status", "shop", "--json").json()
+    assert not status["settings_pending"]
+
+
 def test_mistakes_are_named_with_what_to_type(shop: Path, terminal: Terminal) -> None:
     cases = [
         (("shop", "v1", "v3"), "no version 'v3', only v1, v2"),

@@ -166,3 +166,24 @@ def test_the_topic_of_files_is_among_those_of_a_pipeline_that_imports(
     assert "shop.blobs" in terminal.run(waiting, "topics", "shop.py").out
     rows = terminal.run(waiting, "topics", "shop.py", "--json").out.splitlines()
     assert {json.loads(row)["state"] for row in rows} == {"ok"}  # the first start has made all
+
+
+def test_a_version_that_is_imported_and_not_built_is_to_be_built_and_once_it_runs_to_be_waited_for(
+    terminal: Terminal, tmp_path: Path
+) -> None:
+    """Status said to import it again; compare said to build it, which was refused."""
+    (tmp_path / "shop.py").write_text(DECLARATION)
+    _produced(terminal, tmp_path, 0)
+    terminal.run(tmp_path, "run", "shop.py", "--until-end")
+    terminal.run(tmp_path, "export", "shop.py", "v1", "v1.stream-model")
+    (tmp_path / "shop.py").write_text(_declaration(0.1))
+    said = terminal.run(tmp_path, "status", "shop.py").out
+    assert "import shop.py tuned MODEL, then stream-app backfill shop.py tuned" in said
+    assert terminal.run(tmp_path, "import", "shop.py", "tuned", "v1.stream-model").code == 0
+    said = " ".join(terminal.run(tmp_path, "status", "shop.py").out.split())
+    assert "declared and imported and was never run or built: stream-app backfill" in said
+    assert terminal.run(tmp_path, "run", "shop.py", "--until-end").code == 0
+    assert terminal.run(tmp_path, "backfill", "shop.py", "tuned").code == 0
+    assert terminal.run(tmp_path, "run", "shop.py", "--until-end").code == 0
+    compared = terminal.run(tmp_path, "compare", "shop.py", "v1", "tuned")
+    assert_error(compared, 2, "tuned has no predictions in this range", "has processed more events")

@@ -25,6 +25,11 @@ def test_sentences_break_between_words_and_a_command_stays_whole() -> None:
     assert wrapped(f"type {long}", 40) == ["type", long]
 
 
+def test_an_option_that_is_only_named_holds_nothing_behind_it_together() -> None:
+    text = "Error: --from 99999: flights.events/0@99999 is beyond the end of flights.events/0"
+    assert [len(line) <= 60 for line in wrapped(text, 60)] == [True, True]
+
+
 @pytest.mark.parametrize(
     "command",
     [

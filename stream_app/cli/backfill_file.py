@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -30,7 +30,7 @@ INTERRUPTED = 130
 def require_no_more(*, follow: bool, dry_run: bool, out: Path) -> None:
     """Raise `UsageError` for options that contradict a file, and for one that is there."""
     if out.exists():
-        raise UsageError(f"{out} is there already", attempt="another name, or remove it first")
+        raise _there_already(out)
     if follow or dry_run:
         other = "--follow" if follow else "--dry-run"
         raise UsageError(
@@ -39,14 +39,22 @@ def require_no_more(*, follow: bool, dry_run: bool, out: Path) -> None:
         )
 
 
+def _there_already(out: Path) -> UsageError:
+    return UsageError(f"{out} is there already", attempt="another name, or remove it first")
+
+
 def write_outputs(plan: BackfillPlan, out: Path, flag: StopFlag) -> int:
     """Fold, and put the file in its place once it is whole; returns the exit code."""
     draft = out.with_name(f"{out.name}.part")
     try:
-        written = _written(plan, out, draft, flag)
-        if flag():
-            return INTERRUPTED if flag.signal == signal.SIGINT else 0
-        draft.rename(out)
+        with _owned(draft, out) as file:
+            written = _written(plan, out, file, flag)
+            if flag():
+                emit_text(f"Interrupted: {out} was not written.")
+                return INTERRUPTED
+            if out.exists():
+                raise _there_already(out)
+            draft.rename(out)
     except OSError as error:
         raise SurroundingsError(
             f"{out} cannot be written: {error.strerror or error}.",
@@ -54,9 +62,6 @@ def write_outputs(plan: BackfillPlan, out: Path, flag: StopFlag) -> int:
             if error.errno == errno.ENOENT
             else "--out where there is room and this user may write",
         ) from error
-    finally:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
     emit_text(
         f"{counted(written, 'output')} of {plan.version} written to {out}, as {_form(out)}; log "
         "and state are as they were."
@@ -64,9 +69,44 @@ def write_outputs(plan: BackfillPlan, out: Path, flag: StopFlag) -> int:
     return 0
 
 
-def _written(plan: BackfillPlan, out: Path, draft: Path, flag: StopFlag) -> int:
+@contextmanager
+def _owned(draft: Path, out: Path) -> Iterator[IO[bytes]]:
+    """Lend an empty draft that nobody else writes; deletes it unless it was renamed.
+
+    One that a killed process has left is taken over. Its owner is whoever has locked it.
+    """
+    with draft.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _busy(out) from None
+        if not _is_at(file, draft):  # its owner has just put it in its place
+            raise _busy(out)
+        file.truncate(0)
+        try:
+            yield file
+        finally:
+            if _is_at(file, draft):
+                draft.unlink()
+
+
+def _is_at(file: IO[bytes], place: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), place.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _busy(out: Path) -> SurroundingsError:
+    return SurroundingsError(
+        f"another process is writing {out}.", attempt="wait for that one, or --out another name"
+    )
+
+
+def _written(plan: BackfillPlan, out: Path, file: IO[bytes], flag: StopFlag) -> int:
     from stream_app.hosts.bounds import parse_bounds, ranges_of
     from stream_app.hosts.declared_versions import require_declared
+    from stream_app.hosts.known_definitions import require_known_as
     from stream_app.hosts.log_url import open_broker
     from stream_app.hosts.manifests import read_manifest
     from stream_app.hosts.offline import fold_outputs
@@ -78,18 +118,18 @@ def _written(plan: BackfillPlan, out: Path, draft: Path, flag: StopFlag) -> int:
     try:
         manifest = read_manifest(log, pipeline.name)
         require_settings(log, manifest, pipeline)
+        require_known_as(log, pipeline, manifest, plan.version)
         bounds = parse_bounds(plan.begin, plan.end, time.time_ns() // 1_000_000)
         ranges = ranges_of(log, manifest, bounds, known=pipeline.known)
         total = sum(end for _, end in ranges.values())
-        with draft.open("wb") as file:
-            with (
-                _rows(file, out, pipeline.task) as write,
-                progress_bar(f"folding {plan.version}", total) as advance,
-            ):
-                place = (log, pipeline, manifest, plan.version, ranges)
-                written = fold_outputs(*place, write, progress=advance, stopped=flag)
-            file.flush()
-            os.fsync(file.fileno())
+        with (
+            _rows(file, out, pipeline.task) as write,
+            progress_bar(f"folding {plan.version}", total) as advance,
+        ):
+            place = (log, pipeline, manifest, plan.version, ranges)
+            written = fold_outputs(*place, write, progress=advance, stopped=flag)
+        file.flush()
+        os.fsync(file.fileno())
         return written
     finally:
         log.close()

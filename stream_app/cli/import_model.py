@@ -110,6 +110,7 @@ def _print(
                 "pipeline": pipeline,
                 "version": version,
                 "changed": done.changed,
+                "restored": done.restored,
                 "sha256": done.sha256,
                 "learned": done.header.learned,
                 "begins_at": since,
@@ -118,6 +119,8 @@ def _print(
         )
         return
     again = "" if done.changed else " already; nothing was changed"
+    if done.restored:
+        again = " already; the log had lost the file, and has it again"
     models = "one model" if done.header.models == 1 else f"{count(done.header.models)} models"
     emit_text(
         f"{version} of {pipeline} begins from {file} at {', '.join(since)}{again} "

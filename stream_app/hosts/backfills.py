@@ -35,6 +35,7 @@ from stream_app.hosts.embedded import (
 )
 from stream_app.hosts.import_orders import import_orders, require_imported, require_imported_as
 from stream_app.hosts.joining import built
+from stream_app.hosts.known_definitions import require_known_as
 from stream_app.hosts.log_url import is_kafka, open_broker
 from stream_app.hosts.manifests import (
     commits,
@@ -202,6 +203,7 @@ def planned(log: Log, pipeline: Pipeline, plan: BackfillPlan) -> list[Part]:
         upto_live = isinstance(bounds.end, Latest)
         ranges = ranges_of(log, manifest, bounds, known=pipeline.known, may_be_empty=upto_live)
     todo = parts(log, pipeline, manifest, plan.version, ranges)
+    require_known_as(log, pipeline, manifest, plan.version)
     for part in todo:
         _require_events(log, pipeline.name, plan.version, part)
     return todo

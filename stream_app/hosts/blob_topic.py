@@ -44,6 +44,15 @@ class BlobTopic:
             self._log.append(self._topic, pieces[i : i + PIECES_AT_ONCE])
         return order
 
+    def restore(self, order: FileOrder, data: bytes) -> bool:
+        """Put a file back that can no longer be read whole; tells whether that was needed."""
+        try:
+            self.read(order)
+        except LogUntrusted:
+            self.append(data)
+            return True
+        return False
+
     def read(self, order: FileOrder) -> bytes:
         """Return a file, whose SHA-256 was compared; raises `LogUntrusted` where it is gone."""
         pieces = self._pieces(order)
@@ -77,6 +86,8 @@ class BlobTopic:
         return LogUntrusted(
             f"the file {order.sha256[:12]}, from which a version of this log begins, cannot be "
             f"read from {self._topic}: {why}.",
-            attempt=f"restore the log, {self._topic} with it, from a backup; until then a start "
-            "without that version in its file goes on with the others",
+            attempt="stream-app import FILE VERSION MODEL with the very file, which puts it back; "
+            f"or restore the log, {self._topic} with it, from a backup. Until then a start without "
+            "that version in its file goes on with the others (a champion gives its seat by "
+            "stream-app promote PIPELINE OTHER --reason WHY --from-committed)",
         )

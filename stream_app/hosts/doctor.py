@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
+from stream_app.core.importing import FileOrder
 from stream_app.core.log import Log
 from stream_app.core.pipeline import Pipeline
 from stream_app.core.upkeep import Finding, Keeper, Subject, deviations, leftovers
 from stream_app.counted import counted
-from stream_app.errors import LogUnavailable, StreamAppError
+from stream_app.errors import LogUnavailable, LogUntrusted, StreamAppError
+from stream_app.hosts.blob_topic import BlobTopic
 from stream_app.hosts.event_samples import sample_findings
+from stream_app.hosts.import_orders import noted
 from stream_app.hosts.keepers import keeper_of
 from stream_app.hosts.manifests import committed
 from stream_app.hosts.source_samples import source_findings
@@ -69,8 +72,8 @@ def doctor(
             for note in (() if plan is None else plan.notes())
         ]
         if log is not None:
-            # Producers may not read events.
-            reading = () if role == "producer" else (sample_findings,)
+            # Producers may not read events, nor files.
+            reading = () if role == "producer" else (sample_findings, _files)
             for check in (*reading, _origin, _counted, _intake):
                 findings += _tried(check, log, subject)
             if plan is not None and role == "worker":
@@ -134,6 +137,24 @@ def _origin(log: Log, subject: Subject) -> list[Finding]:
             )
             attempt = "keep the state directory safe; only a new pipeline has a new origin"
             rows.append(Finding("note", "origin", where, what, attempt))
+    return rows
+
+
+def _files(log: Log, subject: Subject) -> list[Finding]:
+    """Say which files that versions begin from the log no longer has."""
+    rows, manifest = list[Finding](), subject.manifest
+    if manifest is None:
+        return rows
+    for version in subject.versions:
+        note = noted(log, manifest, version)
+        if note is None or note.control.file is None:
+            continue
+        try:
+            order = msgspec.convert(note.control.file, FileOrder)
+            BlobTopic(log, subject.pipeline).read(order)
+        except LogUntrusted as error:
+            where = f"{subject.topics.blobs}/0"
+            rows.append(Finding("problem", "files", where, error.problem, error.attempt))
     return rows
 
 

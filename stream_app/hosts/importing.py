@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from stream_app.core.commit import Commit, Manifest
+from stream_app.core.commit import Manifest
 from stream_app.core.environment import this_environment
 from stream_app.core.importing import FILE_BYTES_MAX, FileOrder, misfit, opened
-from stream_app.core.joining import built_before
 from stream_app.core.log import Log
 from stream_app.core.model_file import Entry, ModelHeader, require_environment
 from stream_app.core.pipeline import Pipeline
-from stream_app.core.recovery import require_definitions
 from stream_app.errors import DeclarationError, UsageError
 from stream_app.hosts.blob_topic import BlobTopic, sha256_of
 from stream_app.hosts.controls import Signer
@@ -26,6 +24,7 @@ from stream_app.hosts.import_orders import (
     import_orders,
     require_imported_as,
 )
+from stream_app.hosts.known_definitions import require_known_as
 from stream_app.hosts.manifests import commits
 from stream_app.hosts.model_files import require_code, require_trusted
 from stream_app.hosts.packing import exact_image
@@ -38,7 +37,7 @@ class Imported(NamedTuple):
     """A file that a version begins from, and the offset of the order that acts by partition.
 
     `refused` are the offsets of an earlier order that began nothing. `changed` is False where
-    nothing was left to order.
+    nothing was left to order, and `restored` tells whether the log lacked the file then.
     """
 
     header: ModelHeader
@@ -47,6 +46,7 @@ class Imported(NamedTuple):
     places: dict[int, int]
     refused: dict[int, int]
     changed: bool
+    restored: bool
 
 
 def import_file(
@@ -77,7 +77,8 @@ def import_file(
     require_begins_from_file(pipeline, version)
     found = commits(log, manifest)
     orders = import_orders(log, manifest, version, found)
-    _require_known_as(pipeline, manifest, found, orders)
+    require_known_as(log, pipeline, manifest, version)
+    require_imported_as(pipeline, orders)
     data = _read(path)
     header, entries = opened(data, str(path))
     require_trusted(header, path, public_key, state)
@@ -86,12 +87,15 @@ def import_file(
     _require_fit(pipeline, version, header, entries, path)
     sha256 = sha256_of(data)
     _require_same_file(pipeline.name, orders, sha256)
-    places = orders.places
+    places, restored = orders.places, False
+    if orders.file is not None:
+        order = msgspec.convert(orders.file, FileOrder)
+        restored = BlobTopic(log, pipeline.name).restore(order, data)
     if changed := orders.wants_another(signer):
         file = _in_log(log, pipeline, orders, data, sha256)
         done = append_import(log, manifest, signer, orders, file, reason, by, ts_ms)
         places = dict(done) | orders.begun
-    return Imported(header, sha256, len(data), places, orders.refused, changed)
+    return Imported(header, sha256, len(data), places, orders.refused, changed, restored)
 
 
 def _in_log(
@@ -116,19 +120,6 @@ def require_begins_from_file(pipeline: Pipeline, version: str) -> None:
             "alone",
             attempt='a new version name with Version(model, start="file")',
         )
-
-
-def _require_known_as(
-    pipeline: Pipeline, manifest: Manifest, found: Sequence[Commit | None], orders: ImportOrders
-) -> None:
-    """Raise `DefinitionDiffers` where a version's name means another one in the log."""
-    version = orders.version
-    for commit in found:
-        if commit is not None and version in commit.versions:
-            require_definitions(pipeline, commit, [version])
-        else:
-            built_before(commit, version, manifest, pipeline)
-    require_imported_as(pipeline, orders)
 
 
 def _require_same_file(pipeline: str, orders: ImportOrders, sha256: str) -> None:

@@ -175,6 +175,7 @@ class BackfillJoins:
         name = self._names[0]
         if self._built is None:
             self._built = self._open_built(name)
+            _require_near(host, self._built, name)
         backfill = self._built
         if backfill.relearning or backfill.next_offset < host.next_offset:
             backfill.step(STEP_RECORDS, until=host.next_offset)
@@ -194,6 +195,16 @@ class BackfillJoins:
             backfill.close()
         except Exception as error:
             _log.warning("backfill_not_closed", extra={"fields": {"problem": str(error)}})
+
+
+def _require_near(live: PartitionHost, built: PartitionHost, name: str) -> None:
+    """Raise unless what is saved here of a backfill, not only its ledger, is near."""
+    lacks = live.next_offset - built.processor.next_offset
+    if lacks > JOIN_RECORDS_MAX:
+        raise StateUnavailable(
+            f"its state that is saved here is {lacks:,} records behind.",
+            attempt=f"stream-app backfill FILE {name}, which learns them again beside live",
+        )
 
 
 def prepare_joins(

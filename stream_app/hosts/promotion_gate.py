@@ -23,9 +23,14 @@ def gate_of(log: Log, manifest: Manifest, version: str) -> GateSettings | None:
 
 
 def _was_champion(log: Log, manifest: Manifest, version: str) -> bool:
-    """Tell whether a version has been champion everywhere before, and may be again."""
+    """Tell whether a version has been champion everywhere before, and may be again.
+
+    One that was seated at a committed position (`promote --from-committed`) passed no gate.
+    """
     for commit in commits(log, manifest):
-        before = [] if commit is None else [c.champion for c in commit.seats if not c.refused]
+        before = (
+            [] if commit is None else [c.champion for c in commit.seats if not (c.refused or c.sig)]
+        )
         if version not in (manifest.initial_champion, *before):
             return False
     return True

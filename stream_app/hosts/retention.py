@@ -1,4 +1,7 @@
-"""Retention on the embedded log: old outputs are deleted; events, of which state is made, never."""
+"""Retention on the embedded log: old outputs are deleted, and nothing else is.
+
+State is made of events, and of the files that versions begin from.
+"""
 
 from __future__ import annotations
 
@@ -33,10 +36,9 @@ def delete_outputs(log: Log, pipeline: str, older_than: timedelta) -> list[Retai
             f"{Topics(pipeline).predictions} --add-config retention.ms=...",
         )
     before_ms = time.time_ns() // 1_000_000 - older_than // timedelta(milliseconds=1)
-    rows = []
-    for topic, partitions in sorted(log.topics().items()):
-        if topic.startswith(f"{pipeline}.") and topic != Topics(pipeline).events:
-            deleted = log.retain_since(topic, before_ms)
-            bounds = [log.bounds(topic, partition) for partition in range(partitions)]
-            rows.append(Retained(topic, deleted, sum(end - start for start, end in bounds)))
+    rows, present = [], log.topics()
+    for topic in sorted(Topics(pipeline).outputs(present)):
+        deleted = log.retain_since(topic, before_ms)
+        bounds = [log.bounds(topic, partition) for partition in range(present[topic])]
+        rows.append(Retained(topic, deleted, sum(end - start for start, end in bounds)))
     return rows

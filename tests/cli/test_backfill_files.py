@@ -125,9 +125,26 @@ def begun(terminal: Terminal, directory: Path, name: str) -> tuple[Running, Path
 def test_what_is_interrupted_leaves_no_half_file(
     terminal: Terminal, with_slow: Path, name: str
 ) -> None:
-    running, _ = begun(terminal, with_slow, name)
-    assert running.stop(signal.SIGINT).code == 130
-    assert files_of(with_slow) == []
+    for how in (signal.SIGINT, signal.SIGTERM):
+        running, _ = begun(terminal, with_slow, name)
+        ended = running.stop(how)
+        assert (ended.code, "was not written" in ended.out) == (130, True), ended
+        assert files_of(with_slow) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_at_one_file_are_one_and_a_named_error_that_touches_nothing(
+    terminal: Terminal, with_slow: Path, name: str
+) -> None:
+    """They shared a draft: one renamed what the other was still writing, or deleted it."""
+    running, draft = begun(terminal, with_slow, name)
+    assert_error(backfill(terminal, with_slow, name), 4, "another process is writing")
+    assert draft.exists()
+    (with_slow / name).write_text("somebody's")
+    ended = running.end()
+    assert_error(ended, 2, "is there already")
+    assert (with_slow / name).read_text() == "somebody's"
+    assert files_of(with_slow) == [name]
 
 
 @pytest.mark.parametrize("name", NAMES)

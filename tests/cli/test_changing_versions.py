@@ -191,8 +191,8 @@ def test_a_backfill_before_the_first_run_asks_for_that_run(terminal: Terminal, e
 def test_a_definition_that_changes_under_a_hosted_name_runs_nothing(our: Shop) -> None:
     our.declare('Perceptron(), features=["price"]', 'Perceptron(), features=["items"]')
     words = ["version v2 of shop is declared as", "new version name"]
-    assert_error(our.type("run shop.py --until-end"), 5, *words)
-    assert_error(our.type("replay shop.py"), 5, *words)
+    for command in ("run shop.py --until-end", "replay shop.py", "backfill shop.py v2 --out f"):
+        assert_error(our.type(command), 5, *words)
 
 
 def test_status_of_a_file_tells_each_version_of_which_the_log_says_something_else(
@@ -221,7 +221,8 @@ def test_a_definition_that_changes_under_a_built_name_is_neither_built_on_nor_jo
     our.done("backfill shop.py v3")
     built = our.rows("shop.shadow.v3")
     our.declare("PAClassifier()", "PAClassifier(C=0.5)")
-    assert_error(our.type("backfill shop.py v3"), 5, "version v3", "new version name")
+    for how in ("", " --dry-run", " --out other.jsonl"):
+        assert_error(our.type(f"backfill shop.py v3{how}"), 5, "version v3", "new version name")
     ran = our.type("run shop.py --until-end")
     assert ran.code == 0, ran  # live does not stop over it
     assert "version v3 is declared and not run: its backfill has built another" in ran.err
@@ -332,6 +333,16 @@ def test_a_version_that_was_dropped_comes_back_by_a_backfill_and_lacks_nothing(o
 
 
 # The seat
+
+
+def test_before_the_first_record_nobody_can_be_promoted(terminal: Terminal, empty: Path) -> None:
+    """Any name was taken, and a version that waits for its file became champion."""
+    new = Shop(terminal, empty)
+    new.done("run shop.py --until-end")
+    for version in ("v2", "nobody"):
+        refused = new.type(f"promote shop {version} --reason x")
+        assert_error(refused, 2, "shop has processed nothing yet", "stream-app run ")
+    assert new.rows("shop.events") == []
 
 
 def test_an_order_wants_a_reason_that_says_something(our: Shop) -> None:

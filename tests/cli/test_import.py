@@ -16,6 +16,7 @@ from stream_app.hosts.manifests import read_manifest
 from stream_app.hosts.pipeline_file import load_pipeline
 from stream_app.hosts.signing_keys import signer_here
 from stream_app.hosts.state_directory import StateDirectory
+from stream_app.storage.sqlite_log import SqliteLog
 from tests.cli.conftest import DECLARATION, json_lines, observation
 from tests.cli.terminal import Terminal, assert_error
 
@@ -187,3 +188,25 @@ def test_a_version_that_is_imported_and_not_built_is_to_be_built_and_once_it_run
     assert terminal.run(tmp_path, "run", "shop.py", "--until-end").code == 0
     compared = terminal.run(tmp_path, "compare", "shop.py", "v1", "tuned")
     assert_error(compared, 2, "tuned has no predictions in this range", "has processed more events")
+
+
+def test_retention_leaves_the_files_that_versions_begin_from_and_a_lost_one_is_put_back(
+    waiting: Path, terminal: Terminal
+) -> None:
+    """It took them for outputs, and nothing could be folded again."""
+    command = ("import", "shop.py", "tuned", "v1.stream-model")
+    terminal.run(waiting, *command)
+    terminal.run(waiting, "run", "shop.py", "--until-end")
+    kept = terminal.run(waiting, "retain", "shop", "--days", "0")
+    assert "shop.predictions" in kept.out
+    assert "shop.blobs" not in kept.out
+    assert terminal.run(waiting, "replay", "shop.py").code == 0
+    with closing(SqliteLog.open(waiting / ".stream-app/log.db", create=False)) as log:
+        log.retain("shop.blobs", 0, from_offset=log.bounds("shop.blobs", 0)[1])
+    assert_error(terminal.run(waiting, "replay", "shop.py"), 5, "stream-app import ")
+    looked = terminal.run(waiting, "doctor", "shop.py")
+    assert "1 problem" in looked.out, looked
+    assert "the log had lost the file, and has it again" in terminal.run(waiting, *command).out
+    assert "nothing was changed" in terminal.run(waiting, *command).out
+    assert terminal.run(waiting, "replay", "shop.py").code == 0
+    assert "0 problems" in terminal.run(waiting, "doctor", "shop.py").out

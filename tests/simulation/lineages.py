@@ -58,6 +58,10 @@ class Stretch:
     hosted: frozenset[str]
 
 
+# What is saved of a backfill may be far behind what its ledger says.
+_FAR = "its state that is saved here is "
+
+
 class Lineages(Simulation):
     """One seed's lives of all its lineages; a calm one hosts every version from the start."""
 
@@ -188,6 +192,9 @@ class Lineages(Simulation):
             or "cannot join" not in row.why
             or row.version in self._opened_now
         ):
+            return
+        if _FAR in row.why:
+            self.tally["joins from too far"] += 1
             return
         if not life.failed:
             raise Wrong(f"{row.version} is left out without a cause: {row.why}")

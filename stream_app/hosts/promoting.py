@@ -195,16 +195,9 @@ def seat_at_committed(
     For a champion that is stuck: a record in the log would come after the one that it fails on.
     Fences whoever works on the partitions. One that has not begun is left as it is, and told: it
     begins with the first champion, and a promote record is what moves its seat. Raises `UsageError`
-    where `require_promotable` does and where none has begun, and `LogBusy` while a process of this
-    machine holds a partition.
+    where `require_promotable` does, and `LogBusy` while a process of this machine is at work there.
     """
     require_promotable(log, manifest, version)
-    if not any(commits(log, manifest)):
-        raise UsageError(
-            f"{manifest.pipeline} has processed nothing yet, so no champion of it is stuck",
-            attempt=f"stream-app promote {manifest.pipeline} {version} --reason ..., without "
-            "--from-committed",
-        )
     ledger, rows = Topics(manifest.pipeline).ledger, []
     for partition in range(manifest.partitions):
         claim = log.claim(ledger, partition)

@@ -487,7 +487,7 @@ def test_a_partition_that_has_not_begun_is_told_when_a_stuck_champion_is_relieve
     sent = sick.type("produce shop.py --partitions 2", json_lines(*rows))
     assert sent.code == 0, sent
     order = "promote shop v2 --reason sick"
-    assert_error(sick.type(f"{order} --from-committed"), 2, "processed nothing", order[:19])
+    assert_error(sick.type(f"{order} --from-committed"), 2, "processed nothing", "stream-app run ")
     assert sick.type("run shop.py --until-end").code == 5
     table = sick.done(f"{order} --from-committed")
     states = {line.split()[1]: line.split()[3] for line in table.splitlines()[1:3]}

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import random
 
+import msgspec
 import pytest
 from river import dummy, linear_model, metrics, preprocessing
 
 from stream_app import Binary, Pipeline, PromoteWhen, Version
-from stream_app.core.commit import Manifest
+from stream_app.core.commit import Manifest, decode_commit, encode_commit
+from stream_app.core.topics import Topics
 from stream_app.errors import GateClosed
 from stream_app.events import Observation
 from stream_app.hosts.promotion_gate import gate_of, require_better
 from stream_app.storage.memory_log import MemoryLog
 from tests.core.history import History
-from tests.hosts.folded import folded
+from tests.hosts.folded import folded, with_seat_changed
 
 EVENTS = 400
 
@@ -78,3 +80,16 @@ def test_a_gate_stays_closed_for_too_little_of_what_it_asks(gate: PromoteWhen, w
 def test_who_was_champion_everywhere_is_asked_for_nothing() -> None:
     log, manifest = _shop(PromoteWhen("LogLoss", margin=5.0))
     assert gate_of(log, manifest, "v1") is None
+
+
+def test_a_seat_at_the_committed_position_is_no_way_back_past_the_gate() -> None:
+    log, manifest = _shop(PromoteWhen("LogLoss", margin=5.0))
+    ordered = with_seat_changed(log, manifest, 300, "v2")
+    assert gate_of(ordered, manifest, "v2") is None
+    ledger = Topics("shop").ledger
+    commit = decode_commit(ordered.ledger_get(ledger, 0, "commit") or b"", "shop/0")
+    signed = [msgspec.structs.replace(change, sig="k.s") for change in commit.seats]
+    forced = encode_commit(msgspec.structs.replace(commit, seats=signed))
+    at = commit.next_offset
+    ordered.claim(ledger, 0).publish([], forced, expected=at, next_offset=at)
+    assert gate_of(ordered, manifest, "v2") is not None

@@ -12,6 +12,7 @@ from stream_app.core.position import read_position
 from stream_app.core.rehearsal import SEAL
 from stream_app.core.topics import Topics
 from stream_app.errors import OutOfResources, StateUnavailable, StreamAppError, VersionHosted
+from stream_app.hosts import joining
 from stream_app.hosts.joining import prepare_joins
 from stream_app.hosts.partition_host import PartitionHost
 from stream_app.storage.memory_store import MemoryStore
@@ -198,3 +199,29 @@ def test_a_backfill_that_was_open_while_its_version_joined_goes_no_further(
     assert at < leaves == machine.commit().left["curious"]
     with pytest.raises(VersionHosted):
         rival.live_position()
+
+
+def test_a_backfill_whose_state_here_is_far_behind_its_ledger_is_left_to_a_later_start(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Live stood still while all of it was learned again."""
+    monkeypatch.setattr(joining, "JOIN_RECORDS_MAX", machine.middle() - 1)
+    machine.built = MemoryStore()  # it is lost, or on another machine
+    host, told = machine.host("plain", "brittle", "curious"), list[str]()
+    place = (machine.log, machine.world.pipeline, None)
+    prepare_joins(
+        host,
+        *place,
+        lambda _: machine.host(backfill="curious"),
+        lambda row: told.append(row.why),
+    )
+    while host.joining is not None or host.relearning:
+        host.step(until=machine.middle())
+    assert "curious" not in machine.commit().versions
+    [why] = [why for why in told if "saved here" in why]
+    assert f"its state that is saved here is {machine.middle()} records behind" in why
+    assert "stream-app backfill FILE curious, which learns them again" in why
+    host.close()
+    machine.build()
+    machine.run("plain", "brittle", "curious", until=machine.middle()).close()
+    assert "curious" in machine.commit().versions

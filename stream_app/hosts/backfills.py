@@ -239,10 +239,8 @@ def progressed(plan: BackfillPlan, before: Sequence[Part]) -> list[Part]:
 
 
 def _progressed(log: Log, name: str, plan: BackfillPlan, part: Part) -> Part:
-    now, commit = (
-        built(log, name, plan.version, part.partition),
-        committed(log, name, part.partition),
-    )
+    now = built(log, name, plan.version, part.partition)
+    commit = committed(log, name, part.partition)
     live = part.live if commit is None else commit.next_offset
     next_offset = part.next_offset if now is None else now.next_offset
     return msgspec.structs.replace(

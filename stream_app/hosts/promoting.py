@@ -65,13 +65,14 @@ def require_promotable(log: Log, manifest: Manifest, version: str) -> None:
     All versions of a partition stand at one position, so one that is run is caught up. While no
     partition has begun nobody knows which versions will be run.
     """
-    if not any(commits(log, manifest)):
+    found = commits(log, manifest)
+    if not any(found):
         raise UsageError(
             f"{manifest.pipeline} has processed nothing yet: it begins with "
             f"{manifest.initial_champion}, and runs no version that could take over",
             attempt="stream-app run FILE first, whose start hosts every declared version",
         )
-    for partition, commit in enumerate(commits(log, manifest)):
+    for partition, commit in enumerate(found):
         if commit is not None:
             _require_sound(log, manifest.pipeline, partition, commit, version)
 
